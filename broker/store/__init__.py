@@ -1,0 +1,1 @@
+"""The truth: a port (`base`) and its SQL implementation (`sql`)."""

@@ -1,0 +1,325 @@
+"""The tables. Times are int64 microseconds UTC; states are their words; JSON is text, written compactly.
+
+Who writes what, and under which guard:
+
+* `run`, `stage`, `stage_dep`, `product`, the *decided* columns of `attempt` and `checkpoint`: only inside a
+  decision transaction, under the run's lease (fencing token), rows guarded by `ver`.
+* the *seen* columns of `attempt` and `checkpoint`: by whoever looked (a watcher, an effect), any time. They
+  only gain: a column once set to a final fact is not overwritten by an older one.
+* `due_at` of `stage` and `run`: a hint, moved by anybody, never part of a guard.
+* `effect`: written by the decision that wants it, performed and finished under its own claim.
+* `event`: appended in the transaction that it tells of; one hash chain per stream (a run id, `site:NAME` or
+  `operators`), the chain's tip in `stream`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+
+def _text(name: str, *, null: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=null)
+
+
+def _time(name: str, *, null: bool = True) -> Column[int]:
+    return Column(name, BigInteger, nullable=null)
+
+
+def _int(name: str, default: int = 0) -> Column[int]:
+    return Column(name, Integer, nullable=False, default=default, server_default=str(default))
+
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _int("incarnation"),  # bumped when a backup is restored
+    _time("created_at", null=False),
+)
+
+stream = Table(
+    "stream",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    _int("seq"),  # of the newest event
+    _text("tip"),  # its hash; empty: no event yet
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),  # from 1, without gaps
+    _time("at", null=False),
+    _text("actor"),
+    _text("kind"),
+    _text("stage"),  # its path, or empty
+    _int("attempt"),  # its number, or 0
+    _text("data"),  # JSON object
+    _text("hash"),  # sha256 of the former event's hash and this row
+    sqlite_with_rowid=False,
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    _text("name"),
+    _text("client_key", null=True),  # same key while alive or done = the same run
+    _text("request_digest"),  # digest of what was asked for, to tell another body under one key
+    _text("state"),
+    _text("reason"),
+    _int("ver"),
+    _text("document"),  # JSON: the normalised document, parameters filled in
+    _text("document_digest"),
+    _text("source"),  # the folder that relative paths meant
+    _text("created_by"),
+    _time("created_at", null=False),
+    _time("ended_at"),
+    _time("due_at"),  # look at this run no later than then; null: nothing to do until something is seen
+    _time("wake_sent_at"),  # when a wake-up was last published for it
+    _int("stages"),
+    _int("unsettled"),  # stages not final
+    _int("failed"),  # required stages failed, skipped or canceled
+    _int("open_attempts"),  # attempts not final, orphans too
+    _int("held"),
+    _time("cancel_requested_at"),
+    _text("lease_owner", null=True),
+    _int("lease_token"),  # grows with every acquisition, never falls
+    _time("lease_until"),
+    UniqueConstraint("client_key", name="run_client_key"),
+)
+Index("run_due", run.c.due_at)
+Index("run_created", run.c.created_at)
+
+stage = Table(
+    "stage",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),  # from 0, in document order
+    _text("path"),
+    _text("state"),
+    _text("reason"),
+    _int("ver"),
+    _int("epoch"),  # fencing number of its attempts
+    _int("unmet"),  # needs that have not succeeded
+    _int("doomed"),  # needs that never will
+    _time("due_at"),  # look at it then; null: nothing to do until something is seen
+    _text("rules"),  # JSON: what the policies see (often shared by many stages)
+    _text("body"),  # JSON: what the site sees
+    _text("digest"),  # of rules and body
+    _int("attempt"),  # number of the current attempt, 0: none yet
+    _int("site_retries"),
+    _int("app_retries"),
+    _int("failovers"),
+    _int("continuations"),
+    _int("memory_raises"),
+    _int("stalled"),  # continuations in a row that brought no newer checkpoint
+    _time("not_before"),  # back-off of a retry
+    _text("avoid"),  # JSON list of sites where it failed
+    _text("want"),  # site an operator asked for, or empty
+    _time("ready_at"),
+    _time("ended_at"),
+    UniqueConstraint("run_id", "path", name="stage_path"),
+    ForeignKeyConstraint(["run_id"], ["run.run_id"]),
+    sqlite_with_rowid=False,
+)
+Index("stage_due", stage.c.run_id, stage.c.due_at)
+
+stage_dep = Table(
+    "stage_dep",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("parent", Integer, primary_key=True, autoincrement=False),
+    Column("child", Integer, primary_key=True, autoincrement=False),
+    _int("inputs"),  # 1: the child takes files of the parent, not just its turn
+    sqlite_with_rowid=False,
+)
+Index("stage_dep_child", stage_dep.c.run_id, stage_dep.c.child)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # from 1
+    # decided
+    _int("epoch"),
+    _text("site"),
+    _text("state"),
+    _int("ver"),
+    _text("why"),  # first, retry, failover, continuation, move
+    _text("reason"),  # why it ended, in words
+    _text("failure"),  # a value of connectors.errors.Fault, or empty
+    _text("submit_key"),
+    _text("digest"),  # of what runs
+    _text("directory"),  # relative to the site's root
+    _text("restore"),  # JSON {attempt, generation, seq, path}: the checkpoint it starts from, or empty
+    _int("orphan"),  # 1: its stage went on without it; still watched
+    _int("open"),  # 1: not final. The index of what is watched
+    _time("created_at", null=False),
+    _time("submitted_at"),
+    _time("started_at"),
+    _time("ended_at"),
+    _time("stop_before"),  # surely dead after this (plus the margin for clocks)
+    _time("unreachable_since"),
+    _time("cancel_requested_at"),
+    # seen
+    _text("native_id"),
+    _text("staged"),  # JSON {ok, reason, fault, site}: the answer to bringing files in; empty: none yet
+    _text("answer"),  # JSON {accepted|refused: ..., fault}: the answer to the submission
+    _text("job"),  # JSON of the newest JobStatus
+    _text("started"),  # JSON of the newest generation's start record
+    _text("exit"),  # JSON of the exit record
+    _text("verified"),  # JSON {ok, reason, manifest}: the outputs compared with their manifest
+    _text("dead"),  # JSON {how}: surely ended (canceled and confirmed, gone from a complete listing)
+    _time("seen_at"),  # when the site last answered about it
+    UniqueConstraint("submit_key", name="attempt_submit_key"),
+    sqlite_with_rowid=False,
+)
+Index("attempt_open", attempt.c.site, attempt.c.open)
+Index("attempt_native", attempt.c.native_id)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Integer, primary_key=True, autoincrement=False),  # grows over all attempts of the stage
+    Column("site", Text, primary_key=True),  # where this copy is
+    _text("state"),  # seen, verified, copying, suspect, bad
+    _text("path"),  # its folder, relative to the site's root
+    _text("manifest"),  # JSON {files: [[path, size, sha256]], app, parent}; empty until read
+    _int("bytes"),
+    _time("created_at", null=False),
+    _time("verified_at"),
+    _text("reason"),
+    sqlite_with_rowid=False,
+)
+
+effect = Table(
+    "effect",
+    metadata,
+    Column("key", Text, primary_key=True),
+    _text("run_id"),
+    _int("n"),
+    _int("attempt"),
+    _text("kind"),  # stage_in, submit, cancel, verify, check, ship, ask
+    _text("site"),  # whose connector performs it
+    _text("payload"),  # JSON
+    _text("state"),  # pending, done, dropped
+    _time("created_at", null=False),
+    _time("due_at"),  # perform no earlier; null when done
+    _int("tries"),
+    _text("note"),  # JSON kept between tries (since when in doubt, looks so far)
+    _text("claim"),  # who performs it now, or empty
+    _time("claim_until"),
+    _time("done_at"),
+    _text("outcome"),  # JSON
+    sqlite_with_rowid=False,
+)
+Index("effect_due", effect.c.state, effect.c.due_at)
+Index("effect_run", effect.c.run_id, effect.c.n)
+
+decision = Table(
+    "decision",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    _int("n"),
+    _int("attempt"),  # the attempt it led to or spoke of
+    _time("at", null=False),
+    _text("kind"),  # placement, failover, retry, checkpoint, ...
+    _text("outcome"),
+    _text("detail"),  # JSON: policies.model.Decision whole
+    sqlite_with_rowid=False,
+)
+Index("decision_stage", decision.c.run_id, decision.c.n)
+
+product = Table(
+    "product",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    _int("attempt"),
+    _int("epoch"),
+    _text("site"),
+    _text("path"),  # folder of the outputs, relative to the site's root
+    _text("manifest"),  # JSON {files: [[path, size, sha256]]}
+    _text("manifest_digest"),
+    _int("adopted"),  # 1: an orphan won
+    _time("published_at", null=False),
+    sqlite_with_rowid=False,
+)
+
+command = Table(
+    "command",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("run_id"),
+    _text("stage"),  # path, or empty for the run
+    _text("kind"),  # cancel, hold, release, retry, move
+    _text("args"),  # JSON
+    _text("actor"),
+    _text("reason"),
+    _time("at", null=False),
+    _time("done_at"),
+    _text("outcome"),
+)
+Index("command_open", command.c.run_id, command.c.done_at)
+
+site = Table(
+    "site",
+    metadata,
+    Column("site", Text, primary_key=True),
+    _text("mode"),  # up, drained
+    _text("mode_by"),
+    _text("mode_reason"),
+    _time("mode_at"),
+    _time("next_poll_at"),
+    _time("last_ok_at"),
+    _time("cannot_ask_since"),  # first failed look since the last good one; null: it answers
+    _int("probes"),  # failed looks since then
+    _text("detail"),  # the newest failure in words
+    _int("ver"),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("capability", Text, primary_key=True),
+    _int("ok"),
+    _int("latency_us"),
+    _text("detail"),
+    sqlite_with_rowid=False,
+)
+
+log_tail = Table(
+    "log_tail",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),  # stdout, stderr
+    Column("tail", LargeBinary, nullable=False),  # the last 64 KiB
+    _int("size"),  # of the whole log when last read
+    _time("read_at", null=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,1 @@
+"""What a site can say and do. Connectors know nothing of workflows."""

@@ -1,0 +1,113 @@
+"""The ports: what the broker may ask of a site. Small enough to hold in the head.
+
+All verbs are synchronous and thread-safe, take batches, and keep no state per job: whatever they answer,
+they answer from the site. Any of them may raise a `connectors.errors.SiteError`; none retries a call whose
+side effect may have happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from connectors.model import (
+    Evidence,
+    FileInfo,
+    JobSpec,
+    Listing,
+    SubmitAnswer,
+    Transfer,
+    TransferStatus,
+)
+
+
+@runtime_checkable
+class ComputeSite(Protocol):
+    """Runs jobs."""
+
+    def submit(self, specs: Sequence[JobSpec]) -> Mapping[str, SubmitAnswer]:
+        """Ask for each job once; one answer per key. A key that the site already holds is adopted, not doubled,
+        where the site can tell. Not retried inside."""
+        ...
+
+    def find(self, keys: Sequence[str]) -> Listing:
+        """The jobs behind these keys, looked up by name in every source the site has (queue, accounting).
+        Several items may carry one key."""
+        ...
+
+    def status(self, keys: Sequence[str]) -> Listing:
+        """As `find`, by the cheapest way that is right for jobs known to have been accepted. One call to the
+        site however many keys. A key without an item in a complete listing is LOST."""
+        ...
+
+    def list_mine(self, since: int) -> Listing:
+        """Every job of this installation that lived at or after `since`."""
+        ...
+
+    def cancel(self, keys: Sequence[str]) -> Mapping[str, bool]:
+        """End these jobs. True: surely dead or never there (safe to repeat). False: asked, not yet confirmed."""
+        ...
+
+
+@runtime_checkable
+class SiteFiles(Protocol):
+    """Small files below the site's root. A path that would leave the root raises UnsafePath."""
+
+    def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        """At most `limit` bytes from `offset` (negative: from the end). Raises NotThere."""
+        ...
+
+    def read_many(self, paths: Sequence[str], *, limit: int = 1 << 16) -> Mapping[str, bytes]:
+        """The contents of several small files; missing ones are left out."""
+        ...
+
+    def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        """Create or replace the file whole (temporary name, then rename)."""
+        ...
+
+    def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
+        """What is in a folder, sorted by path; an absent folder is empty."""
+        ...
+
+    def digests(self, paths: Sequence[str]) -> Mapping[str, tuple[int, str]]:
+        """Size and SHA-256 of each file, computed at the site; missing ones are left out."""
+        ...
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove files (not folders); absent ones are fine."""
+        ...
+
+
+@runtime_checkable
+class HealthSource(Protocol):
+    """Says how a site is, without side effects."""
+
+    def probe(self) -> Sequence[Evidence]:
+        """Measure now. Failures are evidence, not exceptions."""
+        ...
+
+
+@runtime_checkable
+class Mover(Protocol):
+    """Carries files between sites, verified, published by rename."""
+
+    def submit(self, transfers: Sequence[Transfer]) -> Mapping[str, SubmitAnswer]:
+        """Begin; repeating a key is harmless."""
+        ...
+
+    def status(self, keys: Sequence[str]) -> Mapping[str, TransferStatus]: ...
+
+    def cancel(self, keys: Sequence[str]) -> Mapping[str, bool]:
+        """True: nothing will be written any more."""
+        ...
+
+
+@runtime_checkable
+class Site(ComputeSite, SiteFiles, HealthSource, Protocol):
+    """A site as a whole, made by the registry from its entry in the site document."""
+
+    name: str
+    inline: bool
+    """Are its calls so short (in process, local disk) that they may be made inside a run's drain?"""
+    claim: str
+    """How the start gate claims there: atomic_fs, unique_name, conditional_put or none."""

@@ -1,0 +1,239 @@
+"""The nouns of a site, as frozen values.
+
+Times are integer microseconds since the Unix epoch, UTC. Sizes are bytes, durations are seconds.
+Paths are POSIX and relative to the site's root unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class JobState(Enum):
+    """What a site says of a job. The table of native words is each connector's own."""
+
+    QUEUED = "queued"
+    """Accepted, waiting for resources. Also: requeued, with `restarts` one higher."""
+    HELD = "held"
+    """In the queue, but will not start until somebody releases it."""
+    RUNNING = "running"
+    """Has resources. A suspended job stays RUNNING and keeps its native word."""
+    SUCCEEDED = "succeeded"
+    """Ended, and the site saw exit code 0. Whether the outputs are there is another question."""
+    FAILED = "failed"
+    """Ended with a non-zero exit code or by a fault the site books to the job."""
+    CANCELED = "canceled"
+    """Ended because somebody asked for it."""
+    PREEMPTED = "preempted"
+    """Ended to make room for other work, and was not requeued."""
+    TIMED_OUT = "timed_out"
+    """Ended by the site at its time limit."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """Ended by the site because it used more memory than it had asked for."""
+    NODE_FAILED = "node_failed"
+    """Ended because what it ran on failed."""
+    LOST = "lost"
+    """The site answered completely, and does not know the job (any more)."""
+    UNKNOWN = "unknown"
+    """The site used a word that we do not know, or could not say. Never final."""
+
+    @property
+    def final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL = frozenset(
+    {
+        JobState.SUCCEEDED,
+        JobState.FAILED,
+        JobState.CANCELED,
+        JobState.PREEMPTED,
+        JobState.TIMED_OUT,
+        JobState.OUT_OF_MEMORY,
+        JobState.NODE_FAILED,
+        JobState.LOST,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """One job as the site sees it. `key` is ours, `native_id` the site's (and no identity: sites reuse ids)."""
+
+    key: str
+    native_id: str
+    state: JobState
+    exit_code: int | None = None
+    signal: int | None = None
+    restarts: int = 0
+    """How often the site itself started the job again (Slurm's restart count)."""
+    native_state: str = ""
+    native_reason: str = ""
+    stuck_reason: str = ""
+    """Not empty: the job is queued for a reason that time will not cure."""
+    submitted_at: int | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """An answer to «which of these jobs are there?». Absence counts only when `complete`."""
+
+    items: Sequence[JobStatus]
+    complete: bool
+    as_of: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallFile:
+    """A control file: at most a few hundred kilobytes, written with the job. `mode` is octal permission bits."""
+
+    path: str
+    content: bytes
+    mode: int = 0o600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a job asks for, site-neutral; counts are per job, `memory` is bytes per node (0: the site's default)."""
+
+    nodes: int = 1
+    cores: int = 1
+    gpus: int = 0
+    memory: int = 0
+    walltime: float | None = None
+    """Seconds; None: the site's longest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """One execution to ask for. The connector writes `files` below `directory`, then starts `entry` there."""
+
+    key: str
+    """The submit key: 15 characters of [a-z0-9], in the job's name and comment. Find by it, adopt by it."""
+    digest: str
+    """Digest of what would run; a job found under `key` with another digest is not ours to adopt."""
+    directory: str
+    entry: str
+    """Path of the script to start, relative to `directory`; run as `/bin/sh ENTRY` with `directory` as cwd."""
+    files: Sequence[SmallFile] = ()
+    resources: Resources = field(default_factory=Resources)
+    submit: Mapping[str, str] = field(default_factory=dict)
+    """Scheduler words of this site (queue, qos, account, ...)."""
+    comment: str = ""
+    requeue: bool = True
+    """May the site start the job again by itself?"""
+
+
+# -- answers to a submission, one per key ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The site has the job. `adopted`: it had it before this call (found by its key)."""
+
+    native_id: str
+    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """The site took the request and will say later which job it became; look it up by key."""
+
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The site said no, and certainly started nothing. `fault` is a value of errors.Fault."""
+
+    reason: str
+    fault: str = "site"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubtful:
+    """No clear answer came back: a job may or may not exist. Find by key before anything else."""
+
+    reason: str
+
+
+SubmitAnswer = Accepted | Ticket | Refused | Doubtful
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileInfo:
+    """One entry of a listing; `path` is relative to the site's root. `size` is bytes, 0 for a folder."""
+
+    path: str
+    size: int
+    is_dir: bool = False
+    modified_at: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One measured fact about a site's capability, never a judgement."""
+
+    site: str
+    capability: str
+    """One of submit, status, files, transfer, compute, credentials."""
+    ok: bool
+    at: int
+    latency: float = 0.0
+    detail: str = ""
+
+
+# -- moving data -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferItem:
+    """One file or, when `source` ends in `/`, one folder with all below it. Paths relative to each side's root.
+
+    `size` and `sha256` are checked where given (files only); a folder's files are hashed on both sides.
+    """
+
+    source: str
+    destination: str
+    size: int | None = None
+    sha256: str | None = None
+    mode: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """Files to bring from one site to another. Asking twice under one key moves them once."""
+
+    key: str
+    source_site: str
+    destination_site: str
+    items: Sequence[TransferItem]
+    label: str = ""
+
+
+class TransferState(Enum):
+    """Where a transfer stands."""
+
+    ACTIVE = "active"
+    SUCCEEDED = "succeeded"
+    """Every item is at its destination and was verified there."""
+    FAILED = "failed"
+    """Ended without; nothing was published at the destination. `fault` says whose fault."""
+    UNKNOWN = "unknown"
+    """The mover does not know the key (it was restarted): ask again, the same key is harmless."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferStatus:
+    key: str
+    state: TransferState
+    bytes_moved: int = 0
+    reason: str = ""
+    fault: str = ""
+    """A value of errors.Fault when FAILED: "source_missing" and "corrupt" are told apart from "site"."""
+    site: str = ""
+    """The side that is at fault, where that is known."""

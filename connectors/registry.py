@@ -1,0 +1,62 @@
+"""Names to connectors, through the entry point group `crossfade.connectors`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+
+from connectors.base import Site
+
+Clock = Callable[[], int]
+"""Says the time: microseconds since the Unix epoch, UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteConfig:
+    """One site, its profile's defaults and its entry in the site document merged."""
+
+    name: str
+    connector: str
+    facility: str = ""
+    """Sites of one facility fail together. Empty: the site's own name."""
+    root: str = ""
+    """The folder at the site below which everything of ours lives; absolute."""
+    slots: int = 1
+    """How many stages may be there at once."""
+    poll: float = 1.0
+    """Seconds between two looks at the site."""
+    unreachable_probes: int = 5
+    unreachable_seconds: float = 60.0
+    """Both budgets must be spent before the site counts as unreachable."""
+    cores: int = 1
+    gpus: int = 0
+    memory: int = 0
+    """Per node; bytes. 0: not known, not checked."""
+    nodes: int = 1
+    max_walltime: float | None = None
+    """Seconds."""
+    submits_per_minute: float = 0.0
+    """0: no limit."""
+    vars: Mapping[str, str] = field(default_factory=dict)
+    launcher: str = ""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """What only this connector knows."""
+
+
+Factory = Callable[[SiteConfig, Clock], Site]
+
+
+class UnknownConnector(LookupError):
+    """No connector of that name is installed."""
+
+
+def make_site(config: SiteConfig, clock: Clock) -> Site:
+    """Build the connector that `config` names. Raises UnknownConnector with the names there are."""
+    found = entry_points(group="crossfade.connectors")
+    for entry in found:
+        if entry.name == config.connector:
+            factory: Factory = entry.load()
+            return factory(config, clock)
+    known = ", ".join(sorted(entry.name for entry in found)) or "none"
+    raise UnknownConnector(f"site {config.name}: no connector {config.connector!r} (installed: {known})")

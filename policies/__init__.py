@@ -1,0 +1,1 @@
+"""Pure judgement: facts and the time in, a Decision with its reasons out."""
