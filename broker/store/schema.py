@@ -96,6 +96,7 @@ run = Table(
     _int("failed"),  # required stages failed, skipped or canceled
     _int("open_attempts"),  # attempts not final, orphans too
     _int("held"),
+    _int("commands"),  # not yet carried out
     _time("cancel_requested_at"),
     _text("lease_owner", null=True),
     _int("lease_token"),  # grows with every acquisition, never falls
@@ -190,7 +191,7 @@ attempt = Table(
     UniqueConstraint("submit_key", name="attempt_submit_key"),
     sqlite_with_rowid=False,
 )
-Index("attempt_open", attempt.c.site, attempt.c.open)
+Index("attempt_open", attempt.c.open, attempt.c.site)
 Index("attempt_native", attempt.c.native_id)
 
 checkpoint = Table(
@@ -240,7 +241,7 @@ decision = Table(
     "decision",
     metadata,
     Column("run_id", Text, primary_key=True),
-    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Integer, primary_key=True, autoincrement=False),  # of the event that tells of it
     _int("n"),
     _int("attempt"),  # the attempt it led to or spoke of
     _time("at", null=False),

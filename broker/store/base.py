@@ -1,0 +1,597 @@
+"""The port of the store: what the broker asks of its truth.
+
+Three kinds of transaction, never one around an outside call:
+
+* **decide** (`Store.deciding`): under a run's lease; reads a snapshot, writes what the engine decided, again and
+  again until the engine is quiet, then commits once.
+* **record** (`Store.record`): what was seen outside, and how effects ended; needs no lease, only gains facts.
+* **accept** (`create_run`, `add_command`, site modes): what people ask for.
+
+Rows are named tuples with the columns of `schema` in order. Texts that hold JSON stay text here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class RunRow(NamedTuple):
+    run_id: str
+    name: str
+    client_key: str | None
+    request_digest: str
+    state: str
+    reason: str
+    ver: int
+    document: str
+    document_digest: str
+    source: str
+    created_by: str
+    created_at: int
+    ended_at: int | None
+    due_at: int | None
+    wake_sent_at: int | None
+    stages: int
+    unsettled: int
+    failed: int
+    open_attempts: int
+    held: int
+    commands: int
+    cancel_requested_at: int | None
+    lease_owner: str | None
+    lease_token: int
+    lease_until: int | None
+
+
+class StageRow(NamedTuple):
+    run_id: str
+    n: int
+    path: str
+    state: str
+    reason: str
+    ver: int
+    epoch: int
+    unmet: int
+    doomed: int
+    due_at: int | None
+    rules: str
+    body: str
+    digest: str
+    attempt: int
+    site_retries: int
+    app_retries: int
+    failovers: int
+    continuations: int
+    memory_raises: int
+    stalled: int
+    not_before: int | None
+    avoid: str
+    want: str
+    ready_at: int | None
+    ended_at: int | None
+
+
+class AttemptRow(NamedTuple):
+    run_id: str
+    n: int
+    number: int
+    epoch: int
+    site: str
+    state: str
+    ver: int
+    why: str
+    reason: str
+    failure: str
+    submit_key: str
+    digest: str
+    directory: str
+    restore: str
+    orphan: int
+    open: int
+    created_at: int
+    submitted_at: int | None
+    started_at: int | None
+    ended_at: int | None
+    stop_before: int | None
+    unreachable_since: int | None
+    cancel_requested_at: int | None
+    native_id: str
+    staged: str
+    answer: str
+    job: str
+    started: str
+    exit: str
+    verified: str
+    dead: str
+    seen_at: int | None
+
+
+class CheckpointRow(NamedTuple):
+    run_id: str
+    n: int
+    attempt: int
+    generation: int
+    seq: int
+    site: str
+    state: str
+    path: str
+    manifest: str
+    bytes: int
+    created_at: int
+    verified_at: int | None
+    reason: str
+
+
+class EffectRow(NamedTuple):
+    key: str
+    run_id: str
+    n: int
+    attempt: int
+    kind: str
+    site: str
+    payload: str
+    state: str
+    created_at: int
+    due_at: int | None
+    tries: int
+    note: str
+    claim: str
+    claim_until: int | None
+    done_at: int | None
+    outcome: str
+
+
+class ProductRow(NamedTuple):
+    run_id: str
+    n: int
+    attempt: int
+    epoch: int
+    site: str
+    path: str
+    manifest: str
+    manifest_digest: str
+    adopted: int
+    published_at: int
+
+
+class DecisionRow(NamedTuple):
+    run_id: str
+    seq: int
+    n: int
+    attempt: int
+    at: int
+    kind: str
+    outcome: str
+    detail: str
+
+
+class EventRow(NamedTuple):
+    stream: str
+    seq: int
+    at: int
+    actor: str
+    kind: str
+    stage: str
+    attempt: int
+    data: str
+    hash: str
+
+
+class CommandRow(NamedTuple):
+    id: str
+    run_id: str
+    stage: str
+    kind: str
+    args: str
+    actor: str
+    reason: str
+    at: int
+    done_at: int | None
+    outcome: str
+
+
+class SiteRow(NamedTuple):
+    site: str
+    mode: str
+    mode_by: str
+    mode_reason: str
+    mode_at: int | None
+    next_poll_at: int | None
+    last_ok_at: int | None
+    cannot_ask_since: int | None
+    probes: int
+    detail: str
+    ver: int
+
+
+class LogTail(NamedTuple):
+    run_id: str
+    n: int
+    attempt: int
+    name: str
+    tail: bytes
+    size: int
+    read_at: int
+
+
+class DepRow(NamedTuple):
+    run_id: str
+    parent: int
+    child: int
+    inputs: int
+
+
+class Installation(NamedTuple):
+    id: str
+    incarnation: int
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to decide for a run until it is taken over. `token` fences every write made under it."""
+
+    run_id: str
+    token: int
+    owner: str
+
+
+class StoreError(Exception):
+    """Something is wrong with the store."""
+
+
+class LeaseLost(StoreError):
+    """Somebody else decides for this run now; nothing of this transaction was kept."""
+
+
+class StaleRow(StoreError):
+    """A row is not as the decision saw it; nothing of this transaction was kept."""
+
+
+class StoreBusy(StoreError):
+    """Locked by another writer for too long. Nothing was kept; try again."""
+
+
+class StoreFull(StoreError):
+    """No space left where the database lives. Nothing was kept."""
+
+
+class WrongSchema(StoreError):
+    """The database was made by another version; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """Something to be told in a stream's chain. With `decision`, a decision row of the same seq is written."""
+
+    kind: str
+    stage: str = ""
+    n: int = -1
+    attempt: int = 0
+    data: str = "{}"
+    actor: str = "engine"
+    decision: tuple[str, str, str] | None = None
+    """(kind, outcome, detail as JSON)"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """What one decision writes, all or nothing.
+
+    Changed stages and attempts are whole rows whose `ver` is the one that was read: the store writes their decided
+    columns and adds 1 to `ver`; a row that has another `ver` by now raises StaleRow. `unmet` and `doomed` of stages
+    and the counters of the run are kept by the store (from `settled`, `reopened` and the attempts' `open`).
+    """
+
+    run: RunRow | None = None
+    """Only state, reason, ended_at, held and cancel_requested_at are written."""
+    stages: list[StageRow] = field(default_factory=list)
+    new_attempts: list[AttemptRow] = field(default_factory=list)
+    attempts: list[AttemptRow] = field(default_factory=list)
+    effects: list[EffectRow] = field(default_factory=list)
+    dropped_effects: list[str] = field(default_factory=list)
+    """Keys; an effect that is pending and unclaimed becomes dropped, any other stays."""
+    products: list[ProductRow] = field(default_factory=list)
+    settled: list[tuple[int, bool]] = field(default_factory=list)
+    """(stage, succeeded): its children's `unmet` falls by one, or their `doomed` grows by one; they become due."""
+    failed: int = 0
+    """Change of the run's count of required stages that failed, were skipped or canceled."""
+    checkpoint_states: list[CheckpointRow] = field(default_factory=list)
+    """Written: state, reason."""
+    commands_done: list[tuple[str, str]] = field(default_factory=list)
+    """(id, outcome)"""
+    new_stages: list[StageRow] = field(default_factory=list)
+    new_deps: list[DepRow] = field(default_factory=list)
+    """Stages that a stage adds while the run goes on; `unmet` counts only parents that are not final."""
+    reopened: list[tuple[int, bool]] = field(default_factory=list)
+    """(stage, was succeeded): a person retries it; `unsettled` grows and a doomed child is undoomed."""
+    wake_ready: int = 0
+    """That many places came free: so many READY stages that wait for room, of any run, become due now."""
+    events: list[NewEvent] = field(default_factory=list)
+
+    def empty(self) -> bool:
+        """Is there nothing to write?"""
+        return self.run is None and not any(
+            (
+                self.stages,
+                self.new_attempts,
+                self.attempts,
+                self.effects,
+                self.dropped_effects,
+                self.products,
+                self.settled,
+                self.checkpoint_states,
+                self.commands_done,
+                self.new_stages,
+                self.reopened,
+                self.events,
+                self.wake_ready,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What the engine looks at: a run, those of its unsettled stages that are due, and the world as last seen."""
+
+    run: RunRow
+    stages: Sequence[StageRow]
+    """Due at or before the time of reading, oldest first, at most the limit; also final stages with an open
+    attempt (an orphan) that is due."""
+    attempts: Mapping[int, Sequence[AttemptRow]]
+    """By stage: every open attempt and the current one, by number."""
+    sites: Mapping[str, SiteRow]
+    load: Mapping[str, int]
+    """Open attempts per site, of all runs."""
+    commands: Sequence[CommandRow]
+    """Not yet carried out, oldest first; only of this run."""
+    more: bool
+    """Were there more due stages than the limit?"""
+
+
+class DecisionTx(Protocol):
+    """One decision transaction; commits when its context ends without an exception."""
+
+    def snapshot(self, *, now: int, limit: int) -> Snapshot: ...
+
+    def checkpoints(self, stages: Collection[int]) -> Mapping[int, Sequence[CheckpointRow]]:
+        """All known checkpoints of these stages, by attempt, generation, seq."""
+        ...
+
+    def stage_rows(self, paths: Collection[str]) -> Mapping[str, StageRow]:
+        """Whole rows by path, due or not (for commands)."""
+        ...
+
+    def products(self, stages: Collection[int]) -> Mapping[int, ProductRow]: ...
+
+    def parents(self, stages: Collection[int]) -> Mapping[int, Sequence[DepRow]]: ...
+
+    def apply(self, changes: Changes, *, now: int) -> None:
+        """Raises LeaseLost or StaleRow; then the whole transaction is lost."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectDone:
+    """An effect was performed. Ignored when the claim is no longer ours."""
+
+    key: str
+    claim: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectAgain:
+    """An effect is to be tried again at `due_at`; `note` is kept for the next try."""
+
+    key: str
+    claim: str
+    due_at: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSeen:
+    """Facts about an attempt: column name (a *seen* column) to value."""
+
+    run_id: str
+    n: int
+    number: int
+    facts: Mapping[str, str | int]
+
+
+@dataclass(slots=True, kw_only=True)
+class Sightings:
+    """What was seen outside, written in one transaction that needs no lease.
+
+    Every attempt, checkpoint and effect in it makes its stage and run due now (`hint=False`: not).
+    """
+
+    effects_done: list[EffectDone] = field(default_factory=list)
+    effects_again: list[EffectAgain] = field(default_factory=list)
+    attempts: list[AttemptSeen] = field(default_factory=list)
+    checkpoints: list[CheckpointRow] = field(default_factory=list)
+    """Inserted; where the row exists, `state` only moves on (seen < copying < verified < suspect < bad), and
+    manifest, bytes, verified_at and reason follow it."""
+    logs: list[LogTail] = field(default_factory=list)
+    """Replaced; give no hint."""
+    sites: list[SiteRow] = field(default_factory=list)
+    """Written: last_ok_at, cannot_ask_since, probes, detail, next_poll_at."""
+    wake_sites: list[str] = field(default_factory=list)
+    """All stages with an open attempt at these sites become due: the site's standing changed."""
+    evidence: list[tuple[str, int, str, bool, int, str]] = field(default_factory=list)
+    """(site, at, capability, ok, latency in µs, detail)"""
+    events: list[tuple[str, NewEvent]] = field(default_factory=list)
+    """(stream, event), for streams other than runs: `site:NAME`, `operators`."""
+
+    def empty(self) -> bool:
+        """Is there nothing to write?"""
+        return not any(
+            (
+                self.effects_done,
+                self.effects_again,
+                self.attempts,
+                self.checkpoints,
+                self.logs,
+                self.sites,
+                self.wake_sites,
+                self.evidence,
+                self.events,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to store: its row, its stages in order, and who needs whom."""
+
+    run: RunRow
+    stages: Sequence[StageRow]
+    deps: Sequence[DepRow]
+    events: Sequence[NewEvent] = ()
+
+
+class KeyTaken(StoreError):
+    """The client key belongs to a run that asked for something else."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"this key belongs to run {run_id}, which asked for something else")
+        self.run_id = run_id
+
+
+@dataclass(slots=True)
+class Counts:
+    """How much the store was used, for benchmarks and for the test that counts."""
+
+    commits: int = 0
+    statements: int = 0
+
+
+class Store(Protocol):
+    """The truth. Thread-safe; every method is one transaction unless it says otherwise."""
+
+    counts: Counts
+
+    def now(self) -> int:
+        """The time that leases go by: the database's own, microseconds UTC (SQLite: the clock given)."""
+        ...
+
+    def installation(self) -> Installation:
+        """This installation's identity, made at first use."""
+        ...
+
+    def close(self) -> None: ...
+
+    # -- accept --------------------------------------------------------------------------------------------
+
+    def create_run(self, new: NewRun, *, again: bool = False) -> tuple[str, bool]:
+        """Store the run whole; (run id, was it new?). A client key that a run not canceled and not failed
+        holds gives that run back if its request digest is the same, else raises KeyTaken; `again` (or a failed
+        or canceled holder) takes the key over."""
+        ...
+
+    def add_command(self, command: CommandRow) -> None:
+        """Keep what a person asked for, make the run due."""
+        ...
+
+    def set_site_mode(self, site: str, *, mode: str, by: str, reason: str) -> None:
+        """Drain or resume; told in the site's stream; stages waiting for room or placed there become due."""
+        ...
+
+    def ensure_sites(self, names: Iterable[str]) -> Collection[str]:
+        """Make a row for each site that has none; the names that were new."""
+        ...
+
+    # -- lease and decide ----------------------------------------------------------------------------------
+
+    def acquire(self, run_id: str, *, owner: str, ttl: float) -> Lease | None:
+        """Take the run's lease if it is free, lapsed or already `owner`'s; seconds. The token always grows."""
+        ...
+
+    def release(self, lease: Lease, *, due_at: int | None) -> bool:
+        """Give the lease back, and set when the run is to be looked at next: the least of `due_at` and what its
+        stages' and effects' hints say by now. False: it was no longer ours (nothing written)."""
+        ...
+
+    def break_leases(self, is_dead: Callable[[str], bool]) -> int:
+        """Free all leases and effect claims whose owner is dead; how many."""
+        ...
+
+    def deciding(self, lease: Lease, *, ttl: float) -> AbstractContextManager[DecisionTx]:
+        """A decision transaction; renews the lease by `ttl` seconds. Raises LeaseLost at entry or exit."""
+        ...
+
+    # -- act and observe -----------------------------------------------------------------------------------
+
+    def claim_effects(
+        self,
+        *,
+        claim: str,
+        ttl: float,
+        now: int,
+        limit: int,
+        run_id: str | None = None,
+        site: str | None = None,
+    ) -> Sequence[EffectRow]:
+        """Take due, unclaimed (or claim-lapsed) pending effects, oldest first; `tries` counts this one.
+        No commit is made where there are none."""
+        ...
+
+    def record(self, sightings: Sightings, *, now: int) -> Collection[str]:
+        """Write what was seen; the ids of runs that are concerned."""
+        ...
+
+    def open_attempts(self, site: str) -> Sequence[AttemptRow]:
+        """All attempts not final at that site, orphans too, of all runs."""
+        ...
+
+    def effect(self, key: str) -> EffectRow | None: ...
+
+    # -- wake ----------------------------------------------------------------------------------------------
+
+    def due_runs(self, *, now: int, limit: int, resend_after: float) -> Sequence[str]:
+        """Runs that are due (by their own, a stage's or an effect's hint), not leased by a living owner, and for
+        which no wake-up was sent in the last `resend_after` seconds; marks them as sent."""
+        ...
+
+    def next_due(self) -> int | None:
+        """The earliest time at which any run or effect is due."""
+        ...
+
+    # -- read ----------------------------------------------------------------------------------------------
+
+    def run(self, run_id: str) -> RunRow | None: ...
+    def runs(self, *, unfinished: bool = False, limit: int = 100, prefix: str = "") -> Sequence[RunRow]:
+        """Newest first; `prefix` matches the start of the id or the whole name."""
+        ...
+
+    def stages(self, run_id: str) -> Sequence[StageRow]: ...
+    def deps(self, run_id: str) -> Sequence[DepRow]: ...
+    def attempts(self, run_id: str, n: int | None = None) -> Sequence[AttemptRow]: ...
+    def attempt_by_key(self, submit_key: str) -> AttemptRow | None: ...
+    def decisions(self, run_id: str, n: int | None = None) -> Sequence[DecisionRow]: ...
+    def events(self, stream: str, *, after: int = 0, limit: int = 100_000) -> Sequence[EventRow]: ...
+    def streams(self) -> Sequence[tuple[str, int, str]]:
+        """(stream, newest seq, tip)"""
+        ...
+
+    def effects(self, run_id: str) -> Sequence[EffectRow]: ...
+    def products(self, run_id: str) -> Sequence[ProductRow]: ...
+    def checkpoints(self, run_id: str) -> Sequence[CheckpointRow]: ...
+    def commands(self, run_id: str) -> Sequence[CommandRow]: ...
+    def sites(self) -> Sequence[SiteRow]: ...
+    def evidence(self, site: str, *, limit: int = 100) -> Sequence[tuple[str, int, str, bool, int, str]]: ...
+    def log_tails(self, run_id: str, n: int, attempt: int) -> Sequence[LogTail]: ...
+    def logged_sizes(self, site: str) -> Mapping[tuple[str, int, int, str], int]:
+        """Sizes of the logs kept of the open attempts at a site, to read only what has grown."""
+        ...
+
+
+def event_hash(previous: str, row: Sequence[object]) -> str:
+    """The chain's link: SHA-256 over the former hash and the event's columns but the hash, as hex."""
+    text = "\x1f".join((previous, *(str(value) for value in row)))
+    return hashlib.sha256(text.encode()).hexdigest()
