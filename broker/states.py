@@ -141,13 +141,9 @@ ATTEMPT_MOVES: dict[AttemptState, frozenset[AttemptState]] = {
     _A.SUBMITTING: frozenset(
         {_A.QUEUED, _A.RUNNING, _A.STAGING_OUT, _A.VERIFYING, _A.SUCCEEDED, _A.PREEMPTED, _A.TIMED_OUT} | _ENDS
     ),
-    _A.QUEUED: frozenset(
-        {_A.RUNNING, _A.STAGING_OUT, _A.VERIFYING, _A.SUCCEEDED, _A.PREEMPTED, _A.TIMED_OUT} | _ENDS
-    ),
+    _A.QUEUED: frozenset({_A.RUNNING, _A.STAGING_OUT, _A.VERIFYING, _A.SUCCEEDED, _A.PREEMPTED, _A.TIMED_OUT} | _ENDS),
     # back to QUEUED: the site requeued it (its restart count grew)
-    _A.RUNNING: frozenset(
-        {_A.QUEUED, _A.STAGING_OUT, _A.VERIFYING, _A.SUCCEEDED, _A.PREEMPTED, _A.TIMED_OUT} | _ENDS
-    ),
+    _A.RUNNING: frozenset({_A.QUEUED, _A.STAGING_OUT, _A.VERIFYING, _A.SUCCEEDED, _A.PREEMPTED, _A.TIMED_OUT} | _ENDS),
     _A.STAGING_OUT: frozenset({_A.VERIFYING, _A.SUCCEEDED} | _ENDS),
     _A.VERIFYING: frozenset({_A.SUCCEEDED} | _ENDS),
     _A.SUCCEEDED: frozenset(),

@@ -88,6 +88,17 @@ class HealthSource(Protocol):
 
 
 @runtime_checkable
+class Preparable(Protocol):
+    """A site whose place must be made before its first use. Called when the site is added, and never as a cure:
+    making a place anew while the old one is away would look like a site that has lost all its jobs."""
+
+    def prepare(self) -> str:
+        """Make the place where it is not there; answers its identity, the same as long as it is the same place.
+        Safe to repeat. Raises RequestRefused."""
+        ...
+
+
+@runtime_checkable
 class Mover(Protocol):
     """Carries files between sites, verified, published by rename."""
 

@@ -18,6 +18,7 @@ class SiteConfig:
 
     name: str
     connector: str
+    profile: str = ""
     facility: str = ""
     """Sites of one facility fail together. Empty: the site's own name."""
     root: str = ""
@@ -38,6 +39,13 @@ class SiteConfig:
     """Seconds."""
     submits_per_minute: float = 0.0
     """0: no limit."""
+    settle: float = 10.0
+    """Seconds that a job may take to turn up in the site's listings after it was accepted, or an exit record after
+    the job's end."""
+    heartbeat: int = 15
+    """Seconds between two signs of life of the harness there."""
+    fence: int = 60
+    """Seconds of silence after which the harness takes a former execution for dead."""
     vars: Mapping[str, str] = field(default_factory=dict)
     launcher: str = ""
     options: Mapping[str, object] = field(default_factory=dict)

@@ -2,8 +2,8 @@
 
 Three kinds of transaction, never one around an outside call:
 
-* **decide** (`Store.deciding`): under a run's lease; reads a snapshot, writes what the engine decided, again and
-  again until the engine is quiet, then commits once.
+* **decide** (`Store.deciding`): under a run's lease; reads a snapshot, writes what the engine decided,
+  again and again until the engine is quiet, then commits once.
 * **record** (`Store.record`): what was seen outside, and how effects ended; needs no lease, only gains facts.
 * **accept** (`create_run`, `add_command`, site modes): what people ask for.
 
@@ -27,7 +27,6 @@ class RunRow(NamedTuple):
     state: str
     reason: str
     ver: int
-    document: str
     document_digest: str
     source: str
     created_by: str
@@ -41,6 +40,7 @@ class RunRow(NamedTuple):
     open_attempts: int
     held: int
     commands: int
+    wants: int
     cancel_requested_at: int | None
     lease_owner: str | None
     lease_token: int
@@ -282,13 +282,13 @@ class NewEvent:
 class Changes:
     """What one decision writes, all or nothing.
 
-    Changed stages and attempts are whole rows whose `ver` is the one that was read: the store writes their decided
-    columns and adds 1 to `ver`; a row that has another `ver` by now raises StaleRow. `unmet` and `doomed` of stages
-    and the counters of the run are kept by the store (from `settled`, `reopened` and the attempts' `open`).
+    Changed stages and attempts are whole rows whose `ver` is the one that was read: the store writes their
+    decided columns and adds 1 to `ver`; a row that has another `ver` by now raises StaleRow. `unmet` and `doomed`
+    of stages and the counters of the run are kept by the store (from `settled`, `reopened` and the attempts' `open`).
     """
 
     run: RunRow | None = None
-    """Only state, reason, ended_at, held and cancel_requested_at are written."""
+    """Only state, reason, ended_at, held, wants and cancel_requested_at are written."""
     stages: list[StageRow] = field(default_factory=list)
     new_attempts: list[AttemptRow] = field(default_factory=list)
     attempts: list[AttemptRow] = field(default_factory=list)
@@ -296,8 +296,11 @@ class Changes:
     dropped_effects: list[str] = field(default_factory=list)
     """Keys; an effect that is pending and unclaimed becomes dropped, any other stays."""
     products: list[ProductRow] = field(default_factory=list)
-    settled: list[tuple[int, bool]] = field(default_factory=list)
-    """(stage, succeeded): its children's `unmet` falls by one, or their `doomed` grows by one; they become due."""
+    settled: list[tuple[int, str]] = field(default_factory=list)
+    """(stage, how): `ok`: each child's `unmet` falls by one; `failed`: each child's `doomed` grows by one;
+    `waived` (an optional stage failed): as `ok` for children that only need its turn (`inputs` 0), as `failed`
+    for those that take its files. A child becomes due when that leaves it no unmet need, or a doomed one;
+    the others have nothing to decide yet."""
     failed: int = 0
     """Change of the run's count of required stages that failed, were skipped or canceled."""
     checkpoint_states: list[CheckpointRow] = field(default_factory=list)
@@ -307,10 +310,14 @@ class Changes:
     new_stages: list[StageRow] = field(default_factory=list)
     new_deps: list[DepRow] = field(default_factory=list)
     """Stages that a stage adds while the run goes on; `unmet` counts only parents that are not final."""
-    reopened: list[tuple[int, bool]] = field(default_factory=list)
-    """(stage, was succeeded): a person retries it; `unsettled` grows and a doomed child is undoomed."""
+    reopened: list[tuple[int, str]] = field(default_factory=list)
+    """(stage, how it had settled): a person retries it. The run's `unsettled` grows, what `settled` had done to its
+    children is taken back, and they become due."""
+    wake_all: bool = False
+    """Every stage of the run that is not final becomes due now (cancel, release)."""
     wake_ready: int = 0
-    """That many places came free: so many READY stages that wait for room, of any run, become due now."""
+    """That many places came free: so many READY stages of any run whose `due_at` lies ahead (they wait for room)
+    and whose `not_before` is past or null, oldest first, get `due_at` now; their runs too."""
     events: list[NewEvent] = field(default_factory=list)
 
     def empty(self) -> bool:
@@ -330,23 +337,29 @@ class Changes:
                 self.reopened,
                 self.events,
                 self.wake_ready,
+                self.wake_all,
             )
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What the engine looks at: a run, those of its unsettled stages that are due, and the world as last seen."""
+    """What the engine looks at: a run, those of its stages that are due, and the world as last seen."""
 
     run: RunRow
     stages: Sequence[StageRow]
-    """Due at or before the time of reading, oldest first, at most the limit; also final stages with an open
-    attempt (an orphan) that is due."""
+    """Two parts. First those due at or before `now` (any state, also final ones: an orphan may want a look),
+    oldest first, at most the limit. Then, if `room(load)` is above 0, READY stages with `due_at` null (the queue
+    for a place), by `n`, at most that many and at most the limit (index on run_id, state, n)."""
     attempts: Mapping[int, Sequence[AttemptRow]]
     """By stage: every open attempt and the current one, by number."""
     sites: Mapping[str, SiteRow]
     load: Mapping[str, int]
     """Open attempts per site, of all runs."""
+    own_load: Mapping[str, int]
+    """Open attempts per site, of this run."""
+    rivals: int
+    """How many other runs have `wants` = 1: READY stages for which there was no room."""
     commands: Sequence[CommandRow]
     """Not yet carried out, oldest first; only of this run."""
     more: bool
@@ -356,7 +369,9 @@ class Snapshot:
 class DecisionTx(Protocol):
     """One decision transaction; commits when its context ends without an exception."""
 
-    def snapshot(self, *, now: int, limit: int) -> Snapshot: ...
+    def snapshot(self, *, now: int, limit: int, room: Callable[[Mapping[str, int]], int]) -> Snapshot:
+        """`room` says, from the load per site, how many places are free."""
+        ...
 
     def checkpoints(self, stages: Collection[int]) -> Mapping[int, Sequence[CheckpointRow]]:
         """All known checkpoints of these stages, by attempt, generation, seq."""
@@ -415,7 +430,7 @@ class Sightings:
     effects_again: list[EffectAgain] = field(default_factory=list)
     attempts: list[AttemptSeen] = field(default_factory=list)
     checkpoints: list[CheckpointRow] = field(default_factory=list)
-    """Inserted; where the row exists, `state` only moves on (seen < copying < verified < suspect < bad), and
+    """Inserted; where the row exists, `state` only moves on (seen < checking < verified < shipped < suspect < bad), and
     manifest, bytes, verified_at and reason follow it."""
     logs: list[LogTail] = field(default_factory=list)
     """Replaced; give no hint."""
@@ -447,9 +462,11 @@ class Sightings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to store: its row, its stages in order, and who needs whom."""
+    """A run to store: its row, its document, its stages in order, and who needs whom."""
 
     run: RunRow
+    document: str
+    """JSON: the normalised document, parameters filled in."""
     stages: Sequence[StageRow]
     deps: Sequence[DepRow]
     events: Sequence[NewEvent] = ()
@@ -495,7 +512,7 @@ class Store(Protocol):
         ...
 
     def add_command(self, command: CommandRow) -> None:
-        """Keep what a person asked for, make the run due."""
+        """Keep what a person asked for; make the run, and the stage that it names, due."""
         ...
 
     def set_site_mode(self, site: str, *, mode: str, by: str, reason: str) -> None:
@@ -554,7 +571,7 @@ class Store(Protocol):
     # -- wake ----------------------------------------------------------------------------------------------
 
     def due_runs(self, *, now: int, limit: int, resend_after: float) -> Sequence[str]:
-        """Runs that are due (by their own, a stage's or an effect's hint), not leased by a living owner, and for
+        """Runs that are due (by their own, a stage's or an effect's hint), whose lease is free or lapsed, and for
         which no wake-up was sent in the last `resend_after` seconds; marks them as sent."""
         ...
 
@@ -565,11 +582,16 @@ class Store(Protocol):
     # -- read ----------------------------------------------------------------------------------------------
 
     def run(self, run_id: str) -> RunRow | None: ...
+    def document(self, run_id: str) -> str | None:
+        """The document as it was stored (`RunRow` holds its digest only)."""
+        ...
+
     def runs(self, *, unfinished: bool = False, limit: int = 100, prefix: str = "") -> Sequence[RunRow]:
         """Newest first; `prefix` matches the start of the id or the whole name."""
         ...
 
     def stages(self, run_id: str) -> Sequence[StageRow]: ...
+    def stages_at(self, run_id: str, numbers: Collection[int]) -> Mapping[int, StageRow]: ...
     def deps(self, run_id: str) -> Sequence[DepRow]: ...
     def attempts(self, run_id: str, n: int | None = None) -> Sequence[AttemptRow]: ...
     def attempt_by_key(self, submit_key: str) -> AttemptRow | None: ...
@@ -581,6 +603,10 @@ class Store(Protocol):
 
     def effects(self, run_id: str) -> Sequence[EffectRow]: ...
     def products(self, run_id: str) -> Sequence[ProductRow]: ...
+    def products_of(self, run_id: str, paths: Collection[str]) -> Mapping[str, ProductRow]:
+        """The products of these stages, by path; those without one are left out."""
+        ...
+
     def checkpoints(self, run_id: str) -> Sequence[CheckpointRow]: ...
     def commands(self, run_id: str) -> Sequence[CommandRow]: ...
     def sites(self) -> Sequence[SiteRow]: ...

@@ -1,0 +1,140 @@
+"""The broker put together: store, sites, mover, hands, watcher and drainer, for one process.
+
+What wakes it (Celery, a simulation, a test) stands outside; the three entry points are `go_on(run)`, `look(site)`
+and `due()`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from broker.clock import Clock
+from broker.drain import Drained, Drainer
+from broker.effects import Hands, JobCache
+from broker.facts import SiteSetup, World
+from broker.store.base import Store
+from broker.watch import Watcher
+from connectors.base import Mover, Site
+from connectors.registry import SiteConfig
+
+RESEND_AFTER = 2.0
+"""Seconds after which a wake-up that led to nothing is sent again."""
+EFFECTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a broker is made of."""
+
+    store: Store
+    configs: Mapping[str, SiteConfig]
+    sites: Mapping[str, Site]
+    mover: Mover
+    clock: Clock
+    owner: str
+    """Who this worker is (`worker_name`): leases and claims carry it."""
+    elapsed: Callable[[], float] = time.monotonic
+    """A stopwatch for budgets; seconds."""
+
+
+class Broker:
+    """One worker's whole engine."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.store, self.clock, self.sites = parts.store, parts.clock, parts.sites
+        self.mover = parts.mover
+        setups = {
+            name: SiteSetup(config=config, inline=parts.sites[name].inline, claim=parts.sites[name].claim)
+            for name, config in parts.configs.items()
+        }
+        self.world = World(installation=parts.store.installation(), sites=setups, claimant=parts.owner)
+        self.hands = Hands(store=parts.store, world=self.world, sites=parts.sites, mover=parts.mover, clock=parts.clock)
+        self.watcher = Watcher(store=parts.store, setups=setups, sites=parts.sites, clock=parts.clock)
+        self._owner = parts.owner
+        self._drainer = Drainer(
+            store=parts.store,
+            world=self.world,
+            hands=self.hands,
+            watcher=self.watcher,
+            clock=parts.clock,
+            owner=parts.owner,
+            elapsed=parts.elapsed,
+        )
+
+    def go_on(self, run_id: str, *, budget: float = 0.2) -> Drained | None:
+        """Look at a run. None: another worker is at it."""
+        return self._drainer.drain(run_id, budget=budget)
+
+    def look(self, site: str) -> Collection[str]:
+        """Look at a site; the runs that are concerned."""
+        looked = self.watcher.look(site)
+        runs: Collection[str] = ()
+        if not looked.sightings.empty():
+            runs = self.store.record(looked.sightings, now=self.clock())
+        self.watcher.forget(site, looked)
+        return runs
+
+    def act(self, *, site: str | None = None) -> int:
+        """Perform due effects, of one site or of any; how many there were."""
+        effects = self.store.claim_effects(
+            claim=self._owner, ttl=60.0, now=self.clock(), limit=EFFECTS_AT_ONCE, site=site
+        )
+        if effects:
+            sightings = self.hands.perform(effects, JobCache(self.store))
+            self.store.record(sightings, now=self.clock())
+        return len(effects)
+
+    def due(self) -> Sequence[str]:
+        """Runs to wake now; each is named again only after a while, however often this is asked."""
+        return self.store.due_runs(now=self.clock(), limit=1000, resend_after=RESEND_AFTER)
+
+    def sites_to_look_at(self) -> list[str]:
+        """Sites that want a look: something of ours is there, or they had stopped answering."""
+        now = self.clock()
+        silent = {row.site for row in self.store.sites() if row.cannot_ask_since is not None}
+        ripe = [name for name in self.sites if self.watcher.next_look(name) <= now]
+        return [name for name in ripe if name in silent or self.store.open_attempts(name)]
+
+    def next_look(self) -> int:
+        """When the next look at any site is due."""
+        return min((self.watcher.next_look(name) for name in self.sites), default=self.clock() + 1_000_000)
+
+
+def worker_name() -> str:
+    """`pid@host:boot:start`: enough to tell later, on this host, whether this very process still lives."""
+    return f"{os.getpid()}@{platform.node()}:{boot_id()}:{process_start(os.getpid())}"
+
+
+def worker_is_dead(name: str) -> bool:
+    """Is the process behind that name certainly gone? Of another host's process only the lease's end can tell."""
+    try:
+        pid, rest = name.split("@", 1)
+        host, boot, start = rest.rsplit(":", 2)
+    except ValueError:
+        return False
+    if host != platform.node():
+        return False
+    return boot != boot_id() or process_start(int(pid)) != start
+
+
+def boot_id() -> str:
+    """This boot of this machine; `unknown` where the system does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()[:8]
+    except OSError:
+        return "unknown"
+
+
+def process_start(pid: int) -> str:
+    """When a process started, in the kernel's ticks; empty when there is no such process, or only its zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

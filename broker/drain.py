@@ -1,0 +1,171 @@
+"""Draining a run: decide, act, observe, again, until it is quiet or its time is up.
+
+One wake-up drains its run; no message is sent per step. Decisions that follow from one another are made in one
+transaction; outside calls happen between transactions, never inside one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from threading import Lock
+
+from broker.clock import Clock
+from broker.effects import Hands, JobCache
+from broker.engine import decide
+from broker.facts import World, rules_of
+from broker.jobs import Job
+from broker.store.base import Changes, CheckpointRow, DecisionTx, EffectRow, Lease, LeaseLost, StaleRow, Store
+from broker.watch import Watcher
+
+LIMIT = 256
+"""Stages looked at in one round."""
+ROUNDS = 8
+"""Rounds of decisions in one transaction: what one round releases, the next one places."""
+LEASE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How a drain ended."""
+
+    busy: bool
+    """Its time was up before the run was quiet: wake it again."""
+    due_at: int | None = None
+    """When it wants to be looked at, if nothing is seen before."""
+
+
+class Drainer:
+    """Drains runs. Thread-safe; a run is drained by one worker at a time, its lease sees to that."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        world: World,
+        hands: Hands,
+        watcher: Watcher,
+        clock: Clock,
+        owner: str,
+        elapsed: Callable[[], float],
+    ) -> None:
+        self._store, self._world, self._hands, self._watcher = store, world, hands, watcher
+        self._clock, self._owner, self._elapsed = clock, owner, elapsed
+        self._guard, self._draining = Lock(), set[str]()
+        self._instant = {name for name, setup in world.sites.items() if setup.inline and setup.config.poll == 0}
+
+    def drain(self, run_id: str, *, budget: float = 0.2) -> Drained | None:
+        """Go on with a run for about `budget` seconds. None: another worker has it."""
+        with self._guard:
+            if run_id in self._draining:  # a lease does not tell two threads of one worker apart
+                return None
+            self._draining.add(run_id)
+        try:
+            return self._drain(run_id, budget)
+        finally:
+            with self._guard:
+                self._draining.discard(run_id)
+
+    def _drain(self, run_id: str, budget: float) -> Drained | None:
+        lease = self._store.acquire(run_id, owner=self._owner, ttl=LEASE_SECONDS)
+        if lease is None:
+            return None
+        busy = False
+        try:
+            busy = self._until_quiet(lease, deadline=self._elapsed() + budget)
+        except (LeaseLost, StaleRow):
+            return Drained(busy=True)  # somebody else went on with it; nothing of ours was kept
+        finally:
+            self._store.release(lease, due_at=None)
+        return Drained(busy=busy)
+
+    def _until_quiet(self, lease: Lease, *, deadline: float) -> bool:
+        jobs = JobCache(self._store)
+        effects: Sequence[EffectRow] = self._unfinished(lease.run_id)
+        while True:
+            decided = self._decide(lease, jobs)
+            effects = [*effects, *decided.effects]
+            moved = self._act(effects, jobs) if effects else False
+            observed = self._observe(decided.sites)
+            effects = ()
+            if not (moved or observed or decided.more):
+                return False
+            if self._elapsed() >= deadline:
+                return True
+
+    def _unfinished(self, run_id: str) -> Sequence[EffectRow]:
+        """Effects of this run that are due: tried in vain before, or left by a worker that died."""
+        return self._store.claim_effects(
+            claim=self._owner, ttl=LEASE_SECONDS, now=self._clock(), limit=LIMIT, run_id=run_id
+        )
+
+    # -- decide ------------------------------------------------------------------------------------------------
+
+    def _decide(self, lease: Lease, jobs: JobCache) -> Decided:
+        effects: list[EffectRow] = []
+        sites: set[str] = set()
+        more = False
+        with self._store.deciding(lease, ttl=LEASE_SECONDS) as tx:
+            for _ in range(ROUNDS):
+                changes, more = self._round(tx)
+                if changes.empty():
+                    break
+                tx.apply(changes, now=self._clock())
+                self._remember(changes, jobs)
+                effects.extend(effect for effect in changes.effects if effect.claim == self._owner)
+                sites.update(attempt.site for attempt in changes.new_attempts)
+            else:
+                more = True
+        return Decided(effects, sites, more)
+
+    def _round(self, tx: DecisionTx) -> tuple[Changes, bool]:
+        now = self._clock()
+        snapshot = tx.snapshot(now=now, limit=LIMIT, room=self._room)
+        checkpointed = [stage.n for stage in snapshot.stages if rules_of(stage.rules).checkpoint is not None]
+        checkpoints: Mapping[int, Sequence[CheckpointRow]] = tx.checkpoints(checkpointed) if checkpointed else {}
+        return decide(self._world, snapshot, now=now, checkpoints=checkpoints), snapshot.more
+
+    def _room(self, load: Mapping[str, int]) -> int:
+        """How many more stages could start, over all sites."""
+        return sum(max(0, setup.config.slots - load.get(name, 0)) for name, setup in self._world.sites.items())
+
+    @staticmethod
+    def _remember(changes: Changes, jobs: JobCache) -> None:
+        """The rows behind the effects just written need not be read again."""
+        stages = {stage.n: stage for stage in chain(changes.stages)}
+        for attempt in changes.new_attempts:
+            stage = stages.get(attempt.n)
+            if stage is not None:
+                jobs.jobs[(attempt.run_id, attempt.n, attempt.number)] = Job(stage=stage, attempt=attempt)
+
+    # -- act and observe ---------------------------------------------------------------------------------------
+
+    def _act(self, effects: Sequence[EffectRow], jobs: JobCache) -> bool:
+        sightings = self._hands.perform(effects, jobs)
+        if sightings.empty():
+            return False
+        self._store.record(sightings, now=self._clock())
+        for name in {effect.site for effect in effects if effect.site in self._world.sites}:
+            self._watcher.hasten(name)
+        return bool(sightings.effects_done or sightings.attempts or sightings.checkpoints)
+
+    def _observe(self, placed_at: set[str]) -> bool:
+        """Look at once at sites whose answers cost nothing and come at once (simulated ones)."""
+        seen = False
+        for name in sorted(self._instant & placed_at) or sorted(self._instant):
+            looked = self._watcher.look(name)
+            if not looked.sightings.empty():
+                self._store.record(looked.sightings, now=self._clock())
+                seen = seen or bool(looked.sightings.attempts)
+            self._watcher.forget(name, looked)
+        return seen
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a decision transaction led to: effects that are ours to perform, and where something was started."""
+
+    effects: Sequence[EffectRow]
+    sites: set[str]
+    more: bool

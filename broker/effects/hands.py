@@ -1,0 +1,85 @@
+"""Sorts claimed effects by kind and site, and hands each batch to the room that performs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from broker.clock import Clock
+from broker.effects.carry import Carrier
+from broker.effects.check import Checker
+from broker.effects.outcome import Result, again, done
+from broker.effects.submit import Submitter
+from broker.facts import World
+from broker.jobs import Job
+from broker.store.base import EffectRow, Sightings, Store
+from connectors.base import Mover, Site
+from connectors.errors import SiteError
+
+JobKey = tuple[str, int, int]
+
+
+@dataclass(slots=True)
+class JobCache:
+    """The immutable rows behind effects, kept from the decision that wrote them or read again from the store."""
+
+    store: Store
+    jobs: dict[JobKey, Job] = field(default_factory=dict)
+    _contacts: dict[str, str] = field(default_factory=dict)
+
+    def get(self, effect: EffectRow) -> Job | None:
+        """The job that an effect is about; None when its attempt does not exist."""
+        key = (effect.run_id, effect.n, effect.attempt)
+        found = self.jobs.get(key)
+        if found is None:
+            stage = self.store.stages_at(effect.run_id, [effect.n]).get(effect.n)
+            attempt = next(
+                (a for a in self.store.attempts(effect.run_id, effect.n) if a.number == effect.attempt), None
+            )
+            if stage is None or attempt is None:
+                return None
+            found = self.jobs[key] = Job(stage=stage, attempt=attempt)
+        return found
+
+
+class Hands:
+    """Performs effects at the sites it was given."""
+
+    def __init__(self, *, store: Store, world: World, sites: Mapping[str, Site], mover: Mover, clock: Clock) -> None:
+        self._sites, self._clock = sites, clock
+        submitter = Submitter(store=store, world=world, clock=clock)
+        carrier = Carrier(store=store, world=world, mover=mover, clock=clock)
+        checker = Checker(clock=clock)
+        self._rooms: Mapping[str, Callable[[Site, Sequence[tuple[EffectRow, Job]]], Result]] = {
+            "submit": submitter.submit,
+            "cancel": submitter.cancel,
+            "stage_in": carrier.bring,
+            "ship": carrier.ship,
+            "verify": checker.verify,
+            "check": checker.check,
+        }
+
+    def perform(self, effects: Sequence[EffectRow], jobs: JobCache) -> Sightings:
+        """Perform claimed effects, batched by site and kind; never raises for what a site does."""
+        sightings = Sightings()
+        batches: dict[tuple[str, str], list[tuple[EffectRow, Job]]] = {}
+        for effect in effects:
+            job = jobs.get(effect)
+            if job is None:
+                sightings.effects_done.append(done(effect, {"dropped": "its attempt does not exist"}))
+            else:
+                batches.setdefault((effect.kind, effect.site), []).append((effect, job))
+        for (kind, name), batch in batches.items():
+            self._perform(kind, name, batch).add_to(sightings)
+        return sightings
+
+    def _perform(self, kind: str, name: str, batch: Sequence[tuple[EffectRow, Job]]) -> Result:
+        site = self._sites.get(name)
+        if site is None:
+            reason = f"site {name} is not in the site document"
+            return Result(again=[again(effect, self._clock(), reason=reason, slowest=60.0) for effect, _ in batch])
+        try:
+            return self._rooms[kind](site, batch)
+        except SiteError as error:
+            # whoever may have caused a side effect has caught this nearer by; here nothing can have happened twice
+            return Result(again=[again(effect, self._clock(), reason=str(error)) for effect, _ in batch])

@@ -1,0 +1,139 @@
+"""Submitting a job exactly as often as it must be, and ending it.
+
+The key was committed before the first call. After any doubt (no clear answer, or a worker that died between call
+and record) the order is: find by key; adopt what is found; where a complete listing shows nothing, wait, look again,
+and only then submit again, under the same key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from broker.clock import Clock
+from broker.effects.outcome import Result, again, compact, note_of
+from broker.facts import World
+from broker.jobs import Job, job_spec
+from broker.store.base import AttemptRow, EffectRow, Store
+from connectors.base import Site
+from connectors.errors import SiteBusy, SiteError
+from connectors.harness import UnsafePlan
+from connectors.model import Accepted, Doubtful, JobSpec, Listing, Refused, SubmitAnswer
+
+LOOKS_BEFORE_RESUBMIT = 2
+"""Complete listings without the key, a settle time apart from the first doubt, before it is submitted again."""
+
+Batch = Sequence[tuple[EffectRow, Job]]
+
+
+class Submitter:
+    """Performs `submit` and `cancel`."""
+
+    def __init__(self, *, store: Store, world: World, clock: Clock) -> None:
+        self._store, self._world, self._clock = store, world, clock
+
+    # -- submit --------------------------------------------------------------------------------------------
+
+    def submit(self, site: Site, batch: Batch) -> Result:
+        """Submit what is surely new; look the rest up by key first."""
+        result = Result()
+        fresh = [(effect, job) for effect, job in batch if effect.tries <= 1]
+        doubted = [(effect, job) for effect, job in batch if effect.tries > 1]
+        if doubted:
+            fresh.extend(self._find_first(site, doubted, result))
+        if fresh:
+            self._send(site, fresh, result)
+        return result
+
+    def _send(self, site: Site, batch: Batch, result: Result) -> None:
+        """The one call. Its failure is a doubt unless the error says that nothing can have happened."""
+        specs: list[JobSpec] = []
+        sent: list[tuple[EffectRow, Job]] = []
+        for effect, job in batch:
+            try:
+                specs.append(job_spec(self._world, job))
+                sent.append((effect, job))
+            except UnsafePlan as error:
+                result.finish(effect, job, answer=compact({"refused": str(error), "fault": "application"}))
+        try:
+            answers: Mapping[str, SubmitAnswer | None] = site.submit(specs) if specs else {}
+        except SiteError as error:
+            answers = {spec.key: _answer_to(error) for spec in specs}
+        for effect, job in sent:
+            missing = Doubtful(reason="the site's answer left this job out")
+            self._take(effect, job, answers.get(job.attempt.submit_key, missing), result)
+
+    def _take(self, effect: EffectRow, job: Job, answer: SubmitAnswer | None, result: Result) -> None:
+        now = self._clock()
+        if isinstance(answer, Accepted):
+            self._accept(effect, job, answer.native_id, result)
+        elif isinstance(answer, Refused):
+            result.finish(effect, job, answer=compact({"refused": answer.reason, "fault": answer.fault}))
+        elif answer is None:  # busy: certainly nothing happened
+            result.again.append(again(effect, now, reason="the site is busy", note={**note_of(effect), "clean": True}))
+        else:
+            reason = answer.reason if isinstance(answer, Doubtful) else "the site will say later which job it became"
+            note = {**note_of(effect), "clean": False}
+            note.setdefault("doubt_since", now)
+            result.again.append(again(effect, now, reason=reason, note=note))
+
+    def _accept(self, effect: EffectRow, job: Job, native_id: str, result: Result) -> None:
+        answer = compact({"accepted": native_id, "at": self._clock()})
+        result.finish(effect, job, answer=answer, native_id=native_id)
+
+    def _find_first(self, site: Site, batch: Batch, result: Result) -> list[tuple[EffectRow, Job]]:
+        """Look the keys up; answers with those that may be submitted (again)."""
+        listing = site.find([job.attempt.submit_key for _, job in batch])
+        found = {item.key: item for item in listing.items}
+        clear: list[tuple[EffectRow, Job]] = []
+        for effect, job in batch:
+            item = found.get(job.attempt.submit_key)
+            if item is not None:
+                self._accept(effect, job, item.native_id, result)
+            elif self._may_send(effect, job, listing, result):
+                clear.append((effect, job))
+        return clear
+
+    def _may_send(self, effect: EffectRow, job: Job, listing: Listing, result: Result) -> bool:
+        """Nothing was found under the key. Is that believed, and is the job still wanted?"""
+        now, note = self._clock(), note_of(effect)
+        settle = round(self._world.sites[effect.site].config.settle * 1e6)
+        if not note.get("clean"):
+            since = int(str(note.setdefault("doubt_since", now)))
+            looks = int(str(note.get("looks", 0))) + (1 if listing.complete else 0)
+            note["looks"] = looks
+            if looks < LOOKS_BEFORE_RESUBMIT or now - since < settle:
+                reason = "not found yet" if listing.complete else "the site's listing was not complete"
+                pause = max(0.05, settle / 1e6 / 2)
+                result.again.append(again(effect, now, reason=reason, note=note, pause=pause))
+                return False
+        current = self._current(job)
+        if current is None or current.orphan or current.cancel_requested_at is not None or not current.open:
+            result.finish(effect, job, dead=compact({"how": "never submitted"}))
+            return False
+        return True
+
+    def _current(self, job: Job) -> AttemptRow | None:
+        """The attempt as it is now: a decision may have let it go since the effect was written."""
+        a = job.attempt
+        return next((row for row in self._store.attempts(a.run_id, a.n) if row.number == a.number), None)
+
+    # -- cancel --------------------------------------------------------------------------------------------
+
+    def cancel(self, site: Site, batch: Batch) -> Result:
+        """End jobs, again and again until the site confirms that they are dead."""
+        result = Result()
+        ended = site.cancel([job.attempt.submit_key for _, job in batch])
+        for effect, job in batch:
+            if ended.get(job.attempt.submit_key):
+                result.finish(effect, job, dead=compact({"how": "canceled and confirmed"}))
+            else:
+                result.again.append(again(effect, self._clock(), reason="asked, not yet confirmed"))
+        return result
+
+
+def _answer_to(error: SiteError) -> SubmitAnswer | None:
+    if isinstance(error, SiteBusy):
+        return None
+    if error.effect_possible:
+        return Doubtful(reason=str(error))
+    return Refused(reason=str(error), fault=error.fault.value)

@@ -1,0 +1,110 @@
+"""What people asked for, carried out in the order in which they asked. Pure."""
+
+from __future__ import annotations
+
+import json
+
+from broker.engine.look import Look
+from broker.engine.settling import cancel, reopen
+from broker.engine.silence import move_away
+from broker.engine.take_in import advance_all
+from broker.facts import rules_of
+from broker.states import RunState, StageState, move
+from broker.store.base import CommandRow, NewEvent, StageRow
+from policies.model import Decision, Reason
+
+_S = StageState
+
+
+def carry_out(look: Look) -> None:
+    """Every open command of the run. A command for a stage that is not in this look waits for the next."""
+    stages = {stage.path: stage for stage in look.snapshot.stages}
+    for command in look.snapshot.commands:
+        if command.stage:
+            stage = stages.get(command.stage)
+            if stage is None or stage.n in look.done:
+                continue
+            outcome = _for_stage(look, command, stage)
+        else:
+            outcome = _for_run(look, command)
+        look.changes.commands_done.append((command.id, outcome))
+
+
+def _for_run(look: Look, command: CommandRow) -> str:
+    run = look.run_row
+    outcome = f"not possible: the run is {run.state}"
+    if RunState(run.state).final:
+        return outcome
+    if command.kind == "cancel":
+        look.run_row = run._replace(cancel_requested_at=look.now, reason=_by(command, "canceled"))
+        look.changes.wake_all = True
+        outcome = "canceling"
+    elif command.kind == "hold":
+        look.run_row = run._replace(held=1)
+        outcome = "held: nothing new starts"
+    elif command.kind == "release":
+        look.run_row = run._replace(held=0)
+        look.changes.wake_all = True
+        outcome = "released"
+    data = {"outcome": outcome, "reason": command.reason}
+    look.changes.events.append(NewEvent(kind=command.kind, data=json.dumps(data), actor=command.actor))
+    return outcome
+
+
+def _for_stage(look: Look, command: CommandRow, stage: StageRow) -> str:
+    after, outcome = _ACTIONS[command.kind](look, command, stage)
+    reason = Reason("operator", command.kind, _by(command, command.kind))
+    decision = Decision("command", command.kind, (reason, Reason("outcome", "done", outcome)))
+    look.tell(
+        stage, command.kind, attempt=stage.attempt, data={"outcome": outcome}, decision=decision, actor=command.actor
+    )
+    if after is not None:
+        look.done.add(stage.n)
+        look.changes.stages.append(after)
+    return outcome
+
+
+def _cancel(look: Look, command: CommandRow, stage: StageRow) -> tuple[StageRow | None, str]:
+    if StageState(stage.state).final:
+        return None, f"not possible: the stage is {stage.state}"
+    return cancel(look, stage, advance_all(look, stage), reason=_by(command, "canceled")), "canceled"
+
+
+def _retry(look: Look, _: CommandRow, stage: StageRow) -> tuple[StageRow | None, str]:
+    """A failed stage gets all its tries again; one that waits for a person goes on."""
+    fresh = stage._replace(
+        site_retries=0, app_retries=0, failovers=0, continuations=0, stalled=0, memory_raises=0, avoid=""
+    )
+    if stage.state == _S.FAILED:
+        rules = rules_of(stage.rules)
+        look.changes.failed -= rules.required
+        return reopen(look, fresh, was="failed" if rules.required else "waived", to=_S.READY), "ready again"
+    if stage.state == _S.AWAITING_DECISION:
+        ready = move(_S.AWAITING_DECISION, _S.READY).value
+        return fresh._replace(state=ready, reason="", due_at=look.now, not_before=None), "ready again"
+    if stage.state == _S.READY:
+        return fresh._replace(due_at=look.now, not_before=None), "ready at once"
+    return None, f"not possible: the stage is {stage.state}"
+
+
+def _move(look: Look, command: CommandRow, stage: StageRow) -> tuple[StageRow | None, str]:
+    """To the site asked for: at once when it has not started, else as soon as the present copy is ended."""
+    target = str(json.loads(command.args).get("to", ""))
+    if target not in look.world.sites:
+        return None, f"not possible: no site {target!r}"
+    wanting = stage._replace(want=target)
+    if stage.state in (_S.WAITING, _S.READY):
+        return wanting._replace(due_at=look.now, not_before=None), f"will start at {target}"
+    if stage.state == _S.AWAITING_DECISION:
+        ready = move(_S.AWAITING_DECISION, _S.READY).value
+        return wanting._replace(state=ready, reason="", due_at=look.now, not_before=None), f"goes on at {target}"
+    if stage.state != _S.ACTIVE:
+        return None, f"not possible: the stage is {stage.state}"
+    return move_away(look, wanting, by=_by(command, "moved"))
+
+
+def _by(command: CommandRow, what: str) -> str:
+    return f"{what} by {command.actor}" + (f": {command.reason}" if command.reason else "")
+
+
+_ACTIONS = {"cancel": _cancel, "retry": _retry, "release": _retry, "move": _move}

@@ -1,0 +1,147 @@
+"""decide(): what follows, for one run, from what is known now. Pure; every branch tells its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from broker.engine.attempt import Progress, stuck_reason
+from broker.engine.commands import carry_out
+from broker.engine.judging import abandon, after_end
+from broker.engine.look import Look
+from broker.engine.orphans import reap_orphans
+from broker.engine.placing import place
+from broker.engine.settling import adopt_winner, cancel, reopen, settle
+from broker.engine.shipping import tend_checkpoints
+from broker.engine.silence import cannot_ask
+from broker.engine.take_in import advance_all
+from broker.engine.words import compact
+from broker.facts import (
+    World,
+)
+from broker.states import AttemptState, RunState, StageState, move
+from broker.store.base import Changes, CheckpointRow, NewEvent, Snapshot, StageRow
+
+_S, _A = StageState, AttemptState
+
+
+def decide(
+    world: World, snapshot: Snapshot, *, now: int, checkpoints: Mapping[int, Sequence[CheckpointRow]]
+) -> Changes:
+    """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule."""
+    look = Look(world, snapshot, now=now, checkpoints=checkpoints)
+    carry_out(look)
+    for row in snapshot.stages:
+        if row.n not in look.done:
+            stage(look, row)
+    run(look)
+    return look.changes
+
+
+def stage(look: Look, row: StageRow) -> None:
+    """Look at one stage, and write it down if anything about it changed."""
+    attempts = advance_all(look, row)
+    state = StageState(row.state)
+    if state.final:
+        after = final(look, row, attempts)
+    elif look.run_row.cancel_requested_at is not None:
+        after = cancel(look, row, attempts, reason=look.run_row.reason or "the run was canceled")
+    elif state is _S.WAITING:
+        after = waiting(look, row)
+    elif state is _S.READY:
+        after = ready(look, row, attempts)
+    elif state is _S.ACTIVE:
+        after = active(look, row, attempts)
+    else:
+        after = awaiting(look, row, attempts)
+    if after != row:
+        look.changes.stages.append(after)
+
+
+def waiting(look: Look, stage: StageRow) -> StageRow:
+    if stage.doomed:
+        return settle(look, stage, _S.SKIPPED, reason="a stage that it needs did not succeed")
+    if stage.unmet:
+        return stage._replace(due_at=None)
+    released = stage._replace(state=move(_S.WAITING, _S.READY).value, ready_at=look.now, due_at=None)
+    return ready(look, released, {})
+
+
+def ready(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> StageRow:
+    adopted = adopt_winner(look, stage, attempts)
+    if adopted is not None:
+        return adopted
+    if look.run_row.held:
+        return stage._replace(due_at=None, reason="held")
+    if stage.not_before is not None and stage.not_before > look.now:
+        return stage._replace(due_at=stage.not_before)
+    return place(look, stage, why="first" if not stage.attempt else "retry")
+
+
+def awaiting(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> StageRow:
+    """A person was asked; the question falls away when the attempt that it was about can be seen again."""
+    current = attempts.get(stage.attempt)
+    if current is not None and current.row.open and not current.row.orphan and look.answers(current.row.site):
+        return active(look, stage._replace(state=move(_S.AWAITING_DECISION, _S.ACTIVE).value), attempts)
+    return adopt_winner(look, stage, attempts) or stage._replace(due_at=None)
+
+
+def active(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> StageRow:
+    adopted = adopt_winner(look, stage, attempts)
+    if adopted is not None:
+        return adopted
+    reap_orphans(look, stage, attempts)
+    current = attempts.get(stage.attempt)
+    if current is None:  # a broken invariant must not stop the run's other stages
+        return stage._replace(due_at=None, reason="its current attempt is missing: see `crossfade db check`")
+    if not current.row.open:
+        return after_end(look, stage, current)
+    rules = look.rules_there(stage, current.row.site)
+    if rules.checkpoint is not None:
+        tend_checkpoints(look, stage, current.row, rules)
+    stuck = stuck_reason(current.row)
+    if stuck:
+        return abandon(look, stage, current.row, reason=f"queued, but will never start: {stuck}")
+    if current.row.unreachable_since is not None or look.silence_begun(current.row.site):
+        return cannot_ask(look, stage, current, rules)
+    return stage._replace(due_at=current.look_again, reason="")
+
+
+def final(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> StageRow:
+    """A stage that is over: what is left of its other attempts is ended as soon as their site can be asked."""
+    if stage.state == _S.SKIPPED and not stage.doomed:
+        return reopen(look, stage, was="failed", to=_S.WAITING)
+    reap_orphans(look, stage, attempts, all_of_them=True)
+    looks = [p.look_again for p in attempts.values() if p.row.open and p.look_again is not None]
+    return stage._replace(due_at=min(looks, default=None))
+
+
+def run(look: Look) -> None:
+    """The run's own state, from its counters and this look."""
+    row = look.run_row
+    wants = int(look.wants)
+    if look.snapshot.stages and wants != row.wants:
+        row = row._replace(wants=wants)
+    state = run_state(look)
+    if state.value != row.state:
+        move(RunState(row.state), state)
+        ended = look.now if state.final else None
+        reason = row.reason if state is RunState.CANCELED else look.waits_for if state is RunState.WAITING else ""
+        row = row._replace(state=state.value, ended_at=ended, reason=reason, wants=0 if state.final else row.wants)
+        look.changes.events.append(NewEvent(kind=f"run_{state.value.lower()}", data=compact({"reason": row.reason})))
+    if row != look.snapshot.run:
+        look.changes.run = row
+
+
+def run_state(look: Look) -> RunState:
+    run, changes = look.run_row, look.changes
+    left = run.unsettled - len(changes.settled) + len(changes.reopened) + len(changes.new_stages)
+    if left == 0:
+        if run.failed + changes.failed == 0:
+            return RunState.SUCCEEDED
+        return RunState.FAILED if run.cancel_requested_at is None else RunState.CANCELED
+    alive = run.open_attempts + len(changes.new_attempts) - changes.wake_ready > 0
+    if look.waits_for and not alive:
+        return RunState.WAITING
+    if RunState(run.state) is RunState.WAITING and not changes.new_attempts:
+        return RunState.WAITING
+    return RunState.RUNNING

@@ -1,0 +1,145 @@
+"""What one look at a run knows and collects: the world as it stands, and the changes so far. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from broker.engine.attempt import Progress
+from broker.facts import (
+    World,
+    fair_share,
+    rules_at,
+    rules_of,
+    site_facts,
+)
+from broker.spec import body_for, site_variables
+from broker.states import AttemptState, StageState
+from broker.store.base import AttemptRow, Changes, CheckpointRow, NewEvent, Snapshot, StageRow
+from policies import placement
+from policies.model import Decision, Reason, Rules, SiteFacts
+
+_S, _A = StageState, AttemptState
+
+
+class Look:
+    """One look at a run: collects the changes while it goes from stage to stage."""
+
+    def __init__(
+        self, world: World, snapshot: Snapshot, *, now: int, checkpoints: Mapping[int, Sequence[CheckpointRow]]
+    ) -> None:
+        self.world, self.snapshot, self.now = world, snapshot, now
+        self.changes = Changes()
+        self.done: set[int] = set()
+        """Stages that a command has dealt with already."""
+        self.run_row = snapshot.run
+        self.checkpoints = checkpoints
+        self.load = Counter(snapshot.load)
+        self.own = Counter(snapshot.own_load)
+        self.seen: dict[int, dict[int, Progress]] = {}
+        self.static: dict[str, dict[str, Reason | None]] = {}
+        self.sites: dict[str, SiteFacts] = {}
+        self.wants = False
+        self.waits_for: str = ""
+
+    def site(self, name: str) -> SiteFacts | None:
+        """A site as it stands, with what this look has placed there already."""
+        facts = self.sites.get(name)
+        if facts is None and name in self.world.sites:
+            setup = self.world.sites[name]
+            load = self.load[name]
+            share = fair_share(slots=setup.config.slots, load=load, own=self.own[name], rivals=self.snapshot.rivals)
+            facts = site_facts(setup, self.snapshot.sites.get(name), load=load, share=share, now=self.now)
+            self.sites[name] = facts
+        return facts
+
+    def took(self, name: str) -> None:
+        self.load[name] += 1
+        self.own[name] += 1
+        self.sites.pop(name, None)
+
+    def candidates(self, stage: StageRow) -> tuple[list[placement.Candidate], dict[str, Reason | None]]:
+        """Every site with the stage's rules there, and the lasting refusals (worked out once per text of rules)."""
+        candidates = []
+        for name, setup in self.world.sites.items():
+            facts = self.site(name)
+            if facts is not None:
+                rules = self.raised(rules_at(stage.rules, name, setup.config.profile), stage)
+                candidates.append(placement.Candidate(site=facts, rules=rules))
+        cache_key = f"{stage.memory_raises}{stage.rules}"
+        static = self.static.get(cache_key)
+        if static is None:
+            static = {c.site.name: placement.static_refusal(c.rules, c.site) for c in candidates}
+            self.static[cache_key] = static
+        if "site.vars." in stage.body:
+            static = {**static, **self.without_variables(stage, static)}
+        return candidates, static
+
+    def without_variables(self, stage: StageRow, static: Mapping[str, Reason | None]) -> dict[str, Reason | None]:
+        """Sites that lack a variable which the stage's commands name."""
+        lacking: dict[str, Reason | None] = {}
+        for name, setup in self.world.sites.items():
+            body = body_for(json.loads(stage.body), name, setup.config.profile)
+            missing = site_variables(body) - setup.config.vars.keys()
+            if missing and static[name] is None:
+                fact = f"{name} has no vars.{', vars.'.join(sorted(missing))}, which the command names"
+                lacking[name] = Reason("vars", "refused", fact, name)
+        return lacking
+
+    @staticmethod
+    def raised(rules: Rules, stage: StageRow) -> Rules:
+        if not stage.memory_raises or not rules.resources.memory:
+            return rules
+        memory = rules.resources.memory << stage.memory_raises
+        return replace(rules, resources=replace(rules.resources, memory=memory))
+
+    def tell(
+        self,
+        stage: StageRow,
+        kind: str,
+        *,
+        attempt: int = 0,
+        data: Mapping[str, object] | None = None,
+        decision: Decision | None = None,
+        actor: str = "engine",
+    ) -> None:
+        """Add an event to the run's chain, with the decision that it tells of."""
+        self.changes.events.append(
+            NewEvent(
+                kind=kind,
+                stage=stage.path,
+                n=stage.n,
+                attempt=attempt,
+                data=json.dumps(data, separators=(",", ":")) if data else "{}",
+                actor=actor,
+                decision=(decision.kind, decision.outcome, decision.json) if decision else None,
+            )
+        )
+
+    def rewrite(self, row: AttemptRow) -> AttemptRow:
+        """Replace what this look has written of an attempt so far."""
+        kept = self.changes.attempts
+        for i, other in enumerate(kept):
+            if (other.n, other.number) == (row.n, row.number):
+                kept[i] = row
+                return row
+        kept.append(row)
+        return row
+
+    def mark(self, copy: CheckpointRow, state: str, reason: str = "") -> None:
+        self.changes.checkpoint_states.append(copy._replace(state=state, reason=reason))
+
+    def rules_there(self, stage: StageRow, site: str) -> Rules:
+        setup = self.world.sites.get(site)
+        rules = rules_at(stage.rules, site, setup.config.profile) if setup else rules_of(stage.rules)
+        return self.raised(rules, stage)
+
+    def answers(self, name: str) -> bool:
+        facts = self.site(name)
+        return facts is not None and facts.answers
+
+    def silence_begun(self, site: str) -> bool:
+        facts = self.site(site)
+        return facts is not None and not facts.answers

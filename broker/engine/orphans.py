@@ -1,0 +1,55 @@
+"""Attempts that their stage went on without: let go, asked to end, superseded. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from broker.engine.attempt import Progress, to_state
+from broker.engine.look import Look
+from broker.engine.start import effect
+from broker.engine.take_in import closed
+from broker.states import AttemptState, StageState
+from broker.store.base import AttemptRow, StageRow
+
+_S, _A = StageState, AttemptState
+
+
+def let_go(look: Look, stage: StageRow, row: AttemptRow, *, reason: str, by_us: bool = True) -> None:
+    """The stage goes on without this attempt: from now on it is an orphan, to be reaped."""
+    row = row._replace(orphan=1, reason=row.reason or reason)
+    if by_us:
+        row = ask_to_end(look, stage, row)
+    look.rewrite(row)
+
+
+def ask_to_end(look: Look, stage: StageRow, row: AttemptRow) -> AttemptRow:
+    """Ask its site to end it, once, as soon as the site answers."""
+    site = look.site(row.site)
+    if row.cancel_requested_at is not None or site is None or not site.answers:
+        return row
+    look.changes.effects.append(effect(look.world, row, "cancel", now=look.now))
+    look.changes.dropped_effects.extend(f"{kind}:{row.submit_key}" for kind in ("stage_in", "submit"))
+    look.tell(stage, "cancel", attempt=row.number, data={"site": row.site, "reason": row.reason})
+    return row._replace(cancel_requested_at=look.now)
+
+
+def reap_orphans(look: Look, stage: StageRow, attempts: Mapping[int, Progress], *, all_of_them: bool = False) -> None:
+    """Ask for the end of copies left behind, where the document wants that or nobody needs them any more."""
+    for progress in attempts.values():
+        row = progress.row
+        wanted = row.orphan and look.rules_there(stage, row.site).failover.old_copy == "kill"
+        ending = row.state in (_A.VERIFYING, _A.STAGING_OUT)
+        if row.open and not ending and row.cancel_requested_at is None and (wanted or all_of_them):
+            asked = ask_to_end(look, stage, row)
+            if asked is not row:
+                look.rewrite(asked)
+        elif row.open and ending and all_of_them:
+            supersede(look, stage, row)
+
+
+def supersede(look: Look, stage: StageRow, row: AttemptRow) -> None:
+    """It ended well, but its stage is over without it."""
+    over = to_state(row, _A.SUPERSEDED)._replace(open=0, reason="another result was published first")
+    look.rewrite(over)
+    look.tell(stage, "superseded", attempt=row.number, data={"site": row.site})
+    closed(look, over)

@@ -1,0 +1,77 @@
+"""Finding a site for a stage that is ready, and beginning an attempt there. Pure."""
+
+from __future__ import annotations
+
+import json
+
+from broker.engine.look import Look
+from broker.engine.start import start
+from broker.facts import (
+    checkpoint_facts,
+)
+from broker.states import AttemptState, StageState, move
+from broker.store.base import StageRow
+from policies import placement
+from policies.checkpoint import choose
+from policies.model import Decision
+
+_S, _A = StageState, AttemptState
+
+
+def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
+    """Find a site for a stage that is READY, and begin an attempt there."""
+    candidates, static = look.candidates(stage)
+    rows = look.checkpoints.get(stage.n, ())
+    known = checkpoint_facts(rows)
+    avoid = json.loads(stage.avoid) if stage.avoid else ()
+    decision = placement.place(candidates, now=look.now, want=stage.want, avoid=avoid, checkpoints=known, static=static)
+    if decision.outcome != "place":
+        return not_placed(look, stage, decision)
+    dark = {name for name in look.world.sites if (facts := look.site(name)) and not facts.answers}
+    best, choice = choose(known, target=decision.site, dark=dark, started_before=stage.attempt > 0)
+    walltime = next(c.rules.resources.walltime for c in candidates if c.site.name == decision.site)
+    begun = start(look.world, stage, site=decision.site, why=why, restore=best, walltime=walltime, now=look.now)
+    row = begun.attempt
+    look.changes.new_attempts.append(row)
+    look.changes.effects.append(begun.effect)
+    look.took(decision.site)
+    data = {"site": row.site, "key": row.submit_key, "why": why, "state": row.state}
+    look.tell(stage, "placed", attempt=row.number, data=data, decision=decision)
+    if stage.attempt or rows:
+        origin: dict[str, object] = {"seq": best.seq if best else None, "from": best.site if best else None}
+        look.tell(stage, "restore", attempt=row.number, data=origin, decision=choice)
+    return stage._replace(
+        state=move(_S.READY, _S.ACTIVE).value,
+        attempt=row.number,
+        epoch=row.epoch,
+        due_at=None,
+        not_before=None,
+        want="",
+        reason="",
+    )
+
+
+def leave_behind(look: Look, stage: StageRow) -> None:
+    """Attempts that are still open when another one begins are orphans from then on."""
+    for progress in look.seen.get(stage.n, {}).values():
+        row = next((r for r in look.changes.attempts if r[1:3] == progress.row[1:3]), progress.row)
+        if row.open and not row.orphan:
+            look.rewrite(row._replace(orphan=1, reason=row.reason or "left behind"))
+
+
+def not_placed(look: Look, stage: StageRow, decision: Decision) -> StageRow:
+    """No site now: wait for room or an answer, or for a person."""
+    words = "; ".join(reason.fact for reason in decision.reasons if reason.verdict in ("wait", "refused"))[:500]
+    if decision.outcome == "impossible":
+        look.tell(stage, "stuck", data={"reason": words}, decision=decision)
+        look.waits_for = words
+        return stage._replace(
+            state=move(_S.READY, _S.AWAITING_DECISION).value, reason=f"no site can take it: {words}", due_at=None
+        )
+    if decision.facts.get("for") == "room":
+        look.wants = True
+        return stage._replace(due_at=decision.until)
+    look.waits_for = words
+    if stage.reason != words:  # the same wait is told once, not every time it is looked at
+        look.tell(stage, "waits", data={"reason": words}, decision=decision)
+    return stage._replace(reason=words, due_at=decision.until)

@@ -1,0 +1,116 @@
+"""What follows when a site gives no answer, or an operator wants a stage elsewhere. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from broker.engine.attempt import Progress
+from broker.engine.look import Look
+from broker.engine.orphans import ask_to_end
+from broker.engine.placing import place
+from broker.engine.take_in import advance_all
+from broker.engine.words import last_fact
+from broker.facts import (
+    silent_at,
+    tries_of,
+)
+from broker.states import AttemptState, StageState, move
+from broker.store.base import AttemptRow, StageRow
+from policies import failover, placement
+from policies.model import Decision, Rules, SiteFacts
+
+_S, _A = StageState, AttemptState
+
+
+def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> StageRow:
+    """Its site does not answer. The job may live: stay, carry it elsewhere, or ask a person."""
+    row = current.row
+    site = look.site(row.site)
+    if site is None:
+        return stage._replace(due_at=None, reason=f"site {row.site} is no longer in the site document")
+    elsewhere = takers_now(look, stage, row.site)
+    decision = failover.judge(
+        rules,
+        site=site,
+        now=look.now,
+        tries=tries_of(stage),
+        elsewhere=elsewhere,
+        stop_before=row.stop_before,
+        surely_dead=never_submitted(row),
+    )
+    if decision.outcome == "move":
+        return carry_elsewhere(look, stage, row, decision)
+    if decision.outcome == "ask":
+        look.waits_for = last_fact(decision)
+        look.tell(stage, "asks", attempt=row.number, decision=decision)
+        return stage._replace(
+            state=move(_S.ACTIVE, _S.AWAITING_DECISION).value, reason=last_fact(decision), due_at=None
+        )
+    words = f"{decision.outcome}: {last_fact(decision)}"
+    if stage.reason != words and site.silent:
+        look.tell(stage, "stays", attempt=row.number, decision=decision)
+    return stage._replace(due_at=next_look(look, site.name, decision.until, elsewhere), reason=words)
+
+
+def never_submitted(row: AttemptRow) -> bool:
+    """Only inputs were being brought: no job can exist at the silent site."""
+    return row.state in (_A.PLANNED, _A.STAGING_IN)
+
+
+def next_look(look: Look, site: str, until: int | None, elsewhere: Sequence[SiteFacts]) -> int:
+    row = look.snapshot.sites.get(site)
+    spent = silent_at(look.world.sites[site], row) if row else None
+    ahead = [at for at in (until, spent) if at is not None and at > look.now]
+    if ahead and elsewhere:
+        return min(ahead)
+    return min([*ahead, look.now + placement.WAIT_FOR_ANSWER])
+
+
+def takers_now(look: Look, stage: StageRow, away_from: str) -> list[SiteFacts]:
+    """The sites that could take the stage now, in document order of their facts."""
+    candidates, static = look.candidates(stage)
+    return [
+        c.site
+        for c in candidates
+        if c.site.name != away_from
+        and static[c.site.name] is None
+        and placement.passing_refusal(c.site) is None
+        and c.site.share > 0
+    ]
+
+
+def carry_elsewhere(look: Look, stage: StageRow, row: AttemptRow, decision: Decision) -> StageRow:
+    """Carry the stage elsewhere; the old attempt stays behind as an orphan."""
+    reason = f"left behind: {row.site} gives no answer"
+    data = {"from": row.site, "reason": decision.reasons[0].fact}
+    look.tell(stage, "failover", attempt=row.number, data=data, decision=decision)
+    look.rewrite(row._replace(orphan=1, reason=reason))
+    look.changes.dropped_effects.extend(f"{kind}:{row.submit_key}" for kind in ("stage_in", "submit"))
+    ready = stage._replace(
+        state=move(_S.ACTIVE, _S.READY).value, ready_at=look.now, failovers=stage.failovers + 1, due_at=None
+    )
+    return place(look, ready, why="failover")
+
+
+def move_away(look: Look, stage: StageRow, *, by: str) -> tuple[StageRow | None, str]:
+    """An operator wants the stage at `stage.want`: end its current attempt, or leave it behind if its site is
+    dark. What it had checkpointed goes with it."""
+    attempts = advance_all(look, stage)
+    current = attempts.get(stage.attempt)
+    if current is None or not current.row.open or adopted_later(attempts):
+        return stage._replace(due_at=look.now), "its attempt has just ended; goes on at " + stage.want
+    row, site = current.row, look.site(current.row.site)
+    if row.site == stage.want:
+        return None, f"it is at {row.site} already"
+    if site is not None and site.answers:
+        look.rewrite(ask_to_end(look, stage, row._replace(reason=by)))
+        return stage._replace(due_at=None), f"asked {row.site} to stop it; goes on at {stage.want} then"
+    if look.rules_there(stage, row.site).duplicates == "never" and not never_submitted(row):
+        return None, f"not possible: duplicates: never, and nobody knows whether the copy at {row.site} lives"
+    look.rewrite(row._replace(orphan=1, reason=by))
+    ready = stage._replace(state=move(_S.ACTIVE, _S.READY).value, ready_at=look.now, due_at=None)
+    return place(look, ready, why="move"), f"left {row.site} behind, which gives no answer"
+
+
+def adopted_later(attempts: Mapping[int, Progress]) -> bool:
+    return any(p.row.state == _A.SUCCEEDED for p in attempts.values())

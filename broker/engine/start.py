@@ -1,0 +1,125 @@
+"""A new attempt and the first effect that it wants. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from broker.facts import World
+from broker.ids import submit_key
+from broker.spec import body_for
+from broker.states import AttemptState
+from broker.store.base import AttemptRow, EffectRow, StageRow
+from policies.model import CheckpointFacts
+
+_UNSAFE = str.maketrans({"/": "~", "[": "(", "]": ")", "#": "+"})
+"""Stage paths may hold `/ [ ] #`; folders of attempts may not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    attempt: AttemptRow
+    effect: EffectRow
+
+
+def start(
+    world: World,
+    stage: StageRow,
+    *,
+    site: str,
+    why: str,
+    restore: CheckpointFacts | None,
+    walltime: float | None,
+    now: int,
+) -> Start:
+    """The stage's next attempt, at `site`, and the effect that begins it (bringing files in, or submitting)."""
+    setup = world.sites[site]
+    number = stage.attempt + 1
+    key = submit_key(
+        world.installation.id, world.installation.incarnation, stage.run_id, stage.path, number, stage.digest
+    )
+    body = body_for(json.loads(stage.body), site, setup.config.profile)
+    staging = restore is not None or brings_files(body)
+    limit = walltime if walltime is not None else setup.config.max_walltime
+    latest_start = now + round(world.queue_seconds * 1e6)
+    row = AttemptRow(
+        run_id=stage.run_id,
+        n=stage.n,
+        number=number,
+        epoch=stage.epoch + 1,
+        site=site,
+        state=(AttemptState.STAGING_IN if staging else AttemptState.SUBMITTING).value,
+        ver=0,
+        why=why,
+        reason="",
+        failure="",
+        submit_key=key,
+        digest=stage.digest,
+        directory=f"runs/{stage.run_id}/{stage.path.translate(_UNSAFE)}/a{number}",
+        restore=restore_json(restore),
+        orphan=0,
+        open=1,
+        created_at=now,
+        submitted_at=None,
+        started_at=None,
+        ended_at=None,
+        stop_before=None if limit is None else latest_start + round(limit * 1e6),
+        unreachable_since=None,
+        cancel_requested_at=None,
+        native_id="",
+        staged="",
+        answer="",
+        job="",
+        started="",
+        exit="",
+        verified="",
+        dead="",
+        seen_at=None,
+    )
+    return Start(row, effect(world, row, "stage_in" if staging else "submit", now=now))
+
+
+def brings_files(body: dict[str, Any]) -> bool:
+    """Does a start need files brought in, beside a checkpoint?"""
+    return bool(body["files"] or body["inputs"])
+
+
+def restore_json(restore: CheckpointFacts | None) -> str:
+    """How an attempt row keeps the checkpoint that it starts from."""
+    if restore is None:
+        return ""
+    data = {
+        "attempt": restore.attempt,
+        "generation": restore.generation,
+        "seq": restore.seq,
+        "site": restore.site,
+        "path": restore.path,
+    }
+    return json.dumps(data, separators=(",", ":"))
+
+
+def effect(
+    world: World, attempt: AttemptRow, kind: str, *, now: int, payload: str = "{}", suffix: str = "", site: str = ""
+) -> EffectRow:
+    """An effect about an attempt. Its key is a function of what it does: asking twice is asking once."""
+    where = site or attempt.site
+    mine = bool(world.claimant) and world.sites[where].inline
+    return EffectRow(
+        key=f"{kind}:{attempt.submit_key}{suffix}",
+        run_id=attempt.run_id,
+        n=attempt.n,
+        attempt=attempt.number,
+        kind=kind,
+        site=where,
+        payload=payload,
+        state="pending",
+        created_at=now,
+        due_at=now,
+        tries=1 if mine else 0,
+        note="",
+        claim=world.claimant if mine else "",
+        claim_until=now + round(world.claim_seconds * 1e6) if mine else None,
+        done_at=None,
+        outcome="",
+    )

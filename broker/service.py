@@ -1,0 +1,454 @@
+"""Use cases, one method each: what people and programs may ask of the broker.
+
+Everything here is a row written or read; whoever serves carries it out. Nothing waits for a site.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker import ids, views
+from broker.clock import Clock, wall_clock
+from broker.config import Settings
+from broker.errors import NotFound, RefusedByPolicy, Unwritable, UsageError
+from broker.facts import SiteSetup, rules_at, site_facts
+from broker.formats import import_wfformat, looks_like_wfformat
+from broker.rows import stage_row
+from broker.sites import Sites, load_sites
+from broker.spec import CompiledRun, RawDocument, compile_workflow, load_workflow, parse_document, read_document
+from broker.states import RunState, StageState
+from broker.store.base import (
+    AttemptRow,
+    CommandRow,
+    DepRow,
+    KeyTaken,
+    NewEvent,
+    NewRun,
+    RunRow,
+    StageRow,
+    Store,
+    StoreError,
+)
+from broker.store.sql import SqlStore
+from policies.model import Decision, Reason
+from policies.placement import Candidate, place, static_refusal
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A run that is stored. `new` is False when its key named a run that was there already."""
+
+    run_id: str
+    new: bool
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked for: a document, and how to read it."""
+
+    document: Path
+    params: Mapping[str, str]
+    key: str | None = None
+    again: bool = False
+    bodies: str = "noop"
+    """For WfFormat documents: noop, sleep or bytes."""
+    scale: float = 1.0
+    name: str | None = None
+
+
+class Service:
+    """The use cases over one installation's store and sites."""
+
+    def __init__(self, *, settings: Settings, store: Store, sites: Sites, clock: Clock = wall_clock) -> None:
+        self.settings, self.store, self.sites, self._clock = settings, store, sites, clock
+        self._actor = settings.user or getpass.getuser()
+
+    # -- submitting --------------------------------------------------------------------------------------------
+
+    def compile(self, request: Request) -> CompiledRun:
+        """Read, check and fill in a document. Raises DocumentError."""
+        raw = read_document(request.document)
+        base = request.document.absolute().parent
+        if isinstance(raw.data, dict) and looks_like_wfformat(raw.data):
+            raw = self._imported(raw.data, request)
+        workflow = load_workflow(raw, base=base)
+        return compile_workflow(workflow, params=request.params, base=base)
+
+    @staticmethod
+    def _imported(data: dict[str, object], request: Request) -> RawDocument:
+        """A foreign document, in our own language."""
+        imported = import_wfformat(
+            data,
+            name=request.name or request.document.stem,
+            bodies=request.bodies,
+            scale=request.scale,
+        )
+        return parse_document(json.dumps(imported.document), name=str(request.document))
+
+    def submit(self, request: Request) -> Submitted:
+        """Store a run, whole or not at all. Raises DocumentError, RefusedByPolicy, UsageError, Unwritable."""
+        compiled = self.compile(request)
+        self.refuse_impossible(compiled)
+        self._keep_blobs(compiled)
+        now = self._clock()
+        run_id = ids.run_id(now, ids.random_bits)
+        new = self._new_run(compiled, request, run_id=run_id, now=now)
+        try:
+            known, is_new = self.store.create_run(new, again=request.again)
+        except KeyTaken as error:
+            raise UsageError(str(error), help="use another key, or --again for a new run") from error
+        return Submitted(run_id=known, new=is_new, warnings=tuple(compiled.warnings))
+
+    def _new_run(self, compiled: CompiledRun, request: Request, *, run_id: str, now: int) -> NewRun:
+        deps = [
+            DepRow(run_id, parent, n, int(parent in stage.input_needs))
+            for n, stage in enumerate(compiled.stages)
+            for parent in stage.needs
+        ]
+        stages = [
+            stage_row(run_id, n, stage.path, stage.rules, stage.body, stage.digest, len(stage.needs), now)
+            for n, stage in enumerate(compiled.stages)
+        ]
+        row = RunRow(
+            run_id=run_id,
+            name=request.name or compiled.name,
+            client_key=request.key or compiled.key,
+            request_digest=compiled.digest,
+            state=RunState.PENDING.value,
+            reason="",
+            ver=0,
+            document_digest=compiled.digest,
+            source=str(request.document.absolute().parent),
+            created_by=self._actor,
+            created_at=now,
+            ended_at=None,
+            due_at=now,
+            wake_sent_at=None,
+            stages=len(stages),
+            unsettled=len(stages),
+            failed=0,
+            open_attempts=0,
+            held=0,
+            commands=0,
+            wants=0,
+            cancel_requested_at=None,
+            lease_owner=None,
+            lease_token=0,
+            lease_until=None,
+        )
+        data = json.dumps({"digest": compiled.digest, "stages": len(stages), "document": request.document.name})
+        return NewRun(
+            run=row,
+            document=json.dumps(compiled.document, separators=(",", ":")),
+            stages=stages,
+            deps=deps,
+            events=[NewEvent(kind="submitted", data=data, actor=self._actor)],
+        )
+
+    def refuse_impossible(self, compiled: CompiledRun) -> None:
+        """Refuse what no site known could ever run, before anything is stored. Raises RefusedByPolicy."""
+        for rules, path in {stage.rules: stage.path for stage in reversed(compiled.stages)}.items():
+            refusals = self._static(rules)
+            if refusals and all(reason is not None for reason in refusals.values()):
+                words = "; ".join(reason.fact for reason in refusals.values() if reason is not None)
+                raise RefusedByPolicy(
+                    f"no site can take stage {path}: {words}", help="see `crossfade site ls`, or change the document"
+                )
+
+    def _static(self, rules: str) -> dict[str, Reason | None]:
+        return {
+            name: static_refusal(
+                rules_at(rules, name, config.profile),
+                site_facts(SiteSetup(config=config), None, load=0, share=config.slots, now=0),
+            )
+            for name, config in self.sites.configs.items()
+        }
+
+    def _keep_blobs(self, compiled: CompiledRun) -> None:
+        """Copy what the document's files hold into the broker's own store, checked against their digests."""
+        try:
+            for digest, source in compiled.blobs.items():
+                _keep_blob(self.settings.blobs, digest, source)
+        except OSError as error:
+            raise Unwritable(
+                f"cannot keep the document's files: {error}", help="free space, or set CROSSFADE_HOME"
+            ) from error
+
+    def plan(self, request: Request) -> list[dict[str, object]]:
+        """Where each stage would start if the run were submitted now, and why not elsewhere."""
+        compiled = self.compile(request)
+        rows = {row.site: row for row in self.store.sites()}
+        load: dict[str, int] = {name: len(self.store.open_attempts(name)) for name in self.sites.configs}
+        now = self._clock()
+        result: list[dict[str, object]] = []
+        for stage in compiled.stages:
+            candidates = [
+                Candidate(
+                    site=site_facts(
+                        SiteSetup(config=config),
+                        rows.get(name),
+                        load=load[name],
+                        share=max(0, config.slots - load[name]),
+                        now=now,
+                    ),
+                    rules=rules_at(stage.rules, name, config.profile),
+                )
+                for name, config in self.sites.configs.items()
+            ]
+            decision = place(candidates, now=now)
+            result.append({"stage": stage.path, **views.decision_view(decision)})
+        return result
+
+    # -- commands ----------------------------------------------------------------------------------------------
+
+    def command(self, kind: str, target: str, *, reason: str = "", args: Mapping[str, str] | None = None) -> str:
+        """Ask for cancel, hold, release, retry or move of RUN or RUN/STAGE; the command's id."""
+        run, stage = self.find(target)
+        if stage is None and kind == "retry":
+            return self._retry_all(run, reason)
+        if stage is None and kind == "move":
+            return self._move_all(run, reason, args or {})
+        command = self._command(kind, run, stage.path if stage else "", reason, args or {})
+        self.store.add_command(command)
+        return command.id
+
+    def _command(self, kind: str, run: RunRow, stage: str, reason: str, args: Mapping[str, str]) -> CommandRow:
+        now = self._clock()
+        ident = f"c{ids.run_id(now, ids.random_bits)}"
+        return CommandRow(ident, run.run_id, stage, kind, json.dumps(dict(args)), self._actor, reason, now, None, "")
+
+    def _retry_all(self, run: RunRow, reason: str) -> str:
+        """Every stage that failed or waits for a person."""
+        wanted = (StageState.FAILED.value, StageState.AWAITING_DECISION.value)
+        return self._for_stages(
+            "retry", run, reason, {}, [s for s in self.store.stages(run.run_id) if s.state in wanted]
+        )
+
+    def _move_all(self, run: RunRow, reason: str, args: Mapping[str, str]) -> str:
+        stages = [s for s in self.store.stages(run.run_id) if not StageState(s.state).final]
+        return self._for_stages("move", run, reason, args, stages)
+
+    def _for_stages(
+        self, kind: str, run: RunRow, reason: str, args: Mapping[str, str], stages: Sequence[StageRow]
+    ) -> str:
+        if not stages:
+            raise UsageError(f"nothing to {kind} in run {run.run_id}: it is {run.state}")
+        commands = [self._command(kind, run, stage.path, reason, args) for stage in stages]
+        for command in commands:
+            self.store.add_command(command)
+        return commands[-1].id
+
+    def command_outcome(self, run_id: str, ident: str) -> str | None:
+        """What became of a command; None: it has not been carried out yet."""
+        return next((c.outcome for c in self.store.commands(run_id) if c.id == ident and c.done_at is not None), None)
+
+    def drain_site(self, name: str, *, reason: str) -> None:
+        """Start nothing new at a site; what runs there goes on."""
+        self._known_site(name)
+        self.store.set_site_mode(name, mode="drained", by=self._actor, reason=reason)
+
+    def resume_site(self, name: str, *, reason: str) -> None:
+        """Take a site into use again."""
+        self._known_site(name)
+        self.store.set_site_mode(name, mode="up", by=self._actor, reason=reason)
+
+    def _known_site(self, name: str) -> None:
+        if name not in self.sites.configs:
+            known = ", ".join(sorted(self.sites.configs))
+            raise NotFound(f"no site {name!r}", help=f"sites are: {known}")
+
+    # -- finding -----------------------------------------------------------------------------------------------
+
+    def find(self, target: str | None) -> tuple[RunRow, StageRow | None]:
+        """RUN or RUN/STAGE; RUN may be left out (the newest), a unique prefix, or a name."""
+        text = target or ""
+        run_part, _, stage_part = text.partition("/")
+        run = self._run(run_part)
+        if not stage_part:
+            return run, None
+        path = stage_part.split("@", 1)[0]
+        stage = next((s for s in self.store.stages(run.run_id) if s.path == path), None)
+        if stage is None:
+            raise NotFound(f"run {run.run_id} has no stage {path!r}", help=f"see `crossfade status {run.run_id}`")
+        return run, stage
+
+    def _run(self, text: str) -> RunRow:
+        if text:
+            exact = self.store.run(text)
+            if exact is not None:
+                return exact
+        found = self.store.runs(prefix=text, limit=3 if text else 1)
+        if not found:
+            raise NotFound(f"no run {text!r}" if text else "there are no runs yet", help="see `crossfade history`")
+        starting = [run for run in found if run.run_id.startswith(text)]
+        if len(starting) > 1 and text:
+            names = ", ".join(run.run_id for run in starting)
+            raise UsageError(f"{text!r} could be more than one run: {names}", help="type more of it")
+        return (starting or found)[0]
+
+    @staticmethod
+    def attempt_number(target: str) -> int | None:
+        """The number in RUN/STAGE@2."""
+        _, at, number = target.rpartition("@")
+        if not at:
+            return None
+        if not number.isdigit():
+            raise UsageError(f"{target!r}: after @ comes an attempt's number")
+        return int(number)
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def status(self, target: str | None) -> dict[str, object]:
+        """A run whole, as `status -o json` prints it."""
+        run, stage = self.find(target)
+        stages = [stage] if stage else self.store.stages(run.run_id)
+        attempts = self.store.attempts(run.run_id, stage.n if stage else None)
+        return views.run_view(run, stages, attempts, self.store.products(run.run_id), now=self._clock())
+
+    def queue(self) -> list[dict[str, object]]:
+        """Unfinished runs, newest first."""
+        return [views.run_line(run, now=self._clock()) for run in self.store.runs(unfinished=True, limit=10_000)]
+
+    def history(self, *, limit: int = 50) -> list[dict[str, object]]:
+        """All runs, newest first."""
+        return [views.run_line(run, now=self._clock()) for run in self.store.runs(limit=limit)]
+
+    def timeline(self, target: str | None) -> list[dict[str, object]]:
+        """What happened, in order."""
+        run, stage = self.find(target)
+        events = self.store.events(run.run_id)
+        return [views.event_view(e) for e in events if stage is None or e.stage == stage.path]
+
+    def explain(self, target: str | None) -> dict[str, object]:
+        """Every decision about a run or a stage, with its reasons and in words."""
+        run, stage = self.find(target)
+        paths = {s.n: s.path for s in self.store.stages(run.run_id)}
+        rows = self.store.decisions(run.run_id, stage.n if stage else None)
+        attempts = self.store.attempts(run.run_id, stage.n if stage else None)
+        return views.explanation(run, stage, rows, paths, attempts)
+
+    def errors(self, target: str | None) -> list[dict[str, object]]:
+        """Attempts that ended badly and stages that failed, with the end of their stderr."""
+        run, stage = self.find(target)
+        paths = {s.n: s for s in self.store.stages(run.run_id)}
+        found = []
+        for a in self.store.attempts(run.run_id, stage.n if stage else None):
+            if a.failure or (a.reason and a.state in ("FAILED", "TIMED_OUT", "PREEMPTED")):
+                tails = {t.name: t.tail for t in self.store.log_tails(run.run_id, a.n, a.number)}
+                found.append(views.error_view(paths[a.n].path, a, tails.get("stderr", b"")))
+        return found
+
+    def logs(self, target: str | None) -> list[dict[str, object]]:
+        """The last 64 KiB of each log of a stage's newest (or named) attempt, as kept by the broker."""
+        run, stage = self.find(target)
+        stages = [stage] if stage else self.store.stages(run.run_id)
+        number = self.attempt_number(target) if target and stage else None
+        found = []
+        for s in stages:
+            tails = self.store.log_tails(run.run_id, s.n, number or s.attempt)
+            found.extend(views.log_view(s.path, tail) for tail in tails)
+        return found
+
+    def checkpoints(self, target: str | None) -> list[dict[str, object]]:
+        """Every known copy of every checkpoint."""
+        run, stage = self.find(target)
+        paths = {s.n: s.path for s in self.store.stages(run.run_id)}
+        rows = self.store.checkpoints(run.run_id)
+        return [views.checkpoint_view(paths[r.n], r) for r in rows if stage is None or r.n == stage.n]
+
+    def attempts(self, target: str | None) -> list[dict[str, object]]:
+        """Every attempt, with its key and its job's native id."""
+        run, stage = self.find(target)
+        paths = {s.n: s.path for s in self.store.stages(run.run_id)}
+        number = self.attempt_number(target) if target and stage else None
+        rows = self.store.attempts(run.run_id, stage.n if stage else None)
+        return [views.attempt_long(paths[a.n], a) for a in rows if number is None or a.number == number]
+
+    def attempt(self, target: str) -> tuple[RunRow, StageRow, AttemptRow]:
+        """RUN/STAGE@N (the newest attempt without @N)."""
+        run, stage = self.find(target)
+        if stage is None:
+            raise UsageError(f"{target!r} names no stage", help="RUN/STAGE or RUN/STAGE@2")
+        number = self.attempt_number(target) or stage.attempt
+        row = next((a for a in self.store.attempts(run.run_id, stage.n) if a.number == number), None)
+        if row is None:
+            raise NotFound(f"{run.run_id}/{stage.path} has no attempt {number}")
+        return run, stage, row
+
+    def site_list(self) -> list[dict[str, object]]:
+        """Every site: how it stands, since when, and why."""
+        rows = {row.site: row for row in self.store.sites()}
+        now = self._clock()
+        return [
+            views.site_view(config, rows.get(name), load=len(self.store.open_attempts(name)), now=now)
+            for name, config in self.sites.configs.items()
+        ]
+
+    def site(self, name: str) -> dict[str, object]:
+        """One site with its newest evidence and its own events."""
+        self._known_site(name)
+        view = next(v for v in self.site_list() if v["site"] == name)
+        evidence = [views.evidence_view(e) for e in self.store.evidence(name, limit=20)]
+        events = [views.event_view(e) for e in self.store.events(f"site:{name}")[-20:]]
+        return {**view, "evidence": evidence, "events": events}
+
+
+def open_store(settings: Settings, *, clock: Clock = wall_clock) -> Store:
+    """The installation's database, made or brought up to date. Raises Unwritable."""
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return SqlStore.open(settings.database, clock=clock)
+    except (OSError, StoreError) as error:
+        raise Unwritable(
+            f"cannot use {settings.database}: {error}", help="check the folder and the disk, or set CROSSFADE_HOME"
+        ) from error
+
+
+def open_service(settings: Settings, *, clock: Clock = wall_clock) -> Service:
+    """The use cases over this installation. Close its store when done."""
+    sites = load_sites(settings.sites, home=settings.home)
+    return Service(settings=settings, store=open_store(settings, clock=clock), sites=sites, clock=clock)
+
+
+def decision_from(detail: str) -> Decision:
+    """A stored decision."""
+    return Decision.from_json(detail)
+
+
+def _keep_blob(folder: Path, digest: str, source: Path) -> None:
+    """Copy a file in under its digest; a source that changed since it was read is refused."""
+    target = folder / digest[:2] / digest
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = target.with_name(f".{digest}.{os.getpid()}")
+    try:
+        with source.open("rb") as reading, temporary.open("wb") as writing:
+            shutil.copyfileobj(reading, writing, 1 << 20)
+            writing.flush()
+            os.fsync(writing.fileno())
+        if _digest(temporary) != digest:
+            raise UsageError(f"{source} changed while it was read", help="submit again")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unfinished(rows: Collection[RunRow]) -> list[str]:
+    """Ids of the runs among these that are not final."""
+    return [row.run_id for row in rows if not RunState(row.state).final]

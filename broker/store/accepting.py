@@ -1,0 +1,164 @@
+"""Taking what people ask for: runs, commands, site modes. And this installation's own identity."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import literal_column, null, or_, select
+
+from broker.ids import RandomBits
+from broker.states import RunState
+from broker.store import chain, wake
+from broker.store.base import CommandRow, Installation, KeyTaken, NewEvent, NewRun, SiteRow, StoreError
+from broker.store.connect import Tx
+from broker.store.rows import INSERT_DEP, INSERT_STAGE
+from broker.store.schema import command, document, installation, run, site, stage
+from broker.store.statement import Statement, given, given_time, insert_row, upsert
+
+INSERT_RUN = insert_row(run)
+INSERT_DOCUMENT = insert_row(document)
+HOLDER = Statement(
+    select(run.c.run_id, run.c.state, run.c.request_digest)
+    .where(or_(run.c.client_key == given("client_key"), run.c.run_id == given("run_id")))
+    .with_for_update(),
+    "client_key",
+    "run_id",
+)
+DROP_KEY = Statement(
+    run.update().values(client_key=null()).where(run.c.client_key == given("client_key")), "client_key"
+)
+
+_GIVEN_UP = {str(RunState.FAILED), str(RunState.CANCELED)}
+
+
+def create_run(tx: Tx, new: NewRun, *, again: bool) -> tuple[str, bool]:
+    row = new.run
+    for run_id, state, digest in tx.rows(HOLDER, (row.client_key, row.run_id)):
+        if run_id == row.run_id and digest == row.request_digest:
+            return run_id, False  # stored before; its answer was lost
+        if again or state in _GIVEN_UP:
+            continue
+        if digest != row.request_digest:
+            raise KeyTaken(run_id)
+        return run_id, False
+    if row.client_key is not None:
+        tx.run(DROP_KEY, (row.client_key,))
+    tx.run(INSERT_RUN, row)
+    tx.run(INSERT_DOCUMENT, (row.run_id, new.document))
+    tx.many(INSERT_STAGE, new.stages)
+    tx.many(INSERT_DEP, new.deps)
+    chain.append(tx, row.run_id, new.events, at=row.created_at)
+    return row.run_id, True
+
+
+# -- commands ------------------------------------------------------------------------------------------------
+
+
+COMMAND_KNOWN = Statement(select(command.c.id).where(command.c.id == given("id")), "id")
+INSERT_COMMAND = insert_row(command)
+COUNT_COMMAND = Statement(
+    run.update().values(commands=run.c.commands + literal_column("1")).where(run.c.run_id == given("run_id")), "run_id"
+)
+STAGE_NUMBER = Statement(
+    select(stage.c.n).where(stage.c.run_id == given("run_id"), stage.c.path == given("path")), "run_id", "path"
+)
+
+
+def add_command(tx: Tx, new: CommandRow) -> None:
+    """Kept once, however often it arrives."""
+    if tx.row(COMMAND_KNOWN, (new.id,)):
+        return
+    if not tx.run(COUNT_COMMAND, (new.run_id,)):
+        raise StoreError(f"there is no run {new.run_id}")
+    found = tx.row(STAGE_NUMBER, (new.run_id, new.stage)) if new.stage else None
+    wake.hint_runs(tx, (new.run_id,), now=new.at)
+    tx.many(wake.HINT_STAGE, [(new.run_id, found[0], new.at)] if found else ())
+    tx.run(INSERT_COMMAND, new)
+
+
+# -- sites ---------------------------------------------------------------------------------------------------
+
+SITE_NAMES = Statement(select(site.c.site))
+SITE_MODE = Statement(
+    site.update()
+    .values(
+        mode=given("mode"),
+        mode_by=given("by"),
+        mode_reason=given("reason"),
+        mode_at=given_time("now"),
+        ver=site.c.ver + literal_column("1"),
+    )
+    .where(site.c.site == given("site")),
+    "site",
+    "mode",
+    "by",
+    "reason",
+    "now",
+)
+WANTING = 10_000
+"""More runs than that do not wait for room at once; the others would be found by their own time."""
+
+
+def _make_site(dialect: str) -> Any:
+    values = {column.name: given(column.name) for column in site.columns}
+    return upsert(dialect, site).values(values).on_conflict_do_nothing(index_elements=[site.c.site])
+
+
+MAKE_SITE = Statement(_make_site, *SiteRow._fields)
+
+
+def unknown_sites(tx: Tx, names: Iterable[str]) -> list[str]:
+    """Those of the names that have no row."""
+    known = {name for (name,) in tx.rows(SITE_NAMES)}
+    return sorted(set(names) - known)
+
+
+def make_sites(tx: Tx, names: Iterable[str]) -> None:
+    tx.many(MAKE_SITE, [_fresh_site(name) for name in names])
+
+
+def set_site_mode(tx: Tx, name: str, *, mode: str, by: str, reason: str, now: int) -> None:
+    make_sites(tx, (name,))
+    wake.hint(tx, wake.stages_at_site(tx, name), now=now)
+    wake.wake_ready(tx, WANTING, now=now)
+    tx.run(SITE_MODE, (name, mode, by, reason, now))
+    told = NewEvent(kind="site_mode", actor=by, data=json.dumps({"mode": mode, "reason": reason}))
+    chain.append(tx, f"site:{name}", [told], at=now)
+
+
+def _fresh_site(name: str) -> SiteRow:
+    return SiteRow(
+        site=name,
+        mode="up",
+        mode_by="",
+        mode_reason="",
+        mode_at=None,
+        next_poll_at=None,
+        last_ok_at=None,
+        cannot_ask_since=None,
+        probes=0,
+        detail="",
+        ver=0,
+    )
+
+
+# -- installation --------------------------------------------------------------------------------------------
+
+INSTALLATION = Statement(select(installation))
+INSERT_INSTALLATION = insert_row(installation)
+
+
+def known_installation(tx: Tx) -> Installation | None:
+    row = tx.row(INSTALLATION)
+    return None if row is None else Installation._make(row)
+
+
+def make_installation(tx: Tx, bits: RandomBits, *, now: int) -> Installation:
+    """Its identity, made now unless another process was first."""
+    found = known_installation(tx)
+    if found is None:
+        found = Installation(id=f"{bits(64):016x}", incarnation=0, created_at=now)
+        tx.run(INSERT_INSTALLATION, found)
+    return found

@@ -1,0 +1,204 @@
+"""Writing down what was seen outside: facts of attempts, checkpoints, effects' ends, logs, sites, evidence.
+
+Rows are locked in one order everywhere: run, stage, attempt, checkpoint, effect, each by key. A decision holds
+its run first too, so on a server with row locks the two wait for each other, and never in a ring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, case, literal_column, null, or_, select
+
+from broker.clock import micros
+from broker.store import chain, wake
+from broker.store.base import AttemptSeen, EffectRow, NewEvent, Sightings, SiteRow
+from broker.store.connect import Tx
+from broker.store.rows import SEEN_IN_ATTEMPTS
+from broker.store.schema import attempt, checkpoint, effect, evidence, log_tail, site
+from broker.store.statement import Lookup, Statement, given, given_time, lease_now, upsert
+
+# -- effects -----------------------------------------------------------------------------------------------
+
+EFFECTS = Lookup(lambda keys: select(effect.c.key, effect.c.run_id, effect.c.n).where(effect.c.key.in_(keys)))
+_MINE = and_(effect.c.key == given("key"), effect.c.claim == given("claim"), effect.c.state == "pending")
+EFFECT_DONE = Statement(
+    effect.update()
+    .values(state="done", due_at=null(), done_at=given("now"), outcome=given("outcome"), claim="", claim_until=null())
+    .where(_MINE),
+    "key",
+    "claim",
+    "outcome",
+    "now",
+)
+EFFECT_AGAIN = Statement(
+    effect.update().values(due_at=given("due_at"), note=given("note"), claim="", claim_until=null()).where(_MINE),
+    "key",
+    "claim",
+    "due_at",
+    "note",
+)
+
+
+def _due_effects(*, of_run: bool, at_site: bool) -> Statement:
+    wanted = [
+        effect.c.due_at <= given_time("now"),
+        effect.c.state == "pending",
+        or_(effect.c.claim == "", effect.c.claim_until <= lease_now()),
+    ]
+    if of_run:
+        wanted.append(effect.c.run_id == given("run_id"))
+    if at_site:
+        wanted.append(effect.c.site == given("site"))
+    found = select(effect, lease_now()).where(*wanted).order_by(effect.c.due_at, effect.c.key).limit(given("limit"))
+    return Statement(found.with_for_update(skip_locked=True), "now", "limit", "run_id", "site")
+
+
+DUE_EFFECTS = {
+    (of_run, at_site): _due_effects(of_run=of_run, at_site=at_site)
+    for of_run in (False, True)
+    for at_site in (False, True)
+}
+CLAIM = Statement(
+    effect.update()
+    .values(claim=given("claim"), claim_until=given("until"), due_at=given("until"), tries=given("tries"))
+    .where(effect.c.key == given("key")),
+    "key",
+    "claim",
+    "until",
+    "tries",
+)
+
+
+def claim_effects(
+    tx: Tx, *, claim: str, ttl: float, now: int, limit: int, run_id: str | None, site_name: str | None
+) -> Sequence[EffectRow]:
+    statement = DUE_EFFECTS[run_id is not None, site_name is not None]
+    claimed = []
+    for *values, time in tx.rows(statement, (now, limit, run_id, site_name)):
+        row, until = EffectRow._make(values), time + micros(ttl)
+        claimed.append(row._replace(claim=claim, claim_until=until, due_at=until, tries=row.tries + 1))
+    tx.many(CLAIM, [(row.key, row.claim, row.claim_until, row.tries) for row in claimed])
+    return claimed
+
+
+# -- attempts ----------------------------------------------------------------------------------------------
+
+
+def _seen(columns: Collection[str]) -> Statement:
+    """Facts with the time of the look (`seen_at`) replace older ones; a look older than the newest one only fills
+    what is still empty. Facts without it (the answer to an effect) are always written."""
+    newer = or_(attempt.c.seen_at.is_(None), attempt.c.seen_at <= given_time("seen_at"))
+    values: dict[str, ColumnElement[Any]] = {}
+    for name in columns:
+        column = attempt.c[name]
+        if "seen_at" not in columns:
+            values[name] = given(name)
+        elif name == "seen_at":
+            values[name] = case((newer, given_time(name)), else_=column)
+        else:
+            values[name] = case((or_(newer, column == ""), given(name)), else_=column)
+    row = and_(*(column == given(column.name) for column in attempt.primary_key))
+    return Statement(attempt.update().values(values).where(row), "run_id", "n", "number", *columns)
+
+
+_SEEN: dict[tuple[str, ...], Statement] = {}
+
+
+def _record_attempts(tx: Tx, seen: Iterable[AttemptSeen]) -> None:
+    groups: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+    for one in seen:
+        columns = tuple(sorted(one.facts))
+        row = (one.run_id, one.n, one.number, *(one.facts[name] for name in columns))
+        groups.setdefault(columns, []).append(row)
+    for columns, rows in sorted(groups.items()):
+        if columns:
+            tx.many(_statement_for(columns), sorted(rows, key=lambda row: row[:3]))
+
+
+def _statement_for(columns: tuple[str, ...]) -> Statement:
+    found = _SEEN.get(columns)
+    if found is None:
+        if foreign := set(columns) - SEEN_IN_ATTEMPTS:
+            raise ValueError(f"an attempt's {min(foreign)} is decided, not seen")
+        found = _SEEN[columns] = _seen(columns)
+    return found
+
+
+# -- checkpoints, logs, sites, evidence ------------------------------------------------------------------------
+
+_ORDER = ("seen", "checking", "verified", "shipped", "suspect", "bad")
+
+
+def _rank(column: ColumnElement[str]) -> ColumnElement[int]:
+    whens: list[tuple[ColumnElement[bool], ColumnElement[int]]] = [
+        (column == literal_column(f"'{word}'"), literal_column(str(rank))) for rank, word in enumerate(_ORDER)
+    ]
+    return case(*whens, else_=literal_column("-1"))
+
+
+def _upsert(table: Table, moved: Collection[str], *, unless_behind: str = "") -> Statement:
+    """Insert whole rows; where one is there, replace the `moved` columns (evidence, checkpoints: not backwards)."""
+    names = tuple(column.name for column in table.columns)
+
+    def build(dialect: str) -> Any:
+        new = upsert(dialect, table)
+        held = None
+        if unless_behind == "state":
+            held = _rank(new.excluded.state) > _rank(table.c.state)
+        elif unless_behind == "ok":
+            held = new.excluded.ok < table.c.ok
+        return new.values({name: given(name) for name in names}).on_conflict_do_update(
+            index_elements=list(table.primary_key), set_={name: new.excluded[name] for name in moved}, where=held
+        )
+
+    return Statement(build, *names)
+
+
+SAVE_CHECKPOINT = _upsert(checkpoint, ("state", "manifest", "bytes", "verified_at", "reason"), unless_behind="state")
+SAVE_LOG = _upsert(log_tail, ("tail", "size", "read_at"))
+# with a clock that stands still, two looks may share an instant: the failure is the one to keep
+SAVE_EVIDENCE = _upsert(evidence, ("ok", "latency_us", "detail"), unless_behind="ok")
+_SITE_SEEN = ("next_poll_at", "last_ok_at", "cannot_ask_since", "probes", "detail")
+SAVE_SITE = Statement(
+    site.update()
+    .values({**{name: given(name) for name in _SITE_SEEN}, "ver": site.c.ver + literal_column("1")})
+    .where(site.c.site == given("site")),
+    *SiteRow._fields,
+)
+
+
+def record(tx: Tx, seen: Sightings, *, now: int) -> Collection[str]:
+    """Write what was seen, make stages and runs due; the ids of the runs."""
+    stages = _stages_concerned(tx, seen)
+    wake.hint(tx, stages, now=now)
+    _record_attempts(tx, seen.attempts)
+    tx.many(SAVE_CHECKPOINT, sorted(seen.checkpoints, key=lambda row: row[:6]))
+    done = [(one.key, one.claim, one.outcome, now) for one in seen.effects_done]
+    again = [(one.key, one.claim, one.due_at, one.note) for one in seen.effects_again]
+    tx.many(EFFECT_DONE, sorted(done))
+    tx.many(EFFECT_AGAIN, sorted(again))
+    tx.many(SAVE_LOG, seen.logs)
+    tx.many(SAVE_SITE, sorted(seen.sites))
+    tx.many(SAVE_EVIDENCE, [(*one[:3], int(one[3]), *one[4:]) for one in seen.evidence])
+    for stream, events in _by_stream(seen.events).items():
+        chain.append(tx, stream, events, at=now)
+    return {run_id for run_id, _ in stages}
+
+
+def _stages_concerned(tx: Tx, seen: Sightings) -> set[tuple[str, int]]:
+    stages = {(one.run_id, one.n) for one in seen.attempts}
+    stages.update((row.run_id, row.n) for row in seen.checkpoints)
+    keys = [*(one.key for one in seen.effects_done), *(one.key for one in seen.effects_again)]
+    stages.update((run_id, n) for _, run_id, n in tx.rows_of(EFFECTS, (), keys))
+    for name in seen.wake_sites:
+        stages.update(wake.stages_at_site(tx, name))
+    return stages
+
+
+def _by_stream(events: Iterable[tuple[str, NewEvent]]) -> Mapping[str, list[NewEvent]]:
+    streams: dict[str, list[NewEvent]] = {}
+    for stream, event in events:
+        streams.setdefault(stream, []).append(event)
+    return dict(sorted(streams.items()))

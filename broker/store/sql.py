@@ -1,0 +1,162 @@
+"""The store on SQL: SQLite for one machine, PostgreSQL for a service. The rooms behind it:
+
+`connect` (engine, transactions, errors), `statement` (SQL, built once), `accepting`, `deciding` (with `look` and
+`children`), `recording`, `wake` (hints and leases), `reading`, `chain` (events), `migrate`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.engine import URL
+
+from broker.clock import Clock
+from broker.ids import RandomBits, random_bits
+from broker.store import accepting, migrate, recording, wake
+from broker.store.base import (
+    CommandRow,
+    Counts,
+    DecisionTx,
+    EffectRow,
+    Installation,
+    Lease,
+    NewRun,
+    Sightings,
+    StoreError,
+)
+from broker.store.connect import BUSY_SECONDS, Database
+from broker.store.deciding import deciding
+from broker.store.reading import Reading
+from broker.store.statement import Statement, lease_now
+
+NOW = Statement(select(lease_now()))
+
+
+class SqlStore(Reading):
+    """Implements `broker.store.base.Store`. Thread-safe."""
+
+    counts: Counts
+
+    def __init__(
+        self,
+        url: str | URL,
+        *,
+        clock: Clock,
+        bits: RandomBits = random_bits,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        """Connects, and makes or brings up to date the tables. Raises WrongSchema for a newer database.
+
+        `url` as SQLAlchemy writes it; `sqlite://` keeps all in memory. `clock` is what leases go by on SQLite;
+        elsewhere the database's own time is. `bits` names a new installation.
+        """
+        super().__init__(Database(url, clock=clock, busy_seconds=busy_seconds))
+        self.counts = self._database.counts
+        self._clock = clock
+        self._bits = bits
+        self._installation: Installation | None = None
+        try:
+            migrate.make_ready(self._database)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def open(
+        cls, path: str | Path, *, clock: Clock, bits: RandomBits = random_bits, busy_seconds: float = BUSY_SECONDS
+    ) -> SqlStore:
+        """The SQLite store in that file, on a local disk; made if it is not there, readable by its owner alone.
+
+        Raises StoreError where the folder or the file cannot be made.
+        """
+        path = Path(path).absolute()
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
+        except OSError as error:
+            raise StoreError(f"cannot make the store {path}: {error.strerror}; choose another place for it") from error
+        url = URL.create("sqlite", database=str(path))
+        return cls(url, clock=clock, bits=bits, busy_seconds=busy_seconds)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def now(self) -> int:
+        return self._clock() if self._database.sqlite else int(self._row(NOW)[0])
+
+    def installation(self) -> Installation:
+        if self._installation is None:
+            found = self._database.read(accepting.known_installation)
+            self._installation = found or self._database.do(
+                lambda tx: accepting.make_installation(tx, self._bits, now=self._clock())
+            )
+        return self._installation
+
+    # -- accept --------------------------------------------------------------------------------------------------
+
+    def create_run(self, new: NewRun, *, again: bool = False) -> tuple[str, bool]:
+        return self._database.do(lambda tx: accepting.create_run(tx, new, again=again))
+
+    def add_command(self, command: CommandRow) -> None:
+        self._database.do(lambda tx: accepting.add_command(tx, command))
+
+    def set_site_mode(self, site: str, *, mode: str, by: str, reason: str) -> None:
+        now = self.now()
+        self._database.do(lambda tx: accepting.set_site_mode(tx, site, mode=mode, by=by, reason=reason, now=now))
+
+    def ensure_sites(self, names: Iterable[str]) -> Collection[str]:
+        wanted = list(names)
+        new = self._database.read(lambda tx: accepting.unknown_sites(tx, wanted))
+        if new:
+            self._database.do(lambda tx: accepting.make_sites(tx, new))
+        return new
+
+    # -- lease and decide ----------------------------------------------------------------------------------------
+
+    def acquire(self, run_id: str, *, owner: str, ttl: float) -> Lease | None:
+        return self._database.do(lambda tx: wake.acquire(tx, run_id, owner=owner, ttl=ttl))
+
+    def release(self, lease: Lease, *, due_at: int | None) -> bool:
+        return self._database.do(lambda tx: wake.release(tx, lease, due_at=due_at))
+
+    def break_leases(self, is_dead: Callable[[str], bool]) -> int:
+        now = self.now()
+        return self._database.do(lambda tx: wake.break_leases(tx, is_dead, now=now))
+
+    def deciding(self, lease: Lease, *, ttl: float) -> AbstractContextManager[DecisionTx]:
+        return deciding(self._database, lease, ttl=ttl)
+
+    # -- act and observe -----------------------------------------------------------------------------------------
+
+    def claim_effects(
+        self,
+        *,
+        claim: str,
+        ttl: float,
+        now: int,
+        limit: int,
+        run_id: str | None = None,
+        site: str | None = None,
+    ) -> Sequence[EffectRow]:
+        return self._database.do(
+            lambda tx: recording.claim_effects(
+                tx, claim=claim, ttl=ttl, now=now, limit=limit, run_id=run_id, site_name=site
+            )
+        )
+
+    def record(self, sightings: Sightings, *, now: int) -> Collection[str]:
+        if sightings.empty():
+            return ()
+        return self._database.do(lambda tx: recording.record(tx, sightings, now=now))
+
+    # -- wake ----------------------------------------------------------------------------------------------------
+
+    def due_runs(self, *, now: int, limit: int, resend_after: float) -> Sequence[str]:
+        return self._database.do(lambda tx: wake.due_runs(tx, now=now, limit=limit, resend_after=resend_after))
+
+    def next_due(self) -> int | None:
+        return self._database.read(wake.next_due)

@@ -1,0 +1,274 @@
+"""Rows as people and programs read them: plain dictionaries, the same for tables, JSON and YAML."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from broker.states import AttemptState
+from broker.store.base import (
+    AttemptRow,
+    CheckpointRow,
+    DecisionRow,
+    EventRow,
+    LogTail,
+    ProductRow,
+    RunRow,
+    SiteRow,
+    StageRow,
+)
+from connectors.registry import SiteConfig
+from policies.explain import sentences
+from policies.model import Decision
+
+View = dict[str, object]
+
+_ESCAPES = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # operating system commands (titles, links, clipboards)
+    r"|\x1b[PX^_].*?(?:\x1b\\|$)"  # device control and other strings
+    r"|\x1b\[[0-?]*[ -/]*[@-~]"  # control sequences (colours, cursor)
+    r"|\x1b[ -/]*[0-~]"
+    r"|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]",
+    re.DOTALL,
+)
+
+
+def clean_text(data: bytes | str) -> str:
+    """A job's output as text that cannot steer a terminal."""
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    return _ESCAPES.sub("", text)
+
+
+def when(at: int | None) -> str | None:
+    """A time as ISO 8601, UTC, to the millisecond."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def attempt_state(row: AttemptRow) -> str:
+    """The state as people see it: UNREACHABLE stands before what it was when it could last be asked."""
+    return "UNREACHABLE" if row.unreachable_since is not None and row.open else row.state
+
+
+def run_view(
+    run: RunRow, stages: Sequence[StageRow], attempts: Iterable[AttemptRow], products: Iterable[ProductRow], *, now: int
+) -> View:
+    """A run with its stages and their attempts."""
+    by_stage: dict[int, list[AttemptRow]] = defaultdict(list)
+    for attempt in attempts:
+        by_stage[attempt.n].append(attempt)
+    winners = {product.n: product for product in products}
+    return {
+        **run_line(run, now=now),
+        "stages": [stage_view(s, by_stage[s.n], winners.get(s.n)) for s in stages],
+    }
+
+
+def run_line(run: RunRow, *, now: int) -> View:
+    """A run in one line."""
+    return {
+        "run": run.run_id,
+        "name": run.name,
+        "state": run.state,
+        "reason": run.reason or ("held" if run.held else ""),
+        "stages_total": run.stages,
+        "stages_left": run.unsettled,
+        "failed": run.failed,
+        "orphans_or_open_attempts": run.open_attempts,
+        "held": bool(run.held),
+        "created_at": when(run.created_at),
+        "ended_at": when(run.ended_at),
+        "seconds": round(((run.ended_at or now) - run.created_at) / 1e6, 3),
+        "by": run.created_by,
+    }
+
+
+def stage_view(stage: StageRow, attempts: Sequence[AttemptRow], product: ProductRow | None) -> View:
+    """A stage: its state, where it is or was, and every attempt."""
+    current = next((a for a in attempts if a.number == stage.attempt), None)
+    state = stage.state
+    if state == "ACTIVE" and current is not None and attempt_state(current) == "UNREACHABLE":
+        state = "UNREACHABLE"
+    return {
+        "name": stage.path,
+        "state": state,
+        "site": product.site if product else (current.site if current else None),
+        "epoch": stage.epoch,
+        "reason": stage.reason,
+        "attempts": [attempt_view(a) for a in attempts],
+    }
+
+
+def attempt_view(row: AttemptRow) -> View:
+    """An attempt in short."""
+    restore = json.loads(row.restore) if row.restore else None
+    return {
+        "number": row.number,
+        "site": row.site,
+        "state": attempt_state(row),
+        "reason": row.reason,
+        "why": row.why,
+        "orphan": bool(row.orphan),
+        "from_checkpoint": restore["seq"] if restore else None,
+        "started_at": when(row.started_at),
+        "ended_at": when(row.ended_at),
+    }
+
+
+def attempt_long(path: str, row: AttemptRow) -> View:
+    """An attempt with what is needed to find its job at the site."""
+    restore = json.loads(row.restore) if row.restore else None
+    return {
+        "stage": path,
+        **attempt_view(row),
+        "epoch": row.epoch,
+        "key": row.submit_key,
+        "native_id": row.native_id,
+        "directory": row.directory,
+        "failure": row.failure,
+        "restored_from": restore,
+        "unreachable_since": when(row.unreachable_since),
+        "cancel_requested_at": when(row.cancel_requested_at),
+        "stop_before": when(row.stop_before),
+        "created_at": when(row.created_at),
+        "submitted_at": when(row.submitted_at),
+    }
+
+
+def event_view(event: EventRow) -> View:
+    """One line of a timeline."""
+    return {
+        "seq": event.seq,
+        "at": when(event.at),
+        "stage": event.stage,
+        "attempt": event.attempt or None,
+        "event": event.kind,
+        "actor": event.actor,
+        "data": json.loads(event.data),
+    }
+
+
+def decision_view(decision: Decision) -> View:
+    """A decision with its reasons, and in words."""
+    return {
+        "kind": decision.kind,
+        "outcome": decision.outcome,
+        "site": decision.site or None,
+        "words": sentences(decision),
+        "reasons": [
+            {"rule": r.rule, "verdict": r.verdict, "fact": r.fact, "site": r.site or None} for r in decision.reasons
+        ],
+        "facts": dict(decision.facts),
+    }
+
+
+def explanation(
+    run: RunRow,
+    stage: StageRow | None,
+    rows: Sequence[DecisionRow],
+    paths: dict[int, str],
+    attempts: Sequence[AttemptRow],
+) -> View:
+    """Every decision, oldest first."""
+    waiting = stage.reason if stage is not None else run.reason
+    return {
+        "run": run.run_id,
+        "stage": stage.path if stage else None,
+        "state": stage.state if stage else run.state,
+        "now": waiting,
+        "attempts": [{"stage": paths[a.n], **attempt_view(a)} for a in attempts] if stage else [],
+        "decisions": [
+            {
+                "at": when(row.at),
+                "stage": paths.get(row.n),
+                "attempt": row.attempt or None,
+                **decision_view(Decision.from_json(row.detail)),
+            }
+            for row in rows
+        ],
+    }
+
+
+def error_view(path: str, row: AttemptRow, stderr: bytes) -> View:
+    """How an attempt ended badly."""
+    tail = clean_text(stderr).splitlines()[-20:]
+    return {
+        "stage": path,
+        "attempt": row.number,
+        "site": row.site,
+        "state": row.state,
+        "fault": row.failure or None,
+        "reason": row.reason,
+        "at": when(row.ended_at),
+        "stderr": tail,
+    }
+
+
+def log_view(path: str, tail: LogTail) -> View:
+    """The end of one log."""
+    return {
+        "stage": path,
+        "attempt": tail.attempt,
+        "log": tail.name,
+        "read_at": when(tail.read_at),
+        "text": clean_text(tail.tail),
+    }
+
+
+def checkpoint_view(path: str, row: CheckpointRow) -> View:
+    """One copy of a checkpoint. `shipped` is a verified copy whose sending elsewhere was ordered."""
+    return {
+        "stage": path,
+        "attempt": row.attempt,
+        "generation": row.generation,
+        "seq": row.seq,
+        "site": row.site,
+        "state": row.state,
+        "bytes": row.bytes,
+        "created_at": when(row.created_at),
+        "verified_at": when(row.verified_at),
+        "reason": row.reason,
+    }
+
+
+def site_view(config: SiteConfig, row: SiteRow | None, *, load: int, now: int) -> View:
+    """How a site stands."""
+    silent = row.cannot_ask_since if row else None
+    state = "up"
+    if row and row.mode == "drained":
+        state = "drained"
+    elif silent is not None:
+        state = "silent"
+    elif row is None or row.last_ok_at is None:
+        state = "unknown"
+    return {
+        "site": config.name,
+        "state": state,
+        "facility": config.facility or config.name,
+        "connector": config.connector,
+        "slots": config.slots,
+        "load": load,
+        "last_answer": when(row.last_ok_at) if row else None,
+        "silent_since": when(silent),
+        "silent_seconds": round((now - silent) / 1e6, 1) if silent is not None else None,
+        "probes_failed": row.probes if row else 0,
+        "detail": row.detail if row else "",
+        "reason": row.mode_reason if row else "",
+        "by": row.mode_by if row else "",
+        "root": config.root,
+    }
+
+
+def evidence_view(row: tuple[str, int, str, bool, int, str]) -> View:
+    """One measured fact about a site."""
+    _, at, capability, ok, latency, detail = row
+    return {"at": when(at), "capability": capability, "ok": ok, "latency_ms": latency / 1e3, "detail": detail}
+
+
+def final_attempt(row: AttemptRow) -> bool:
+    """Is the attempt over?"""
+    return AttemptState(row.state).final

@@ -1,0 +1,188 @@
+"""One transfer from beginning to end: look, copy, verify, publish, leave a receipt."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from connectors.copy.failure import Canceled, CopyFailure, Side
+from connectors.copy.plan import Piece, Plan, make_plan
+from connectors.copy.receipts import Receipt, Receipts, transfer_digest
+from connectors.copy.staging import staging
+from connectors.errors import Fault
+from connectors.model import Transfer
+from connectors.paths import clean, split
+from connectors.tree import BLOCK, Tree, write_all
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# what a rename says of a folder that is there already, and not empty
+_OCCUPIED = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
+
+Progress = Callable[[int], None]
+"""Is told of bytes as they arrive."""
+
+
+class Courier:
+    """Carries one transfer. `stop`, once set, ends it at the next block with Canceled."""
+
+    def __init__(self, transfer: Transfer, *, source: Side, destination: Side, stop: threading.Event) -> None:
+        self._transfer = transfer
+        self._source = source
+        self._destination = destination
+        self._stop = stop
+
+    def carry(self, *, progress: Progress, at: Callable[[], int]) -> None:
+        """Everything, in order. Raises CopyFailure or Canceled, and then nothing was published, unless the
+        publishing itself failed half-way: the same key then does it all again."""
+        moved = 0
+
+        def count(size: int) -> None:
+            nonlocal moved
+            moved += size
+            progress(size)
+
+        with ExitStack() as stack:
+            with self._source.blamed(str(self._source.root)):
+                here = stack.enter_context(Tree(self._source.root))
+            with self._destination.blamed(str(self._destination.root)):
+                there = stack.enter_context(Tree(self._destination.root))
+                waiting = stack.enter_context(staging(there, self._transfer.key))
+            plan = make_plan(here, self._transfer.items, self._source)
+            self._collect(plan, here, waiting, count)
+            self._still_the_same(there)
+            self._publish(plan, waiting, there)
+            self._leave_receipt(there, moved=moved, at=at())
+
+    # -- bringing --------------------------------------------------------------------------------------
+
+    def _collect(self, plan: Plan, here: Tree, waiting: Tree, progress: Progress) -> None:
+        for folder in plan.folders:
+            with self._destination.blamed(folder):
+                waiting.below(folder, create=True).close()
+        for piece in plan.pieces:
+            self._bring(piece, here, waiting, progress)
+
+    def _bring(self, piece: Piece, here: Tree, waiting: Tree, progress: Progress) -> None:
+        with self._source.blamed(piece.source):
+            inner = here.open(piece.source)
+        try:
+            before = os.fstat(inner)
+            self._expect_size(piece, before.st_size)
+            size, sha256 = self._copy(piece, inner, waiting, progress)
+            after = os.fstat(inner)
+        finally:
+            os.close(inner)
+        if (size, after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
+            raise self._changed(piece)
+        if piece.sha256 is not None and sha256 != piece.sha256:
+            reason = f"corrupt: {piece.source} has SHA-256 {sha256}, not {piece.sha256}"
+            raise self._source.failure(reason, Fault.STAGING)
+        with self._destination.blamed(piece.staged):
+            arrived = waiting.digest(piece.staged)
+        if arrived != (size, sha256):
+            reason = f"corrupt: {piece.source} did not arrive intact"
+            raise self._destination.failure(reason, Fault.STAGING)
+
+    def _expect_size(self, piece: Piece, size: int) -> None:
+        if piece.size is not None and size != piece.size:
+            reason = f"corrupt: {piece.source} has {size} bytes, not {piece.size}"
+            raise self._source.failure(reason, Fault.STAGING)
+
+    def _changed(self, piece: Piece) -> CopyFailure:
+        reason = f"corrupt: {piece.source} was changed while it was being copied"
+        return self._source.failure(reason, Fault.STAGING)
+
+    def _copy(self, piece: Piece, inner: int, waiting: Tree, progress: Progress) -> tuple[int, str]:
+        folder, name = split(piece.staged)
+        facts = os.fstat(inner)
+        mode = facts.st_mode if piece.mode is None else piece.mode
+        with self._destination.blamed(piece.staged), waiting.folder(folder) as at:
+            outer = os.open(name, _NEW, 0o600, dir_fd=at)
+        try:
+            seen = self._pour(piece, inner, outer, progress, most=facts.st_size)
+            with self._destination.blamed(piece.staged):
+                os.fchmod(outer, mode & 0o777)
+                os.fsync(outer)
+        finally:
+            os.close(outer)
+        return seen
+
+    def _pour(self, piece: Piece, inner: int, outer: int, progress: Progress, *, most: int) -> tuple[int, str]:
+        seen = hashlib.sha256()
+        size = 0
+        while True:
+            if self._stop.is_set():
+                raise Canceled
+            with self._source.blamed(piece.source):
+                block = os.read(inner, BLOCK)
+            if not block:
+                return size, seen.hexdigest()
+            if size + len(block) > most:  # a log that is still written to is not chased to its end
+                raise self._changed(piece)
+            with self._destination.blamed(piece.staged):
+                write_all(outer, block)
+            seen.update(block)
+            size += len(block)
+            progress(len(block))
+
+    # -- publishing ------------------------------------------------------------------------------------
+
+    def _publish(self, plan: Plan, waiting: Tree, there: Tree) -> None:
+        if self._stop.is_set():
+            raise Canceled
+        touched: set[str] = set()
+        for number, item in enumerate(self._transfer.items):
+            target = clean(item.destination)
+            with self._destination.blamed(target):
+                if item.source.endswith("/"):
+                    touched |= _place_folder(plan, number, waiting, there, target)
+                else:
+                    touched.add(_place(str(number), waiting, there, target))
+        for folder in touched:
+            with self._destination.blamed(folder), there.folder(folder) as at:
+                os.fsync(at)
+
+    def _leave_receipt(self, there: Tree, *, moved: int, at: int) -> None:
+        self._still_the_same(there)
+        receipt = Receipt(digest=transfer_digest(self._transfer), moved=moved, at=at)
+        with self._destination.blamed("the receipt"):
+            Receipts(there).put(self._transfer.key, receipt)
+
+    def _still_the_same(self, there: Tree) -> None:
+        """A root renamed away under our hands stays writable through its descriptor, but nobody will find it."""
+        side = self._destination
+        try:
+            same = os.path.samestat(os.fstat(there.fd), os.stat(side.root))
+        except OSError:
+            same = False
+        if not same:
+            raise side.failure(f"the root {side.root} is gone", Fault.SITE)
+
+
+def _place(staged: str, waiting: Tree, there: Tree, target: str) -> str:
+    """Rename into place, replacing a file; answers the folder."""
+    folder, name = split(target)
+    inner_folder, inner_name = split(staged)
+    with there.folder(folder, create=True) as at, waiting.folder(inner_folder) as from_:
+        os.rename(inner_name, name, src_dir_fd=from_, dst_dir_fd=at)
+    return folder
+
+
+def _place_folder(plan: Plan, number: int, waiting: Tree, there: Tree, target: str) -> set[str]:
+    """In one step where there is nothing yet, else file by file into what is there."""
+    try:
+        return {_place(str(number), waiting, there, target)}
+    except OSError as error:
+        if error.errno not in _OCCUPIED:
+            raise
+    top = str(number)
+    for folder in plan.folders:
+        if folder.split("/", 1)[0] == top:
+            there.below(target + folder[len(top) :], create=True).close()
+    return {
+        _place(piece.staged, waiting, there, f"{target}/{piece.inner}") for piece in plan.pieces if piece.item == number
+    }

@@ -1,0 +1,68 @@
+"""Why a transfer ended without."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from connectors.errors import Fault, UnsafePath
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+class Canceled(Exception):
+    """Somebody asked for the transfer's end."""
+
+
+class CopyFailure(Exception):
+    """The transfer has failed. `fault` None: canceled, nobody's fault. `site`: the side at fault."""
+
+    def __init__(self, reason: str, *, fault: Fault | None, site: str) -> None:
+        super().__init__(reason)
+        self.fault = fault
+        self.site = site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One end of a transfer."""
+
+    site: str
+    root: Path
+    absent: str
+    """What an absent file means on this side, in two words."""
+    absent_fault: Fault
+
+    def failure(self, reason: str, fault: Fault) -> CopyFailure:
+        return CopyFailure(reason, fault=fault, site=self.site)
+
+    @contextmanager
+    def blamed(self, path: str) -> Iterator[None]:
+        """What goes wrong inside, with this path, is this side's fault."""
+        try:
+            yield
+        except UnsafePath as error:
+            raise self.failure(f"unsafe path: {error}", Fault.STAGING) from error
+        except OSError as error:
+            raise self._translated(path, error) from error
+
+    def _translated(self, path: str, error: OSError) -> CopyFailure:
+        if error.errno in _FULL:
+            return self.failure(f"no space for {path}: {error.strerror}", Fault.QUOTA)
+        if not self.root.is_dir():
+            return self.failure(f"the root {self.root} is gone", Fault.SITE)
+        if error.errno in _ABSENT:
+            return self.failure(f"{self.absent}: {path} ({error.strerror})", self.absent_fault)
+        return self.failure(f"{path}: {error.strerror}", Fault.SITE)
+
+
+def source_side(site: str, root: Path) -> Side:
+    return Side(site=site, root=root, absent="source missing", absent_fault=Fault.STAGING)
+
+
+def destination_side(site: str, root: Path) -> Side:
+    return Side(site=site, root=root, absent="destination vanished", absent_fault=Fault.SITE)

@@ -1,0 +1,80 @@
+"""Small files below the root: the port SiteFiles on this machine's disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from connectors.errors import RequestRefused, UnsafePath
+from connectors.local.root import LocalRoot
+from connectors.model import FileInfo
+from connectors.paths import RESERVED, clean
+from connectors.tree import Tree, read_at
+
+
+class LocalFiles:
+    """Reads and writes as `connectors.tree` allows. The job records and the marker are not for writing."""
+
+    def __init__(self, root: LocalRoot) -> None:
+        self._root = root
+
+    def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        with self._root.open() as tree:
+            return _read(tree, path, offset=offset, limit=limit)
+
+    def read_many(self, paths: Sequence[str], *, limit: int = 1 << 16) -> Mapping[str, bytes]:
+        found: dict[str, bytes] = {}
+        with self._root.open() as tree:
+            for path in paths:
+                try:
+                    found[path] = _read(tree, path, offset=0, limit=limit)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+        return found
+
+    def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        writable(path)
+        with self._root.open() as tree:
+            tree.write(path, content, mode=mode)
+
+    def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
+        with self._root.open() as tree:
+            return tree.list(path, recursive=recursive)
+
+    def digests(self, paths: Sequence[str]) -> Mapping[str, tuple[int, str]]:
+        found: dict[str, tuple[int, str]] = {}
+        with self._root.open() as tree:
+            for path in paths:
+                try:
+                    found[path] = tree.digest(path)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+        return found
+
+    def remove(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            writable(path)
+        with self._root.open() as tree:
+            for path in paths:
+                try:
+                    tree.remove(path)
+                except IsADirectoryError as error:
+                    raise RequestRefused(f"{path} is a folder; only files are removed") from error
+                except NotADirectoryError:  # a file where the folder would be: nothing of that name is there
+                    continue
+
+
+def writable(path: str) -> str:
+    """The cleaned path, unless it belongs to the connector itself. Raises UnsafePath."""
+    cleaned = clean(path)
+    if cleaned.split("/", 1)[0] in RESERVED:
+        raise UnsafePath(f"path {path!r} belongs to the site's own records; choose another")
+    return cleaned
+
+
+def _read(tree: Tree, path: str, *, offset: int, limit: int) -> bytes:
+    fd = tree.open(path)
+    try:
+        return read_at(fd, offset=offset, limit=limit)
+    finally:
+        os.close(fd)

@@ -1,0 +1,54 @@
+"""Which checkpoint a stage starts from, which one is looked at next, and where a copy goes before the site dies.
+
+Outcomes of `choose`: `restore` (facts name the copy) or `from_start`. Of `ship_to`: `ship` (site is set) or `keep`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from policies.model import CheckpointFacts, CheckpointRule, Decision, Reason, SiteFacts
+
+
+def readable_from(
+    checkpoints: Iterable[CheckpointFacts], target: str, *, dark: Collection[str] = ()
+) -> list[CheckpointFacts]:
+    """The copies that can be brought to `target`: its own, and those at sites that are not dark."""
+    return [c for c in checkpoints if c.site == target or c.site not in dark]
+
+
+def choose(
+    checkpoints: Sequence[CheckpointFacts], *, target: str, dark: Collection[str], started_before: bool
+) -> tuple[CheckpointFacts | None, Decision]:
+    """The newest usable checkpoint for a start at `target`. `dark`: sites that do not answer."""
+    usable = readable_from(checkpoints, target, dark=dark)
+    best = max(usable, key=lambda c: (c.seq, c.site == target, c.attempt, c.generation), default=None)
+    reasons = [
+        Reason("readable", "refused", f"checkpoint {c.seq} at {c.site} cannot be read: {c.site} is dark", c.site)
+        for c in checkpoints
+        if c.site in dark and c.site != target and (best is None or c.seq > best.seq)
+    ]
+    if best is None:
+        fact = "no verified checkpoint can be read" if started_before else "nothing was started before"
+        return None, Decision("checkpoint", "from_start", (*reasons, Reason("newest", "from_start", fact)))
+    fact = f"checkpoint {best.seq} of attempt {best.attempt}, verified, read from {best.site}"
+    reasons.append(Reason("newest", "chosen", fact, best.site))
+    facts = {"seq": best.seq, "attempt": best.attempt, "generation": best.generation, "site": best.site}
+    return best, Decision("checkpoint", "restore", tuple(reasons), site=best.site, facts=facts)
+
+
+def ship_to(rule: CheckpointRule, *, at: SiteFacts, others: Sequence[SiteFacts], seq: int) -> Decision:
+    """Where a copy of a checkpoint just verified goes. `others`: the sites that could take the stage, best first."""
+    if rule.ship == "never":
+        return Decision("ship", "keep", (Reason("ship", "keep", "the document says ship: never"),))
+    reasons: list[Reason] = []
+    for site in others:
+        if site.facility == at.facility:
+            reasons.append(Reason("facility", "refused", f"{site.name} fades together with {at.name}", site.name))
+        elif not site.answers or site.drained:
+            reasons.append(Reason("answers", "refused", f"{site.name} is drained or gives no answer", site.name))
+        else:
+            reasons.append(Reason("next_candidate", "chosen", f"{site.name} would take over from {at.name}", site.name))
+            return Decision("ship", "ship", tuple(reasons), site=site.name, facts={"seq": seq})
+    reasons.append(Reason("candidates", "keep", "no other facility could take over"))
+    return Decision("ship", "keep", tuple(reasons), facts={"seq": seq})

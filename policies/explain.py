@@ -1,0 +1,44 @@
+"""A decision in words: what was decided, then why, then what was rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from policies.model import Decision, Reason
+
+_OPENINGS = {
+    ("placement", "place"): "Placed at {site}",
+    ("placement", "wait"): "Waits for a place",
+    ("placement", "impossible"): "No site can take it",
+    ("failover", "move"): "Leaves its site",
+    ("failover", "stay"): "Stays where it is",
+    ("failover", "ask"): "Asks a person whether to leave its site",
+    ("failover", "advise"): "Would leave its site, but may not (failover.act: never)",
+    ("retry", "again"): "Starts again",
+    ("retry", "elsewhere"): "Starts again, elsewhere if it can",
+    ("retry", "continue"): "Goes on with the next segment",
+    ("retry", "more_memory"): "Starts again with twice the memory",
+    ("retry", "fail"): "Gives up",
+    ("retry", "ask"): "Asks a person",
+    ("checkpoint", "restore"): "Goes on from a checkpoint",
+    ("checkpoint", "from_start"): "Starts from the beginning",
+    ("ship", "ship"): "Sends a copy of its checkpoint to {site}",
+    ("ship", "keep"): "Keeps its checkpoint where it is",
+}
+_REJECTED = ("refused", "against")
+
+
+def sentences(decision: Decision) -> list[str]:
+    """The decision as sentences, most important first."""
+    opening = _OPENINGS.get((decision.kind, decision.outcome), f"{decision.kind}: {decision.outcome}")
+    because = [reason.fact for reason in decision.reasons if reason.verdict not in _REJECTED]
+    text = opening.format(site=decision.site)
+    lines = [f"{text}: {'; '.join(because)}." if because else f"{text}."]
+    rejected = _facts(decision.reasons)
+    if rejected:
+        lines.append(f"Rejected: {'; '.join(rejected)}.")
+    return lines
+
+
+def _facts(reasons: Sequence[Reason]) -> list[str]:
+    return [reason.fact for reason in reasons if reason.verdict in _REJECTED]

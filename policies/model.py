@@ -1,0 +1,208 @@
+"""What the policies see, and the Decision they return. Frozen values; times in µs UTC, durations in seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from connectors.errors import Fault
+from connectors.model import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One rule's word on one fact."""
+
+    rule: str
+    """The rule's name, as `explain` and the reference print it."""
+    verdict: str
+    """chosen, for, against, refused, or the action that the rule asks for."""
+    fact: str
+    """What the rule saw, as a sentence."""
+    site: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An outcome, why, and what was seen. The log line, `explain`, the runbook and the tests print this object."""
+
+    kind: str
+    """placement, failover, retry, checkpoint, ship, command."""
+    outcome: str
+    """A word that the engine acts on; each policy lists its own."""
+    reasons: Sequence[Reason]
+    """In the order in which the rules were asked."""
+    site: str = ""
+    until: int | None = None
+    """When the same question should be asked again."""
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    @cached_property
+    def json(self) -> str:
+        """Compact JSON with every field."""
+        return json.dumps(
+            {
+                "kind": self.kind,
+                "outcome": self.outcome,
+                "site": self.site,
+                "until": self.until,
+                "reasons": [[r.rule, r.verdict, r.fact, r.site] for r in self.reasons],
+                "facts": self.facts,
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Decision:
+        """The inverse of `json`."""
+        data = json.loads(text)
+        return cls(
+            kind=data["kind"],
+            outcome=data["outcome"],
+            site=data["site"],
+            until=data["until"],
+            reasons=tuple(Reason(*reason) for reason in data["reasons"]),
+            facts=data["facts"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRule:
+    """`policy.sites`: names of sites, of facilities or of profiles."""
+
+    allow: tuple[str, ...] = ()
+    """Empty: every site."""
+    prefer: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailoverRule:
+    """`policy.failover`."""
+
+    act: str = "auto"
+    """auto, ask, or never (which still decides and prints)."""
+    after: float = 900.0
+    """Seconds of silence before a stage is carried elsewhere."""
+    max: int = 3
+    old_copy: str = "kill"
+    """kill, drain or leave: what happens to the copy left behind when its site answers again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRule:
+    """`retry`: how often, by whose fault it was."""
+
+    site_fault: int = 3
+    app_fault: int = 0
+    exit_codes: Mapping[int, str] = field(default_factory=dict)
+    """Exit code to fail, retry, continue or more_memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContinueRule:
+    """`continue`: when an end is only the end of a segment."""
+
+    time_limit: bool = False
+    exit_codes: frozenset[int] = frozenset()
+    max: int = 100
+    no_progress: int = 2
+    """Stop when that many segments in a row brought no newer checkpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRule:
+    """What the policies need to know of `checkpoint`."""
+
+    ship: str = "auto"
+    """auto, never or always."""
+    keep: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a stage asks of the policies, for one site or in general."""
+
+    sites: SiteRule = field(default_factory=SiteRule)
+    failover: FailoverRule = field(default_factory=FailoverRule)
+    retry: RetryRule = field(default_factory=RetryRule)
+    continuation: ContinueRule | None = None
+    checkpoint: CheckpointRule | None = None
+    resources: Resources = field(default_factory=Resources)
+    duplicates: str = "allow"
+    """allow, never or ask: may copies overlap?"""
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteFacts:
+    """A site as the policies see it at one moment."""
+
+    name: str
+    facility: str
+    profile: str = ""
+    slots: int
+    load: int
+    """Attempts there that are not final, of all runs."""
+    share: int
+    """How many more this run may start there now (its fair share of the free slots)."""
+    cores: int = 0
+    """Per node; 0: not known, not checked. The same for gpus and memory (bytes)."""
+    gpus: int = 0
+    memory: int = 0
+    nodes: int = 1
+    max_walltime: float | None = None
+    claim: str = "atomic_fs"
+    drained: str = ""
+    """Not empty: an operator drained it, and said why."""
+    cannot_ask_since: int | None = None
+    probes: int = 0
+    """Failed looks since then."""
+    silent: bool = False
+    """Both budgets (looks and seconds) are spent: it counts as unreachable."""
+    detail: str = ""
+
+    @property
+    def answers(self) -> bool:
+        return self.cannot_ask_since is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFacts:
+    """One copy of one verified checkpoint."""
+
+    attempt: int
+    generation: int
+    seq: int
+    site: str
+    path: str
+    bytes: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """How an attempt ended without a product."""
+
+    fault: Fault
+    site: str
+    exit_code: int | None = None
+    detail: str = ""
+    restored_seq: int | None = None
+    """The checkpoint it had started from."""
+    newest_seq: int | None = None
+    """The newest checkpoint that this attempt itself brought."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tries:
+    """What a stage has used up so far."""
+
+    site_retries: int = 0
+    app_retries: int = 0
+    failovers: int = 0
+    continuations: int = 0
+    stalled: int = 0
+    memory_raises: int = 0

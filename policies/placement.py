@@ -1,0 +1,169 @@
+"""Where a stage starts: hard constraints first, each refusal named, then an order among what is left.
+
+Outcomes: `place` (site is set), `wait` (no room, or nobody answers; ask again at `until`), `impossible` (no site
+known could ever take it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from policies.checkpoint import readable_from
+from policies.model import CheckpointFacts, Decision, Reason, Rules, SiteFacts
+
+WAIT_FOR_ROOM = 1_000_000
+WAIT_FOR_ANSWER = 5_000_000
+"""Microseconds until the question is asked again. A place that comes free asks it at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A site, and the stage's rules as they are there (`at:` merged)."""
+
+    site: SiteFacts
+    rules: Rules
+
+
+def static_refusal(rules: Rules, site: SiteFacts) -> Reason | None:
+    """Why this site could never take the stage, as far as documents tell; None: it could."""
+    names = {site.name, site.facility, site.profile}
+    if rules.sites.allow and not names.intersection(rules.sites.allow):
+        return _refused("sites.allow", f"only {', '.join(rules.sites.allow)} may run it", site)
+    if names.intersection(rules.sites.deny):
+        return _refused("sites.deny", f"{site.name} is denied", site)
+    if rules.duplicates == "never" and site.claim == "none":
+        return _refused("duplicates", f"{site.name} has no start gate, so a second copy cannot be kept out", site)
+    for what, asked, there in _asked_and_there(rules, site):
+        if there and asked > there:
+            return _refused(f"resources.{what}", f"asks {asked:g} {what}, {site.name} has {there:g}", site)
+    return None
+
+
+def _asked_and_there(rules: Rules, site: SiteFacts) -> Iterable[tuple[str, float, float]]:
+    asked = rules.resources
+    yield "nodes", asked.nodes, site.nodes
+    yield "cores", asked.cores, site.cores
+    yield "memory", asked.memory, site.memory
+    if asked.gpus > site.gpus:  # here 0 means none, not unknown
+        yield "gpus", asked.gpus, site.gpus or 0.5
+    if asked.walltime is not None and site.max_walltime is not None:
+        yield "walltime", asked.walltime, site.max_walltime
+
+
+def passing_refusal(site: SiteFacts) -> Reason | None:
+    """Why this site does not take anything just now; None: it does."""
+    if site.drained:
+        return _refused("drained", f"{site.name} is drained: {site.drained}", site)
+    if not site.answers:
+        return _refused("answers", f"{site.name} gives no answer ({site.probes} looks failed)", site)
+    return None
+
+
+def place(
+    candidates: Sequence[Candidate],
+    *,
+    now: int,
+    want: str = "",
+    avoid: Sequence[str] = (),
+    checkpoints: Sequence[CheckpointFacts] = (),
+    static: Mapping[str, Reason | None] | None = None,
+) -> Decision:
+    """Choose a site.
+
+    `want`: an operator's wish, which beats every preference but no constraint. `avoid`: where it failed before;
+    taken again only when nothing else is left. `static`: refusals by site if the caller has them already.
+    """
+    reasons: list[Reason] = []
+    possible: list[Candidate] = []
+    for candidate in candidates:
+        site = candidate.site
+        never = static[site.name] if static is not None else static_refusal(candidate.rules, site)
+        if never is not None:
+            reasons.append(never)
+        else:
+            possible.append(candidate)
+    if not possible:
+        return Decision("placement", "impossible", (*reasons, Reason("candidates", "refused", "no site can take it")))
+    open_ = []
+    for candidate in possible:
+        refusal = passing_refusal(candidate.site)
+        if refusal is None:
+            open_.append(candidate)
+        else:
+            reasons.append(refusal)
+    if not open_:
+        reasons.append(Reason("candidates", "wait", "no site that could take it answers and is open"))
+        return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
+    return _rank(open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints)
+
+
+def _rank(
+    candidates: Sequence[Candidate],
+    reasons: list[Reason],
+    *,
+    now: int,
+    want: str,
+    avoid: Sequence[str],
+    checkpoints: Sequence[CheckpointFacts],
+) -> Decision:
+    fresh = [c for c in candidates if c.site.name not in avoid]
+    if fresh and len(fresh) < len(candidates):
+        reasons.extend(
+            Reason("failed_there", "refused", f"it failed at {c.site.name} before, others are left", c.site.name)
+            for c in candidates
+            if c.site.name in avoid
+        )
+    pool = fresh or candidates
+    if want and any(c.site.name == want for c in pool):
+        pool = [c for c in pool if c.site.name == want]
+        reasons.append(Reason("wanted", "for", f"an operator asked for {want}", want))
+    roomy = [c for c in pool if c.site.share > 0]
+    if not roomy:
+        reasons.extend(
+            Reason("room", "wait", f"{c.site.load} of {c.site.slots} places at {c.site.name} are taken", c.site.name)
+            for c in pool
+        )
+        return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ROOM, facts={"for": "room"})
+    best = min(roomy, key=lambda c: _order(c, checkpoints))
+    reasons.extend(_merits(best, checkpoints))
+    reasons.extend(
+        Reason("order", "against", f"{c.site.name} comes after {best.site.name}: {_merit_words(c)}", c.site.name)
+        for c in roomy
+        if c is not best
+    )
+    return Decision("placement", "place", tuple(reasons), site=best.site.name)
+
+
+def preference(candidate: Candidate) -> tuple[int, str]:
+    """How far down the document's `prefer` a site stands; smaller is better, ties by name."""
+    site, prefer = candidate.site, candidate.rules.sites.prefer
+    rank = min((i for i, name in enumerate(prefer) if name in (site.name, site.facility)), default=len(prefer))
+    return rank, site.name
+
+
+def _order(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> tuple[int, int, float, str]:
+    """Smaller is better: the preference, then a checkpoint that is already there, then the emptier site."""
+    site = candidate.site
+    newest = max((c.seq for c in readable_from(checkpoints, site.name)), default=-1)
+    here = max((c.seq for c in checkpoints if c.site == site.name), default=-1)
+    rank, name = preference(candidate)
+    return rank, 0 if here == newest else 1, site.load / max(site.slots, 1), name
+
+
+def _merits(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> Iterable[Reason]:
+    site = candidate.site
+    yield Reason("chosen", "chosen", f"{site.name}: {_merit_words(candidate)}", site.name)
+    if any(c.site == site.name for c in checkpoints):
+        yield Reason("checkpoint_there", "for", f"a checkpoint is already at {site.name}", site.name)
+
+
+def _merit_words(candidate: Candidate) -> str:
+    site, prefer = candidate.site, candidate.rules.sites.prefer
+    liked = next((i for i, name in enumerate(prefer) if name in (site.name, site.facility)), None)
+    taste = f"preference {liked + 1} of {len(prefer)}, " if liked is not None else ("not preferred, " if prefer else "")
+    return f"{taste}{site.load} of {site.slots} places taken"
+
+
+def _refused(rule: str, fact: str, site: SiteFacts) -> Reason:
+    return Reason(rule, "refused", fact, site.name)
