@@ -5,8 +5,8 @@ from __future__ import annotations
 from celery import Celery
 
 
-def make_app(*, transport: str = "memory://", polling_interval: float = 0.01) -> Celery:
-    """An application for wake-ups: ids in, nothing out. With `memory://` the messages live in this process alone.
+def make_app(*, transport: str = "memory://localhost", polling_interval: float = 0.01) -> Celery:
+    """An application for wake-ups: ids in, nothing out. With `memory:` the messages live in this process alone.
 
     `polling_interval` (seconds) is the in-memory transport's own; its default of 1 s would let it carry 8 messages
     a second, 0.01 s lets it carry some 650.

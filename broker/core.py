@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from broker.clock import Clock
 from broker.drain import Drained, Drainer
 from broker.effects import Hands, JobCache
+from broker.engine.expand import AddedStage, ExpansionError, expand
 from broker.facts import SiteSetup, World
 from broker.store.base import Store
 from broker.watch import Watcher
@@ -69,6 +70,29 @@ class Broker:
         """Look at a run. None: another worker is at it."""
         return self._drainer.drain(run_id, budget=budget)
 
+    def add_stages(self, run_id: str, by: str, added: Sequence[AddedStage]) -> bool:
+        """Add stages to a run that goes on, on behalf of its stage `by`. False: another worker has the run now.
+
+        Raises ExpansionError.
+        """
+        lease = self.store.acquire(run_id, owner=self._owner, ttl=60.0)
+        if lease is None:
+            return False
+        try:
+            run = self.store.run(run_id)
+            first_n = run.stages if run is not None else 0
+            with self.store.deciding(lease, ttl=60.0) as tx:
+                rows = tx.stage_rows([by, *(f"{by}/{stage.name}" for stage in added)])
+                if by not in rows:
+                    raise ExpansionError(f"the run has no stage {by!r}")
+                known = {path: row for path, row in rows.items() if path != by}
+                changes = expand(rows[by], added, known=known, first_n=first_n, now=self.clock())
+                if not changes.empty():
+                    tx.apply(changes, now=self.clock())
+        finally:
+            self.store.release(lease, due_at=self.clock())
+        return True
+
     def look(self, site: str) -> Collection[str]:
         """Look at a site; the runs that are concerned."""
         looked = self.watcher.look(site)
@@ -93,11 +117,18 @@ class Broker:
         return self.store.due_runs(now=self.clock(), limit=1000, resend_after=RESEND_AFTER)
 
     def sites_to_look_at(self) -> list[str]:
-        """Sites that want a look: something of ours is there, or they had stopped answering."""
+        """Sites whose time has come: something of ours is there, they had stopped answering, or nobody has looked
+        for long."""
         now = self.clock()
-        silent = {row.site for row in self.store.sites() if row.cannot_ask_since is not None}
         ripe = [name for name in self.sites if self.watcher.next_look(name) <= now]
-        return [name for name in ripe if name in silent or self.store.open_attempts(name)]
+        if not ripe:
+            return []
+        silent = {row.site for row in self.store.sites() if row.cannot_ask_since is not None}
+        return [
+            name
+            for name in ripe
+            if name in silent or self.watcher.idle_look_due(name) or self.store.open_attempts(name)
+        ]
 
     def next_look(self) -> int:
         """When the next look at any site is due."""

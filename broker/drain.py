@@ -24,6 +24,8 @@ LIMIT = 256
 ROUNDS = 8
 """Rounds of decisions in one transaction: what one round releases, the next one places."""
 LEASE_SECONDS = 60.0
+ASK_FOR_ROOM = 500_000
+"""Microseconds until a run that lacks room asks again, if nothing wakes it before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +55,41 @@ class Drainer:
         self._store, self._world, self._hands, self._watcher = store, world, hands, watcher
         self._clock, self._owner, self._elapsed = clock, owner, elapsed
         self._guard, self._draining = Lock(), set[str]()
+        self._again: set[str] = set()
+        """Runs that were woken while they were drained here: what woke them may have come too late to be seen."""
         self._instant = {name for name, setup in world.sites.items() if setup.inline and setup.config.poll == 0}
 
     def drain(self, run_id: str, *, budget: float = 0.2) -> Drained | None:
         """Go on with a run for about `budget` seconds. None: another worker has it."""
         with self._guard:
             if run_id in self._draining:  # a lease does not tell two threads of one worker apart
+                self._again.add(run_id)
                 return None
             self._draining.add(run_id)
+        drained: Drained | None = None
         try:
-            return self._drain(run_id, budget)
+            drained = self._drain(run_id, budget)
         finally:
             with self._guard:
                 self._draining.discard(run_id)
+                woken = run_id in self._again
+                self._again.discard(run_id)
+        return Drained(busy=True) if woken and drained is not None else drained
 
     def _drain(self, run_id: str, budget: float) -> Drained | None:
         lease = self._store.acquire(run_id, owner=self._owner, ttl=LEASE_SECONDS)
         if lease is None:
             return None
-        busy = False
+        drained = Drained(busy=True)
         try:
-            busy = self._until_quiet(lease, deadline=self._elapsed() + budget)
+            drained = self._until_quiet(lease, deadline=self._elapsed() + budget)
         except (LeaseLost, StaleRow):
-            return Drained(busy=True)  # somebody else went on with it; nothing of ours was kept
+            return drained  # somebody else went on with it; nothing of ours was kept
         finally:
-            self._store.release(lease, due_at=None)
-        return Drained(busy=busy)
+            self._store.release(lease, due_at=drained.due_at)
+        return drained
 
-    def _until_quiet(self, lease: Lease, *, deadline: float) -> bool:
+    def _until_quiet(self, lease: Lease, *, deadline: float) -> Drained:
         jobs = JobCache(self._store)
         effects: Sequence[EffectRow] = self._unfinished(lease.run_id)
         while True:
@@ -90,9 +99,10 @@ class Drainer:
             observed = self._observe(decided.sites)
             effects = ()
             if not (moved or observed or decided.more):
-                return False
+                # places may come free in other runs, which know nothing of this one
+                return Drained(busy=False, due_at=self._clock() + ASK_FOR_ROOM if decided.wants else None)
             if self._elapsed() >= deadline:
-                return True
+                return Drained(busy=True)
 
     def _unfinished(self, run_id: str) -> Sequence[EffectRow]:
         """Effects of this run that are due: tried in vain before, or left by a worker that died."""
@@ -105,26 +115,28 @@ class Drainer:
     def _decide(self, lease: Lease, jobs: JobCache) -> Decided:
         effects: list[EffectRow] = []
         sites: set[str] = set()
-        more = False
         with self._store.deciding(lease, ttl=LEASE_SECONDS) as tx:
             for _ in range(ROUNDS):
-                changes, more = self._round(tx)
+                changes, more, wants = self._round(tx)
                 if changes.empty():
                     break
                 tx.apply(changes, now=self._clock())
                 self._remember(changes, jobs)
                 effects.extend(effect for effect in changes.effects if effect.claim == self._owner)
                 sites.update(attempt.site for attempt in changes.new_attempts)
-            else:
-                more = True
-        return Decided(effects, sites, more)
+                more = more or _leads_on(changes)
+                if not more:
+                    break
+        return Decided(effects, sites, more and not changes.empty(), wants)
 
-    def _round(self, tx: DecisionTx) -> tuple[Changes, bool]:
+    def _round(self, tx: DecisionTx) -> tuple[Changes, bool, bool]:
+        """What to write; whether more stages are due than were looked at; whether some wait for room."""
         now = self._clock()
         snapshot = tx.snapshot(now=now, limit=LIMIT, room=self._room)
         checkpointed = [stage.n for stage in snapshot.stages if rules_of(stage.rules).checkpoint is not None]
         checkpoints: Mapping[int, Sequence[CheckpointRow]] = tx.checkpoints(checkpointed) if checkpointed else {}
-        return decide(self._world, snapshot, now=now, checkpoints=checkpoints), snapshot.more
+        changes = decide(self._world, snapshot, now=now, checkpoints=checkpoints)
+        return changes, snapshot.more, bool((changes.run or snapshot.run).wants)
 
     def _room(self, load: Mapping[str, int]) -> int:
         """How many more stages could start, over all sites."""
@@ -169,3 +181,10 @@ class Decided:
     effects: Sequence[EffectRow]
     sites: set[str]
     more: bool
+    wants: bool
+    """Stages are left for which there was no room."""
+
+
+def _leads_on(changes: Changes) -> bool:
+    """May what was just decided let something else be decided at once?"""
+    return bool(changes.settled or changes.reopened or changes.wake_all or changes.wake_ready)

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from broker import ids, views
 from broker.clock import Clock, wall_clock
@@ -60,7 +61,7 @@ class Request:
     params: Mapping[str, str]
     key: str | None = None
     again: bool = False
-    bodies: str = "noop"
+    bodies: Literal["noop", "sleep", "bytes"] = "noop"
     """For WfFormat documents: noop, sleep or bytes."""
     scale: float = 1.0
     name: str | None = None
@@ -353,7 +354,7 @@ class Service:
         run, stage = self.find(target)
         stages = [stage] if stage else self.store.stages(run.run_id)
         number = self.attempt_number(target) if target and stage else None
-        found = []
+        found: list[dict[str, object]] = []
         for s in stages:
             tails = self.store.log_tails(run.run_id, s.n, number or s.attempt)
             found.extend(views.log_view(s.path, tail) for tail in tails)

@@ -42,8 +42,12 @@ LOG_EVERY = 5_000_000
 """Microseconds between two reads of a running job's logs."""
 SEEN_EVERY = 10_000_000
 """Microseconds between two notes that a site answered and nothing had changed."""
+BESIDE_DRAINS = 0.25
+"""Seconds between two looks at a site with poll 0, which is looked at in every drain anyhow."""
 SLOWEST_FACTOR = 8
 """A site where nothing changes is looked at ever more rarely, down to its poll interval times this."""
+IDLE_EVERY = 15_000_000
+"""Microseconds between two looks at a site where nothing of ours is."""
 RECORDS_AT_ONCE = 1000
 GATED_EXIT = 73
 
@@ -53,6 +57,7 @@ class _Pace:
     """When a site is looked at next, kept in this process: a lost pace costs one look."""
 
     next_at: int = 0
+    looked_at: int = 0
     interval: float = 0.0
     logs_at: int = 0
     noted_at: int = 0
@@ -84,16 +89,21 @@ class Watcher:
         """When that site wants to be looked at."""
         return self._paces[name].next_at
 
+    def idle_look_due(self, name: str) -> bool:
+        """Has a site where nothing of ours is not been looked at for long? Placement must know that it answers."""
+        return self._clock() - self._paces[name].looked_at >= IDLE_EVERY
+
     def hasten(self, name: str) -> None:
         """Something was just done there: look soon."""
         pace, config = self._paces[name], self._setups[name].config
         pace.interval = config.poll
-        pace.next_at = min(pace.next_at, self._clock() + round(config.poll * 1e6))
+        pace.next_at = min(pace.next_at, self._clock() + round((config.poll or BESIDE_DRAINS) * 1e6))
 
     def _after_look(self, name: str, *, changed: bool) -> None:
         pace, config = self._paces[name], self._setups[name].config
-        slowest = config.poll * SLOWEST_FACTOR
-        pace.interval = config.poll if changed else min(slowest, max(pace.interval, config.poll) * 1.25)
+        fastest = config.poll or BESIDE_DRAINS
+        pace.looked_at = self._clock()
+        pace.interval = fastest if changed else min(fastest * SLOWEST_FACTOR, max(pace.interval, fastest) * 1.25)
         pace.next_at = self._clock() + round(pace.interval * 1e6)
 
     # -- looking -----------------------------------------------------------------------------------------------

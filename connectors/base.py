@@ -8,6 +8,7 @@ side effect may have happened.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from connectors.model import (
@@ -110,6 +111,23 @@ class Mover(Protocol):
 
     def cancel(self, keys: Sequence[str]) -> Mapping[str, bool]:
         """True: nothing will be written any more."""
+        ...
+
+
+class ClosableMover(Mover, Protocol):
+    """A mover that holds threads or connections."""
+
+    def close(self) -> None:
+        """Let go of them; what was carried so far can be gone on with under the same keys."""
+        ...
+
+
+@runtime_checkable
+class OnThisMachine(Protocol):
+    """A site whose files this machine sees."""
+
+    def live_root(self) -> Path:
+        """The site's folder; raises SiteUnreachable when it is away."""
         ...
 
 

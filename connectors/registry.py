@@ -1,12 +1,13 @@
-"""Names to connectors, through the entry point group `crossfade.connectors`."""
+"""Names to connectors and movers, through the entry point groups `crossfade.connectors` and `crossfade.movers`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 
-from connectors.base import Site
+from connectors.base import ClosableMover, Site
 
 Clock = Callable[[], int]
 """Says the time: microseconds since the Unix epoch, UTC."""
@@ -55,6 +56,10 @@ class SiteConfig:
 Factory = Callable[[SiteConfig, Clock], Site]
 
 
+MoverFactory = Callable[[Mapping[str, Site], Path, Clock], ClosableMover]
+"""Makes a mover between these sites and the broker's own store of documents' files, a folder (named "")."""
+
+
 class UnknownConnector(LookupError):
     """No connector of that name is installed."""
 
@@ -68,3 +73,15 @@ def make_site(config: SiteConfig, clock: Clock) -> Site:
             return factory(config, clock)
     known = ", ".join(sorted(entry.name for entry in found)) or "none"
     raise UnknownConnector(f"site {config.name}: no connector {config.connector!r} (installed: {known})")
+
+
+def make_mover(
+    sites: Mapping[str, Site], configs: Mapping[str, SiteConfig], blobs: Path, clock: Clock
+) -> ClosableMover:
+    """The mover that serves these sites: the one named as their connector if they all have the same and it has one,
+    else the one that copies between folders of this machine."""
+    movers = {entry.name: entry for entry in entry_points(group="crossfade.movers")}
+    names = {config.connector for config in configs.values()}
+    only = names.pop() if len(names) == 1 else ""
+    factory: MoverFactory = (movers.get(only) or movers["copy"]).load()
+    return factory(sites, blobs, clock)

@@ -56,7 +56,7 @@ def passing_refusal(site: SiteFacts) -> Reason | None:
     if site.drained:
         return _refused("drained", f"{site.name} is drained: {site.drained}", site)
     if not site.answers:
-        return _refused("answers", f"{site.name} gives no answer ({site.probes} looks failed)", site)
+        return _refused("answers", f"{site.name} gives no answer", site)
     return None
 
 

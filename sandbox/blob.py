@@ -22,6 +22,8 @@ class Blob:
 
     def read(self, offset: int, limit: int) -> bytes:
         """At most `limit` bytes from `offset` (negative: from the end)."""
+        if offset == 0 and len(self.head) == self.size <= limit:
+            return self.head
         start = max(0, self.size + offset) if offset < 0 else min(offset, self.size)
         stop = min(self.size, start + max(0, limit))
         part = self.head[start:stop]

@@ -171,6 +171,7 @@ class Compute:
     def _begin(self, execution: Execution, now: int) -> None:
         execution.progress_at = now
         self._wrapper.begin(execution, now)
+        execution.began = True
         self._journal.started_total += 1
         if self.on_start is not None:
             self.on_start(execution.job.spec, now)
@@ -206,7 +207,7 @@ class Compute:
         if payload.oom_at is not None and payload.oom_at < target:
             target, what = payload.oom_at, self._payload_grows
         if payload.checkpoint_every > 0:
-            # the half is for the rounding of microseconds: the checkpoint just written must not come again
+            # the millionth is for the rounding of microseconds: the checkpoint just written must not come again
             nth = int(done / payload.checkpoint_every + 1e-6) + 1
             if nth * payload.checkpoint_every < target:
                 target, what = nth * payload.checkpoint_every, self._own_checkpoint
@@ -280,9 +281,16 @@ class Compute:
         if execution.alive:
             self._commit(execution, execution.work_done(now), now)
 
+    def _term(self, execution: Execution, now: int, how: str) -> None:
+        """The scheduler's TERM: a wrapper that still waits at the gate dies of it."""
+        if execution.began:
+            self._told_to_stop(now, execution)
+        else:
+            self._killed(execution, how, now)
+
     def _told_to_stop(self, now: int, execution: Execution) -> None:
-        """TERM to the wrapper: ask for a checkpoint, wait for it within bounds, end the payload."""
-        if not execution.alive:
+        """Ask the payload for a checkpoint, wait for it within bounds, end it."""
+        if not execution.alive or not execution.began:
             return
         papers = execution.job.papers
         patience = max(papers.grace, papers.before_end)
@@ -320,7 +328,7 @@ class Compute:
             return
         job.fate = "requeued" if requeue and job.spec.requeue else "preempted"
         if notice > 0:
-            self._told_to_stop(now, execution)
+            self._term(execution, now, "preempted")
         self._agenda.plan(now + _micros(notice), self._site_kills, execution, "preempted")
 
     def _must_go(self, now: int, execution: Execution) -> None:
@@ -359,7 +367,7 @@ class Compute:
         if job.fate != "canceled":
             job.fate = "canceled"
             if self._shape.cancel_grace > 0:
-                self._told_to_stop(now, execution)
+                self._term(execution, now, "canceled")
             self._agenda.plan(now + _micros(self._shape.cancel_grace), self._site_kills, execution, "canceled")
         if self._shape.cancel_grace <= 0:
             self._killed(execution, "canceled", now)

@@ -15,7 +15,9 @@ class Dice:
     def __init__(self, odds: Odds, rng: random.Random) -> None:
         self.lies = tuple(odds.lies)
         self.rng = rng
-        self._chances: dict[str, float] = {item.name: getattr(odds, item.name) for item in fields(odds) if item.name != "lies"}
+        self._chances: dict[str, float] = {
+            item.name: getattr(odds, item.name) for item in fields(odds) if item.name != "lies"
+        }
         self._ordained: Counter[str] = Counter()
 
     def ordain(self, name: str, times: int = 1) -> None:

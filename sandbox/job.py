@@ -117,6 +117,7 @@ class Execution:
     __slots__ = (
         "alive",
         "asked",
+        "began",
         "ended_at",
         "factor",
         "generation",
@@ -149,6 +150,8 @@ class Execution:
         """How it ended: done, failed, gated, too_late, stopped, restore_failed, timed_out, out_of_memory,
         preempted, node_failed, canceled, no_disk. Empty while it runs."""
         self.alive = True
+        self.began = False
+        """Has its payload really begun?"""
         self.left_record = False
         """Did its wrapper write an exit record?"""
         self.factor = factor

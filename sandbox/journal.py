@@ -38,7 +38,7 @@ class Journal:
         self._executions: list[Execution] = []
         self.accepted_total = 0
         self.started_total = 0
-        """Executions that passed the start gate."""
+        """Payloads that really began."""
         self.completed_total = 0
         """Payloads that ran to their own good end."""
 
@@ -68,7 +68,7 @@ class Journal:
 
     def runs(self) -> Counter[str]:
         """How often each key's payload really began."""
-        return Counter(item.key for item in self._executions if item.generation)
+        return Counter(item.key for item in self._executions if item.began)
 
     def completions(self) -> Counter[str]:
         """How often each key's payload came to its own good end."""
@@ -79,7 +79,7 @@ class Journal:
         by_key: dict[str, list[Execution]] = {}
         found = []
         for new in self._executions:
-            if new.generation:
+            if new.began:
                 earlier = by_key.setdefault(new.key, [])
                 found += [(old, new) for old in earlier if old.ended_at is None or old.ended_at > new.started_at]
                 earlier.append(new)

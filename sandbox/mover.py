@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+from connectors.base import Site
 from connectors.errors import Fault, NotThere, SiteError, UnsafePath
 from connectors.model import (
     Accepted,
@@ -23,7 +25,7 @@ from sandbox.blob import Blob
 from sandbox.errand import Errand
 from sandbox.faults import TransferOdds
 from sandbox.places import Place
-from sandbox.world import SimulatedWorld
+from sandbox.world import SimulatedWorld, world_of
 
 _STAGING = Fault.STAGING.value
 
@@ -62,6 +64,9 @@ class SimulatedMover:
         self._odds = odds or TransferOdds()
         self._rng = rng or random.Random(0)  # noqa: S311 - a reproducible story, no secret
         self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
     def submit(self, transfers: Sequence[Transfer]) -> Mapping[str, SubmitAnswer]:
         """Begin. A key that failed, or was canceled, begins again."""
@@ -114,7 +119,7 @@ class SimulatedMover:
                 return Refused(reason=f"transfer {transfer.key} was asked for with other files", fault=Fault.SITE.value)
             return Accepted(native_id=f"{transfer.key}.{known.attempt}", adopted=True)
         attempt = 1 if known is None else known.attempt + 1
-        self._world.errands[transfer.key] = self._begun(transfer, places, attempt, now)
+        self._world.begin(self._begun(transfer, places, attempt, now))
         if self._drawn(self._odds.reply_lost):
             return Doubtful(reason="the connection broke before an answer came")
         return Accepted(native_id=f"{transfer.key}.{attempt}")
@@ -183,7 +188,11 @@ class SimulatedMover:
         return self._world.place(transfer.source_site), self._world.place(transfer.destination_site)
 
     def _active(self) -> list[Errand]:
-        return [item for item in self._world.errands.values() if item.state is TransferState.ACTIVE]
+        """Those that may still move; the ended ones are taken off the list on the way."""
+        active = self._world.active
+        for key in [key for key, item in active.items() if item.state is not TransferState.ACTIVE]:
+            del active[key]
+        return list(active.values())
 
     def _brought_up(self) -> int:
         now = self._clock()
@@ -260,3 +269,10 @@ def _drop(place: Place, folder: str) -> None:
     except (SiteError, OSError):
         # dark in the very moment: what is left in `incoming` is never read
         return
+
+
+def make_mover(sites: Mapping[str, Site], blobs: Path, clock: Clock) -> SimulatedMover:  # noqa: ARG001 - the port's
+    """A mover in the world of that clock, where the sites are already, and the broker's own store ("")."""
+    world = world_of(clock)
+    world.add_folder("", blobs)
+    return SimulatedMover(world, clock)

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from connectors.errors import UnsafePath
+from connectors.paths import file_path
 from sandbox.blob import Blob
 
 _WORDS = "seconds, exit, outputs, checkpoint_every, checkpoint_bytes, checkpoint_notice, fail_at, oom_at, deaf, tag"
@@ -137,8 +139,10 @@ def _amount(value: str) -> float:
 def _outputs(value: str) -> tuple[tuple[str, int], ...]:
     found = []
     for item in value.split(","):
-        path, colon, size = item.rpartition(":")
-        if not colon or not path or path.startswith("/") or ".." in path.split("/"):
-            raise BadSimLine(f"`: sim` line: an output is path:bytes, with a relative path; not {item!r}")
-        found.append((path, int(_amount(size))))
+        path, _, size = item.rpartition(":")
+        try:
+            found.append((file_path(path), int(_amount(size))))
+        except (UnsafePath, ValueError) as error:
+            what = f"`: sim` line: an output is path:bytes, with a relative path; not {item!r}"
+            raise BadSimLine(what) from error
     return tuple(found)

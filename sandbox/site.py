@@ -8,6 +8,7 @@ are the scheduler's and the file system's; that a front end may be silent is `kn
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,6 @@ from connectors.model import (
 )
 from connectors.paths import clean
 from sandbox.agenda import Agenda
-from sandbox.blob import Blob
 from sandbox.compute import Compute, OnStart
 from sandbox.dice import Dice
 from sandbox.disk import Disk
@@ -53,6 +53,8 @@ from sandbox.payload import BadSimLine
 from sandbox.shape import SiteShape
 from sandbox.weather import Weather
 from sandbox.wrapper import Wrapper
+
+_KEY = re.compile(r"[a-z0-9]{1,64}")
 
 
 class SiteModel:
@@ -189,9 +191,7 @@ class SiteModel:
         try:
             clean(spec.entry)
             papers = read_papers(spec.files)
-            self.disk.fill(
-                spec.directory, [(item.path, Blob(item.content, len(item.content), now)) for item in spec.files]
-            )
+            self.disk.fill(spec.directory, spec.files, now)
         except (BadSimLine, UnsafePath) as error:
             return Refused(reason=str(error), fault=Fault.APPLICATION.value)
         job = self._accept(spec, papers, now)
@@ -202,6 +202,8 @@ class SiteModel:
         return Accepted(native_id=job.native_id)
 
     def _refusal(self, spec: JobSpec, now: int) -> Refused | None:
+        if not _KEY.fullmatch(spec.key):
+            return Refused(reason=f"{spec.key[:80]!r} is not a submit key", fault=Fault.APPLICATION.value)
         if self._weather:
             fault = self._weather.now(Refusing, now)
             if fault is not None:

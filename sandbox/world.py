@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from sandbox.connector import SimulatedSite
 
 
+REMEMBERED = 20_000
+"""Transfers; one that is forgotten is UNKNOWN, and asking again moves it again, harmlessly."""
+
+
 class SimulatedWorld:
     """Sites and places by name. A name that is given again replaces what had it."""
 
@@ -21,6 +25,8 @@ class SimulatedWorld:
         self._places: dict[str, Place] = {}
         self.errands: dict[str, Errand] = {}
         """What transfers were asked for: the memory of the transfer service, which outlives its clients."""
+        self.active: dict[str, Errand] = {}
+        """Those that have not ended."""
 
     def add(self, site: SimulatedSite) -> SimulatedSite:
         self._places[site.name] = SitePlace(site)
@@ -35,6 +41,17 @@ class SimulatedWorld:
         place = MemoryPlace(name)
         self._places[name] = place
         return place
+
+    def begin(self, errand: Errand) -> None:
+        """Remember a transfer. Of the ended ones the oldest is forgotten beyond REMEMBERED."""
+        key = errand.transfer.key
+        self.errands.pop(key, None)
+        self.errands[key] = errand
+        self.active[key] = errand
+        if len(self.errands) > REMEMBERED:
+            oldest = next((key for key in self.errands if key not in self.active), None)
+            if oldest is not None:
+                del self.errands[oldest]
 
     def site(self, name: str) -> SimulatedSite:
         place = self.place(name)

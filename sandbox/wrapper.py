@@ -11,7 +11,6 @@ from connectors.harness import (
     format_manifest,
     format_record,
     parse_manifest,
-    spool_name,
 )
 from sandbox import spool
 from sandbox.blob import Blob
@@ -47,7 +46,7 @@ class Wrapper:
         execution.generation = 1 if last is None else last.generation + 1
         self._owners[execution.key] = execution
         claim = "claim" if execution.generation == 1 else f"claim.{execution.generation}"
-        self._disk.write(f"{execution.job.spec.directory}/.crossfade/{claim}", execution.owner.encode(), now)
+        self._disk.add(execution.job.spec.directory, f".crossfade/{claim}", execution.owner.encode(), now)
         self._beat(execution, now)
         return 0
 
@@ -85,12 +84,12 @@ class Wrapper:
         if not self.writable:
             return
         relative = f".crossfade/g{execution.generation}/ckpt/{execution.seq:06d}"
-        folder = f"{execution.job.spec.directory}/{relative}"
+        directory = execution.job.spec.directory
         manifest = format_manifest(
             Manifest(files=((SAVED, content.size, content.sha256),), seq=execution.seq, parent=parent)
         )
-        self._disk.put(f"{folder}/files/{SAVED}", Blob(content.head, content.size, now))
-        self._disk.write(f"{folder}/manifest", manifest, now)
+        self._disk.add(directory, f"{relative}/files/{SAVED}", content.head, now, size=content.size)
+        self._disk.add(directory, f"{relative}/manifest", manifest, now)
         record = CheckpointRecord(
             key=execution.key,
             generation=execution.generation,
@@ -142,10 +141,10 @@ class Wrapper:
         for path, blob in papers.made:
             if lie != "outputs missing":
                 kept = blob.cut(blob.size // 2) if lie == "outputs truncated" else blob
-                self._disk.put(f"{directory}/{path}", Blob(kept.head, kept.size, now))
+                self._disk.add(directory, path, kept.head, now, size=kept.size)
         content, digest, count = papers.manifest
         if count:
-            self._disk.write(f"{_generation_folder(execution)}/outputs.manifest", content, now)
+            self._disk.add(directory, f".crossfade/g{execution.generation}/outputs.manifest", content, now)
         return digest, count, papers.missing
 
     def forget(self, execution: Execution) -> None:
@@ -193,14 +192,15 @@ class Wrapper:
 
     def _beat(self, execution: Execution, now: int) -> None:
         if self.writable:
-            self._disk.write(f"{_generation_folder(execution)}/heartbeat", b"%d\n" % (now // 1_000_000), now)
+            path = f".crossfade/g{execution.generation}/heartbeat"
+            self._disk.add(execution.job.spec.directory, path, b"%d\n" % (now // 1_000_000), now)
 
     def _spool(self, execution: Execution, kind: str, content: bytes, now: int) -> None:
         execution.records += 1
         if not self.writable:
             return
-        name = spool_name(execution.key, execution.generation, execution.records, kind)
-        self._disk.write(f"{spool.FOLDER}/{name}", content, now)
+        name = f"{execution.key}.{execution.generation}.{execution.records}.{kind}"
+        self._disk.put_in(spool.FOLDER, name, content, now)
 
 
 def _generation_folder(execution: Execution) -> str:

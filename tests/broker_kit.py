@@ -18,6 +18,7 @@ from connectors.registry import SiteConfig
 from sandbox.connector import SimulatedSite, make
 from sandbox.mover import SimulatedMover
 from sandbox.world import SimulatedWorld
+from simulation.seams import Hook, Seam, StoreSeam
 
 RULES: dict[str, Any] = {
     "sites": {"allow": [], "prefer": [], "deny": []},
@@ -99,14 +100,15 @@ class Lab:
         self._numbers = count(1)
         self.broker = self.new_broker()
 
-    def new_broker(self, owner: str = "") -> Broker:
-        """Another worker over the same store and sites."""
+    def new_broker(self, owner: str = "", *, hook: Hook | None = None) -> Broker:
+        """Another worker over the same store and sites; `hook` is called at every call to them."""
+        store, sites, mover = self.store, self.sites, self.mover
         return Broker(
             Parts(
-                store=self.store,
+                store=StoreSeam(store, "store", hook) if hook else store,
                 configs=self.configs,
-                sites=self.sites,
-                mover=self.mover,
+                sites={name: Seam(s, f"site:{name}", hook) for name, s in sites.items()} if hook else sites,
+                mover=Seam(mover, "mover", hook) if hook else mover,
                 clock=self.clock,
                 owner=owner or f"worker-{next(self._numbers)}",
                 elapsed=lambda: 0.0,

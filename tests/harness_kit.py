@@ -134,7 +134,9 @@ class Site:
         return sorted(self.of(CheckpointRecord), key=lambda record: record.seq)
 
     def log(self, name: str = "stdout", generation: int = 1) -> str:
-        return (self.cwd / f".crossfade/g{generation}" / name).read_text()
+        """Empty while the wrapper has not come so far."""
+        path = self.cwd / f".crossfade/g{generation}" / name
+        return path.read_text() if path.exists() else ""
 
     def manifest(self, record: CheckpointRecord) -> Manifest:
         """The checkpoint's manifest, each of its files verified."""

@@ -16,8 +16,8 @@ from connectors.errors import Fault
 from connectors.model import Refused, Transfer, TransferItem, TransferState, TransferStatus
 
 Batch = Sequence[tuple[EffectRow, Job]]
-SOURCE_DARK_PAUSE = 5.0
-"""Seconds until a source that is dark is tried again: its files have nowhere else to come from."""
+DARK_PAUSE = 5.0
+"""Seconds until a transfer whose source or destination is dark is tried again."""
 
 
 class Carrier:
@@ -78,13 +78,14 @@ class Carrier:
     def _failed(
         self, effect: EffectRow, job: Job, transfers: Sequence[Transfer], failed: TransferStatus, result: Result
     ) -> None:
-        """A source that is dark is waited for, unless it is a checkpoint's: another checkpoint will do."""
+        """A side that is dark is waited for: whether that takes too long, the engine judges by the site's silence.
+        Only a checkpoint whose source is dark is given up: an older one, or another copy, will do."""
         transfer = next(t for t in transfers if t.key == failed.key)
-        source_dark = failed.fault == Fault.SITE.value and failed.site == transfer.source_site
         carries_restore = any(item.destination.endswith(".crossfade/restore/") for item in transfer.items)
-        if source_dark and not carries_restore:
-            reason = f"{transfer.source_site or 'the broker'} cannot be read: {failed.reason}"
-            result.again.append(again(effect, self._clock(), reason=reason, pause=SOURCE_DARK_PAUSE))
+        lost_restore = carries_restore and failed.site == transfer.source_site
+        if failed.fault == Fault.SITE.value and not lost_restore:
+            reason = f"{failed.site or 'the broker'} gives no answer: {failed.reason}"
+            result.again.append(again(effect, self._clock(), reason=reason, pause=DARK_PAUSE))
             return
         fault = failed.fault or Fault.STAGING.value
         if fault == Fault.SITE.value:

@@ -118,8 +118,8 @@ def final(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Stag
 def run(look: Look) -> None:
     """The run's own state, from its counters and this look."""
     row = look.run_row
-    wants = int(look.wants)
-    if look.snapshot.stages and wants != row.wants:
+    wants = int(look.wants or (look.snapshot.waiting and not row.held))
+    if wants != row.wants:
         row = row._replace(wants=wants)
     state = run_state(look)
     if state.value != row.state:

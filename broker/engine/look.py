@@ -55,6 +55,10 @@ class Look:
             self.sites[name] = facts
         return facts
 
+    def room_somewhere(self) -> bool:
+        """Has any site a place left for this run?"""
+        return any(facts.share > 0 for name in self.world.sites if (facts := self.site(name)) is not None)
+
     def took(self, name: str) -> None:
         self.load[name] += 1
         self.own[name] += 1

@@ -70,7 +70,8 @@ def not_placed(look: Look, stage: StageRow, decision: Decision) -> StageRow:
         )
     if decision.facts.get("for") == "room":
         look.wants = True
-        return stage._replace(due_at=decision.until)
+        # with room nowhere it keeps its turn in the queue; with room elsewhere it lets the others pass
+        return stage._replace(due_at=decision.until if look.room_somewhere() else None)
     look.waits_for = words
     if stage.reason != words:  # the same wait is told once, not every time it is looked at
         look.tell(stage, "waits", data={"reason": words}, decision=decision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from broker.engine.attempt import Progress, advance
 from broker.engine.look import Look
@@ -11,18 +12,24 @@ from broker.engine.words import compact
 from broker.states import AttemptState, StageState
 from broker.store.base import AttemptRow, StageRow
 
-_S, _A = StageState, AttemptState
-
 
 def advance_all(look: Look, stage: StageRow) -> dict[int, Progress]:
     """Take in what was seen of every open attempt."""
     result: dict[int, Progress] = {}
     for row in look.snapshot.attempts.get(stage.n, ()):
         progress = advance(row, site=look.site(row.site), world=look.world, now=look.now)
+        progress = outrun(stage, row, progress)
         keep(look, stage, row, progress)
         result[row.number] = progress
     look.seen[stage.n] = result
     return result
+
+
+def outrun(stage: StageRow, old: AttemptRow, progress: Progress) -> Progress:
+    """An attempt that was ended because another one won is superseded, not canceled."""
+    if old.open and progress.row.state == AttemptState.CANCELED and stage.state == StageState.SUCCEEDED:
+        return replace(progress, row=progress.row._replace(state=AttemptState.SUPERSEDED.value))
+    return progress
 
 
 def keep(look: Look, stage: StageRow, old: AttemptRow, progress: Progress) -> None:

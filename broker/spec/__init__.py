@@ -6,18 +6,32 @@ checked) -> `compile_workflow` (params filled, files digested, ready for the sto
 
 from __future__ import annotations
 
-from broker.spec.compiled import CompiledRun, CompiledStage
+from broker.spec.compile import canonical, compile_workflow
+from broker.spec.compiled import FORMAT, CompiledRun, CompiledStage
 from broker.spec.effective import body_for, input_matches, render_command, rules_for, site_variables
-from broker.spec.errors import DocumentError, MissingSiteVariable, Problem
+from broker.spec.errors import DocumentError, MissingSiteVariable, Problem, UnreadableDocument
+from broker.spec.load import load_workflow
+from broker.spec.raw import RawDocument, document_from, parse_document, read_document
+from broker.spec.workflow import Workflow
 
 __all__ = [
+    "FORMAT",
     "CompiledRun",
     "CompiledStage",
     "DocumentError",
     "MissingSiteVariable",
     "Problem",
+    "RawDocument",
+    "UnreadableDocument",
+    "Workflow",
     "body_for",
+    "canonical",
+    "compile_workflow",
+    "document_from",
     "input_matches",
+    "load_workflow",
+    "parse_document",
+    "read_document",
     "render_command",
     "rules_for",
     "site_variables",

@@ -9,9 +9,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from broker.spec.errors import MissingSiteVariable
+from broker.spec.expressions import VARIABLE
 
 _SITE_EXPRESSION = re.compile(
-    r"\$\{\{\s*(?:(?P<launch>launch)|site\.(?P<name>name)|site\.vars\.(?P<var>[\w.-]+))\s*\}\}"
+    rf"\$\{{\{{\s*(?:(?P<launch>launch)|site\.(?P<name>name)|site\.vars\.(?P<var>{VARIABLE}))\s*\}}\}}"
 )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-_HEREDOC = re.compile(r"<<-?\s*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([A-Za-z0-9_.-]+))")
+_HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n\\]+)\"|\\?([A-Za-z0-9_.-]+))(?=[\s;|&<>)]|$)")
 _BEFORE_A_COMMENT = frozenset(" \t\n;&|()")
 _UNSURE = "after shell text whose quotes cannot be followed"
 
@@ -31,8 +31,8 @@ class _Scanner:
         self._found: dict[int, str] = {}
         self._frames: list[str] = []
         """What is open, innermost last: `"`, `(` of a substitution, `p` of a plain parenthesis."""
-        self._bodies: list[str] = []
-        """Delimiters of here-documents that begin after this line."""
+        self._bodies: list[re.Pattern[str]] = []
+        """The last lines of the here-documents that begin after this line."""
 
     def scan(self) -> dict[int, str]:
         at = 0
@@ -65,7 +65,7 @@ class _Scanner:
         match char:
             case "\\":
                 self._note_rest(at + 1, at + 2, "after a backslash")
-                return at + 2
+                return None if text.startswith("\n#", at + 1) else at + 2
             case "'":
                 if text[at - 1 : at] == "$":
                     return None  # $'...' of bash has escapes of its own
@@ -79,6 +79,8 @@ class _Scanner:
             case "$":
                 return self._dollar(at)
             case "(":
+                if text.startswith("((", at):
+                    return None  # arithmetic in some shells, two subshells in others
                 self._frames.append("p")
             case ")":
                 return self._close(at)
@@ -107,7 +109,7 @@ class _Scanner:
             return at + 1
         if text.startswith("$((", at):
             end = text.find("))", at)
-            if end < 0 or "$(" in text[at + 3 : end]:
+            if end < 0 or any(mark in text[at + 3 : end] for mark in "\"'`\\("):
                 return None
             self._note_rest(at, end, "inside arithmetic")
             return end + 2
@@ -142,12 +144,13 @@ class _Scanner:
         found = _HEREDOC.match(self._text, at)
         if found is None or self._text.startswith("<<<", at):
             return None
-        self._bodies.append(found[1] or found[2] or found[3])
+        last = re.escape(found[2] or found[3] or found[4])
+        self._bodies.append(re.compile(rf"^{chr(9) + '*' if found[1] else ''}{last}$", re.MULTILINE))
         return found.end()
 
     def _skip_bodies(self, at: int) -> int | None:
-        for delimiter in self._bodies:
-            end = re.compile(rf"^\t*{re.escape(delimiter)}$", re.MULTILINE).search(self._text, at)
+        for last in self._bodies:
+            end = last.search(self._text, at)
             if end is None:
                 return None
             self._note_rest(at, end.start(), "inside a here-document")

@@ -282,9 +282,10 @@ class NewEvent:
 class Changes:
     """What one decision writes, all or nothing.
 
-    Changed stages and attempts are whole rows whose `ver` is the one that was read: the store writes their
-    decided columns and adds 1 to `ver`; a row that has another `ver` by now raises StaleRow. `unmet` and `doomed`
-    of stages and the counters of the run are kept by the store (from `settled`, `reopened` and the attempts' `open`).
+    Changed stages and attempts are whole rows whose `ver` is the one that was read: the store writes their decided
+    columns (`broker.store.rows` lists them; not what was fixed at birth, nor what is seen) and adds 1 to `ver`; a row
+    that has another `ver` by now raises StaleRow. `unmet` and `doomed` of stages and the counters of the run are kept
+    by the store (from `settled`, `reopened` and the attempts' `open`).
     """
 
     run: RunRow | None = None
@@ -364,6 +365,8 @@ class Snapshot:
     """Not yet carried out, oldest first; only of this run."""
     more: bool
     """Were there more due stages than the limit?"""
+    waiting: bool
+    """Are more stages in the queue for a place than are shown?"""
 
 
 class DecisionTx(Protocol):

@@ -108,7 +108,8 @@ class Decision:
         tx, run_id = self._tx, self._lease.run_id
         stages, more = look.due_stages(tx, run_id, now=now, limit=limit)
         world = self._seen_world()
-        stages += look.queued_stages(tx, run_id, limit=min(limit, room(world.load)))
+        queued, waiting = look.queued_stages(tx, run_id, limit=min(limit, room(world.load)))
+        stages += queued
         attempts = look.attempts_of(tx, run_id, stages)
         self._open.update({(row.n, row.number): row.open for rows in attempts.values() for row in rows})
         run_row = self._run_row()
@@ -122,6 +123,7 @@ class Decision:
             rivals=world.rivals,
             commands=look.open_commands(tx, run_row),
             more=more,
+            waiting=waiting,
         )
 
     def checkpoints(self, stages: Collection[int]) -> Mapping[int, Sequence[CheckpointRow]]:

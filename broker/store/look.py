@@ -117,9 +117,11 @@ def due_stages(tx: Tx, run_id: str, *, now: int, limit: int) -> tuple[list[Stage
     return [StageRow._make(row) for row in rows[:limit]], len(rows) > limit
 
 
-def queued_stages(tx: Tx, run_id: str, *, limit: int) -> list[StageRow]:
-    """READY stages that wait for a place, by number."""
-    return [StageRow._make(row) for row in tx.rows(QUEUE, (run_id, limit))] if limit > 0 else []
+def queued_stages(tx: Tx, run_id: str, *, limit: int) -> tuple[list[StageRow], bool]:
+    """READY stages that wait for a place, by number; are there more than the limit?"""
+    limit = max(limit, 0)
+    rows = tx.rows(QUEUE, (run_id, limit + 1))
+    return [StageRow._make(row) for row in rows[:limit]], len(rows) > limit
 
 
 def attempts_of(tx: Tx, run_id: str, stages: Iterable[StageRow]) -> dict[int, list[AttemptRow]]:

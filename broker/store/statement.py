@@ -24,6 +24,9 @@ Upsert = postgresql.Insert | sqlite.Insert
 LARGEST_LIST = 512
 """Values in one IN-list; longer ones are cut. Lists are padded to a power of two, so that few texts arise."""
 
+_PREFIX = "given_"
+"""Keeps parameters apart from the names that Core gives to literals, and from the columns that it sets in an UPDATE."""
+
 
 class Text(NamedTuple):
     """A statement as a driver wants it."""
@@ -78,8 +81,8 @@ class Lookup:
     def text(self, dialect: Dialect, size: int) -> Text:
         found = self._texts.get((dialect.name, size))
         if found is None:
-            marks: list[BindParameter[Any]] = [bindparam(f"v{place}") for place in range(size)]
-            names = (*self._names, *(mark.key for mark in marks))
+            marks: list[BindParameter[Any]] = [given(f"value{place}") for place in range(size)]
+            names = (*self._names, *(f"value{place}" for place in range(size)))
             found = self._texts[dialect.name, size] = _compile(self._build(marks), dialect, names)
         return found
 
@@ -91,13 +94,13 @@ def padded(values: list[Any]) -> Row:
 
 
 def given(name: str) -> BindParameter[Any]:
-    """A parameter. The prefix keeps it apart from the columns that Core reserves in an UPDATE."""
-    return bindparam(f"p_{name}")
+    """A parameter."""
+    return bindparam(_PREFIX + name)
 
 
 def given_time(name: str) -> BindParameter[int | None]:
     """A time where no column beside it tells its type."""
-    return bindparam(f"p_{name}", type_=BigInteger)
+    return bindparam(_PREFIX + name, type_=BigInteger)
 
 
 def upsert(dialect: str, table: Table) -> Any:
@@ -117,15 +120,16 @@ def insert_row(table: Table) -> Statement:
 def _compile(statement: Executable, dialect: Dialect, names: Sequence[str]) -> Text:
     compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every Executable here is a ClauseElement
     assert isinstance(compiled, SQLCompiler)  # noqa: S101  (tells the checker what Core promises for DML and selects)
-    order = [name.removeprefix("p_") for name in compiled.positiontup or ()]
-    values = compiled.params
-    constant_names = [name for name in dict.fromkeys(order) if name not in names]
-    places = {name: place for place, name in enumerate((*names, *constant_names))}
+    order = compiled.positiontup or []
+    known = [f"{_PREFIX}{name}" for name in names]
+    constants = {name: compiled.params[name] for name in order if name not in known}
+    if forgotten := [name for name in constants if name.startswith(_PREFIX)]:
+        raise ValueError(f"{forgotten} are in the statement, but not among the names that callers give: {statement}")
+    places = {name: place for place, name in enumerate((*known, *constants))}
     wanted = [places[name] for name in order]
-    constants = tuple(values[name] for name in constant_names)
     if wanted == list(range(len(names))):
-        return Text(str(compiled), None, constants)
-    return Text(str(compiled), _arranger(wanted), constants)
+        return Text(str(compiled), None, ())
+    return Text(str(compiled), _arranger(wanted), tuple(constants.values()))
 
 
 def _arranger(wanted: Sequence[int]) -> Callable[[Row], Row]:

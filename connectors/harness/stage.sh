@@ -211,7 +211,8 @@ former_checkpoints() { # <seq>:<folder>, newest first
         [ -s "$file" ] || continue
         dir=${file%/manifest}
         seq=${dir##*/}
-        printf '%s:%s\n' "${seq#"${seq%%[!0]*}"}" "$dir"
+        seq=${seq#"${seq%%[!0]*}"} # 0012 would be octal
+        printf '%s:%s\n' "${seq:-0}" "$dir"
     done | sort -rn
 }
 

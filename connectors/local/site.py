@@ -27,7 +27,7 @@ from connectors.local.process import KEY_VARIABLE
 from connectors.local.records import DIGEST, KEY, Record, Records
 from connectors.local.root import FULL, JOBS, LocalRoot
 from connectors.local.status import is_running, judge
-from connectors.model import Accepted, Evidence, JobSpec, Listing, Refused, SubmitAnswer
+from connectors.model import Accepted, Doubtful, Evidence, JobSpec, Listing, Refused, SubmitAnswer
 from connectors.paths import file_path, join
 from connectors.registry import Clock
 from connectors.tree import Tree
@@ -157,7 +157,7 @@ class LocalSite(LocalFiles):
             launched.go()
             return Accepted(native_id=record.native_id)
         holder = records.get(spec.key)
-        return _adopt(spec, holder) if holder else Refused(reason=f"key {spec.key} was taken and released")
+        return _adopt(spec, holder) if holder else Doubtful(reason=f"key {spec.key} was taken, but not any more")
 
 
 def _target(record: Record, records: Records) -> Target:

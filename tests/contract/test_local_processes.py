@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from connectors.errors import SiteUnreachable
 from connectors.local import LocalSite, make
-from connectors.local.process import boot_id, look
+from connectors.local.process import boot_id, look, send
 from connectors.model import Accepted, JobSpec, JobState, JobStatus, Refused, SmallFile
 from connectors.registry import SiteConfig, make_site
 
@@ -181,6 +182,16 @@ def test_a_pid_that_has_gone_to_somebody_else_is_no_job_and_never_signaled(root,
     assert site.cancel([KEY]) == {KEY: True}
     assert connect(root, cancel_grace=0).cancel([KEY]) == {KEY: True}
     assert stranger.poll() is None
+
+
+def test_a_signal_reaches_only_the_process_it_was_meant_for(stranger):
+    found = look(stranger.pid)
+    send(replace(found, started=found.started - 1), signal.SIGKILL)
+    with pytest.raises(subprocess.TimeoutExpired):
+        stranger.wait(0.05)
+    send(found, signal.SIGKILL)
+    assert stranger.wait(10) == -signal.SIGKILL
+    send(found, signal.SIGKILL)  # gone: nothing happens
 
 
 def test_a_process_of_another_boot_is_no_job_and_never_signaled(root, site, stranger):
@@ -403,7 +414,11 @@ def test_an_empty_folder_in_the_roots_place_is_not_the_site(root, site):
     for asked in (site, connect(root)):
         with pytest.raises(SiteUnreachable):
             asked.status([KEY])
-    root.rmdir()
+        with pytest.raises(SiteUnreachable):
+            asked.write("stray", b"x")
+        with pytest.raises(SiteUnreachable):
+            asked.submit([job("exit 0", "cfstray")])
+    root.rmdir()  # nothing was written into it
     root.with_name("away").rename(root)
     assert ended(site).state is JobState.SUCCEEDED
 

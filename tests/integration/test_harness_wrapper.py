@@ -208,7 +208,7 @@ def test_a_full_spool_costs_no_result_the_next_start_announces_it(tmp_path):
 
 def test_an_empty_stage_costs_little(tmp_path):
     took = []
-    for n in range(10):
+    for n in range(20):  # the best of them: other work on the machine is not ours
         site = Site(tmp_path / str(n)).put(plan("true"))
         began = time.perf_counter()
         process = site.start()

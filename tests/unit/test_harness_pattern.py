@@ -48,11 +48,11 @@ def test_an_accepted_pattern_means_the_same_in_python_and_at_the_site(text):
     [
         "", "no group", r"(?:\d+)", r"(a", r"a)", r"(\d+)+?", r"(\d+)*+", r"(?P<n>\d+)", r"(?=x)(\d+)", r"(?i)(\d+)",
         r"^(\d+)", r"(\d+)$", r"(\d+)\b", r"(\d+)\s", r"(\d+)\1", r"(\d+)\n", "(\\d+)\n", "(\\d+)\0", r"(\d+)ü",
-       
+
         r"[\W](\d+)",
         r"[[:alpha:]](\d+)", r"()(\d+)", r"(|a)(\d+)", r"a{256}(\d+)", r"a{,3}(\d+)", r"{(\d+)", r"(\d+)}", r"x**(\d+)",
         r"(?:a)(?:b)(?:c)(?:d)(\d+)", r"[z-a](\d+)", r"[a--b](\d+)", r"[]a](\d+)", r"(?:\d*x){3}(\d+)",
-       
+
         "(\\d+)" * 200, r"(?:(?:a+)+)+(\d+)",
     ],
 )  # fmt: skip
@@ -62,6 +62,7 @@ def test_a_pattern_that_a_site_would_read_differently_is_refused_with_a_sentence
     assert len(str(refused.value)) > 20
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="ascii"), max_size=30))
 def test_no_text_raises_anything_but_unsupported(text):
     with contextlib.suppress(UnsupportedPattern):

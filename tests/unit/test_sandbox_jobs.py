@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import pytest
@@ -27,7 +28,7 @@ def outputs_of(place: Place, number: int = 1) -> dict[str, tuple[int, str]]:
     return dict(place.site.digests([f"runs/{number}/a.txt", f"runs/{number}/b/c"]))
 
 
-def carry(source: Place, number: int, record_path: str, target: str) -> list[SmallFile]:
+def carry(source: Place, number: int, record_path: str) -> list[SmallFile]:
     """A checkpoint's files, as a mover would bring them into `restore/`."""
     top = f"runs/{number}/{record_path}/"
     return [
@@ -115,7 +116,7 @@ def test_a_job_that_is_carried_on_elsewhere_leaves_the_same_bytes() -> None:
     first.go_to(2000)
     assert first.state() is JobState.NODE_FAILED
     newest = first.checkpoints()[-1]
-    brought = carry(first, 1, newest.path, "")
+    brought = carry(first, 1, newest.path)
     second.submit(job(1, LONG, files=brought, restore=newest.seq))
     second.go_on()
     start = second.records()[0]
@@ -132,13 +133,13 @@ def test_a_damaged_checkpoint_is_not_begun_from() -> None:
     (record,) = first.checkpoints()
     brought = [
         SmallFile(path=item.path, content=item.content[:-1]) if "/files/" in item.path else item
-        for item in carry(first, 1, record.path, "")
+        for item in carry(first, 1, record.path)
     ]
     second.submit(job(1, LONG, files=brought, restore=1))
     assert (second.state(), second.status().exit_code) == (JobState.FAILED, RESTORE_FAILED)
     (end,) = second.exits()
     assert end.kind == "restore_failed"
-    assert not second.model.journal.runs() or second.model.journal.started_total == 0
+    assert second.model.journal.runs() == {}
 
 
 def test_a_failing_payload_fails_every_time_at_the_same_point() -> None:
@@ -294,7 +295,7 @@ def test_a_job_that_forbids_requeuing_is_not_requeued() -> None:
 
 def test_a_running_job_is_canceled_after_the_grace() -> None:
     place = Place(cancel_grace=30)
-    place.submit(job(1, "seconds=3600 deaf=1"))
+    place.submit(job(1, "seconds=3600 deaf=1", grace_seconds=60))
     place.go_to(10)
     assert place.site.cancel([key_of(1)]) == {key_of(1): False}
     place.go_on()
@@ -309,3 +310,57 @@ def test_a_saved_state_of_another_payload_is_not_taken() -> None:
         other.restored(mine.saved(12.5).head)
     with pytest.raises(ValueError, match="not a checkpoint of this payload"):
         mine.restored(mine.saved(12.5).head[:12])
+
+
+def test_a_wrapper_that_waits_at_the_gate_dies_of_a_signal_without_a_record() -> None:
+    place = Place(Preemption(start=at(100)), Preemption(start=at(110), notice=30, requeue=False))
+    place.submit(job(1, "seconds=300", fence_seconds=60))
+    place.go_on()
+    assert place.ends() == ["preempted", "preempted"]
+    assert (place.state(), place.exits()) == (JobState.PREEMPTED, [])
+
+
+def test_an_output_where_a_folder_is_gets_lost_and_the_site_goes_on() -> None:
+    place = Place()
+    place.submit(job(1, "outputs=a:1,a/b:1,.crossfade:5"))
+    assert place.state() is JobState.SUCCEEDED
+    assert place.site.read_many(["runs/1/a", "runs/1/a/b", "runs/1/.crossfade"]).keys() == {"runs/1/a"}
+
+
+@pytest.mark.parametrize("where", ["spool", "spool/x", "", ".", "taken", "taken/deeper"])
+def test_a_job_gets_no_folder_where_none_can_be(where: str) -> None:
+    place = Place()
+    place.site.write("taken", b"a file")
+    spec = dataclasses.replace(job(1), directory=where)
+    assert isinstance(place.site.submit([spec])[spec.key], Refused)
+    assert not place.all()
+
+
+def test_a_key_that_is_none_is_refused() -> None:
+    place = Place()
+    spec = dataclasses.replace(job(1), key="../../x")
+    assert isinstance(place.site.submit([spec])[spec.key], Refused)
+
+
+def test_a_jobs_files_are_seen_by_whoever_looks_and_by_every_way_of_looking() -> None:
+    def fresh() -> Place:
+        place = Place()
+        place.submit(job(1, "outputs=a:1"))
+        return place
+
+    names = {"runs/1/.crossfade/job.conf", "runs/1/.crossfade/claim", "runs/1/a"}
+    assert names <= {info.path for info in fresh().site.list("", recursive=True)}
+    assert names <= {info.path for info in fresh().site.list("runs", recursive=True)}
+    assert [info.path for info in fresh().site.list("runs")] == ["runs/1"]
+    assert names <= {path for path, _ in fresh().model.disk.files_below("runs/1")}
+    assert fresh().site.read("runs/1/.crossfade/job.conf").startswith(b"cf_key=")
+    assert len(fresh().site.digests(sorted(names))) == len(names)
+    place = fresh()
+    place.site.remove(["runs/1/a"])
+    assert [info.path for info in place.site.list("runs/1")] == ["runs/1/.crossfade"]
+    place = fresh()
+    place.site.write("runs/1/a", b"newer")
+    assert place.site.read("runs/1/a") == b"newer"
+    place = fresh()
+    place.model.disk.remove_folder("runs")
+    assert [info.path for info in place.site.list("")] == ["spool"]

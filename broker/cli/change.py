@@ -1,0 +1,136 @@
+"""Verbs that ask for a change of a run: cancel, hold, release, retry, move.
+
+What is asked for is kept as a row, and carried out by whoever serves; the verb waits a moment for the outcome.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from broker.cli.options import change_options, confirm, output_option
+from broker.cli.output import emit
+from broker.cli.session import Session, note
+from broker.errors import RefusedByPolicy, UsageError
+from broker.serve_lock import served_by
+
+if TYPE_CHECKING:
+    from broker.store.base import RunRow, StageRow
+
+OUTCOME_SECONDS = 3.0
+"""How long to wait for a server to carry a command out."""
+_LOOK_EVERY = 0.05
+
+
+@click.command()
+@click.argument("target", metavar="RUN[/STAGE]")
+@change_options
+@output_option
+@click.pass_obj
+def cancel(session: Session, target: str, dry_run: bool, reason: str, yes: bool, output: str) -> None:
+    """End a run or a stage for good: its jobs are ended at their sites, and no product is accepted any more."""
+    _change(session, "cancel", target, dry_run=dry_run, reason=reason, yes=yes, output=output, ask=True)
+
+
+@click.command()
+@click.argument("target", metavar="[RUN]", required=False)
+@change_options
+@output_option
+@click.pass_obj
+def hold(session: Session, target: str | None, dry_run: bool, reason: str, yes: bool, output: str) -> None:
+    """Start nothing new of a run; what runs goes on."""
+    _change(session, "hold", target, dry_run=dry_run, reason=reason, yes=yes, output=output)
+
+
+@click.command()
+@click.argument("target", metavar="[RUN[/STAGE]]", required=False)
+@change_options
+@output_option
+@click.pass_obj
+def release(session: Session, target: str | None, dry_run: bool, reason: str, yes: bool, output: str) -> None:
+    """Let a held run go on, or a stage that waits for a person."""
+    _change(session, "release", target, dry_run=dry_run, reason=reason, yes=yes, output=output)
+
+
+@click.command()
+@click.argument("target", metavar="[RUN[/STAGE]]", required=False)
+@change_options
+@output_option
+@click.pass_obj
+def retry(session: Session, target: str | None, dry_run: bool, reason: str, yes: bool, output: str) -> None:
+    """Give a failed or waiting stage all its tries again; of a RUN, all such stages."""
+    _change(session, "retry", target, dry_run=dry_run, reason=reason, yes=yes, output=output)
+
+
+@click.command()
+@click.argument("target", metavar="RUN[/STAGE]")
+@click.option("--to", "to", metavar="SITE", required=True, help="The site where it goes on.")
+@change_options
+@output_option
+@click.pass_obj
+def move(session: Session, target: str, to: str, dry_run: bool, reason: str, yes: bool, output: str) -> None:
+    """Carry a run's unfinished stages, or one stage, to another site, with their checkpoints."""
+    session.service.site(to)  # refuses a site that nobody knows
+    _change(session, "move", target, dry_run=dry_run, reason=reason, yes=yes, output=output, args={"to": to}, ask=True)
+
+
+def _change(
+    session: Session,
+    kind: str,
+    target: str | None,
+    *,
+    dry_run: bool,
+    reason: str,
+    yes: bool,
+    output: str,
+    args: Mapping[str, str] | None = None,
+    ask: bool = False,
+) -> None:
+    service = session.service
+    run, stage = service.find(target)
+    _refuse_what_cannot_be(kind, run, stage)
+    subject = f"{run.run_id}/{stage.path}" if stage else run.run_id
+    state = stage.state if stage else run.state
+    words = f"{kind} {subject} ({run.name}, {state})" + (f" to {args['to']}" if args else "")
+    view: dict[str, object] = {"command": None, "kind": kind, "run": run.run_id, "stage": stage.path if stage else None}
+    if dry_run:
+        emit({**view, "dry_run": True, "outcome": None}, output=output, text=lambda: f"would {words}")
+        return
+    if ask:
+        confirm(f"{words}?", yes=yes)
+    ident = service.command(kind, subject, reason=reason, args=args)
+    outcome = _outcome(session, run.run_id, ident)
+    if outcome is not None and outcome.startswith("not possible"):
+        raise RefusedByPolicy(f"cannot {kind} {subject}: {outcome}", help=f"see `crossfade status {run.run_id}`")
+    if outcome is None:
+        note(f"kept; nobody has carried it out yet. Serve with `crossfade run --resume {run.run_id}`")
+    view = {**view, "command": ident, "dry_run": False, "outcome": outcome}
+    emit(view, output=output, text=lambda: f"{words}: {outcome or 'asked for'}")
+
+
+def _refuse_what_cannot_be(kind: str, run: RunRow, stage: StageRow | None) -> None:
+    from broker.states import RunState, StageState  # noqa: PLC0415
+
+    if kind == "hold" and stage is not None:
+        raise UsageError("hold is for whole runs", help=f"crossfade hold {run.run_id}")
+    over = StageState(stage.state).final if stage else RunState(run.state).final
+    if kind != "retry" and over:
+        name = f"{run.run_id}/{stage.path}" if stage else run.run_id
+        state = stage.state if stage else run.state
+        raise RefusedByPolicy(f"cannot {kind} {name}: it is {state}", help="see `crossfade history`")
+
+
+def _outcome(session: Session, run_id: str, ident: str) -> str | None:
+    """What became of it; at once None when nobody serves."""
+    if not served_by(session.settings):
+        return None
+    end = time.monotonic() + OUTCOME_SECONDS
+    while time.monotonic() < end:
+        outcome = session.service.command_outcome(run_id, ident)
+        if outcome is not None:
+            return outcome
+        time.sleep(_LOOK_EVERY)
+    return None

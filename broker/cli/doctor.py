@@ -1,0 +1,131 @@
+"""`doctor`: is this installation sound, and where does it keep things?"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sqlite3
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
+
+import click
+
+from broker import __version__
+from broker.cli.options import output_option
+from broker.cli.output import cell, emit, table
+from broker.cli.session import Session
+from broker.errors import BrokerError
+from broker.serve_lock import served_by
+
+LEAST_FREE = 256 << 20
+"""Bytes free below the home, less than which is told."""
+_PACKAGES = ("celery", "kombu", "SQLAlchemy", "alembic", "pydantic", "PyYAML", "click", "rich")
+_TOOLS = ("sha256sum", "cp", "mv", "ln", "mkdir", "sed", "tail")
+"""What `stage.sh` calls; at sites too."""
+
+
+class Unsound(BrokerError):
+    """Something is wrong with this installation."""
+
+
+class Check(NamedTuple):
+    what: str
+    ok: bool
+    found: str
+    help: str = ""
+
+
+@click.command()
+@output_option
+@click.pass_obj
+def doctor(session: Session, output: str) -> None:
+    """Check this installation: versions, home, database, site document, tools. Exit code 1: something is wrong."""
+    checks = [
+        *_versions(),
+        _told("home", lambda: _home(session)),
+        _told("database", lambda: _database(session)),
+        _told("site document", lambda: _sites(session)),
+        Check("served by", True, served_by(session.settings) or "nobody (`crossfade serve` does)"),
+        *_tools(),
+    ]
+    views = [{"what": c.what, "ok": c.ok, "found": c.found, "help": c.help} for c in checks]
+    rows = [[c.what, "ok" if c.ok else "WRONG", cell(c.found)] for c in checks]
+    emit(views, output=output, text=lambda: table(("what", "", "found"), rows, empty=""))
+    wrong = [c for c in checks if not c.ok]
+    if wrong:
+        raise Unsound("; ".join(f"{c.what}: {c.found}" for c in wrong), help=wrong[0].help)
+
+
+def _told(what: str, look: Callable[[], Check]) -> Check:
+    """A look that fails is what was found."""
+    try:
+        return look()
+    except (BrokerError, OSError, ValueError) as error:
+        return Check(what, False, str(error), getattr(error, "help", ""))
+
+
+def _versions() -> list[Check]:
+    import yaml  # noqa: PLC0415 - slow to import
+
+    packages = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
+    return [
+        Check("crossfade", True, f"{__version__} on Python {platform.python_version()}, {platform.platform()}"),
+        Check("packages", "missing" not in packages, packages, "install crossfade again, in an environment of its own"),
+        Check("sqlite", sqlite3.sqlite_version_info >= (3, 35), sqlite3.sqlite_version, "use a newer Python build"),
+        Check(
+            "libyaml",
+            hasattr(yaml, "CSafeLoader"),
+            "present" if hasattr(yaml, "CSafeLoader") else "missing",
+            "install PyYAML from a wheel, or libyaml before building it",
+        ),
+    ]
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _home(session: Session) -> Check:
+    home = session.settings.home
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    free = shutil.disk_usage(home).free
+    found = f"{home}, {free >> 20} MiB free"
+    return Check("home", free >= LEAST_FREE, found, "free space, or set CROSSFADE_HOME")
+
+
+def _database(session: Session) -> Check:
+    installation = session.service.store.installation()
+    from broker.store.migrate import HEAD  # noqa: PLC0415 - after the store, which imports it
+
+    path = session.settings.database
+    reading = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        answer = str(reading.execute("PRAGMA quick_check(1)").fetchone()[0])
+    finally:
+        reading.close()
+    found = f"{path}, shape {HEAD}, installation {installation.id}, integrity {answer}"
+    return Check("database", answer == "ok", found, "restore a backup; `crossfade db check` looks at every run")
+
+
+def _sites(session: Session) -> Check:
+    sites = session.service.sites
+    place = str(sites.path) if sites.path else "none: one local site, a slot per core"
+    return Check("site document", True, f"{place}; sites: {', '.join(sites.configs)}")
+
+
+def _tools() -> list[Check]:
+    missing = [name for name in _TOOLS if shutil.which(name) is None]
+    shell = shutil.which("sh")
+    return [
+        Check("shell", shell is not None, shell or "no /bin/sh", "install a POSIX shell"),
+        Check(
+            "tools",
+            not missing,
+            f"missing: {', '.join(missing)}" if missing else ", ".join(_TOOLS),
+            "install coreutils (or busybox): stages need them",
+        ),
+    ]

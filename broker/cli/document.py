@@ -1,0 +1,88 @@
+"""Verbs about documents: validate, plan, schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from broker.cli.options import Bodies, file_argument, output_option, request_options
+from broker.cli.output import cell, emit, table
+from broker.cli.session import Session
+from broker.cli.submit import make_request
+
+
+@click.command()
+@file_argument
+@request_options
+@output_option
+@click.pass_obj
+def validate(
+    session: Session,
+    file: Path,
+    params: tuple[str, ...],
+    name: str | None,
+    bodies: Bodies,
+    scale: float,
+    output: str,
+) -> None:
+    """Check FILE, and store nothing. Exit code 2: something is wrong with it, each thing told with its place."""
+    compiled = session.service.compile(make_request(file, params, name, bodies, scale))
+    view = {
+        "valid": True,
+        "name": compiled.name,
+        "stages": [stage.path for stage in compiled.stages],
+        "digest": compiled.digest,
+        "warnings": list(compiled.warnings),
+    }
+
+    def text() -> str:
+        warnings = [f"warning: {warning}" for warning in compiled.warnings]
+        return "\n".join([*warnings, f"{file} is valid: {compiled.name}, {len(compiled.stages)} stages"])
+
+    emit(view, output=output, text=text)
+
+
+@click.command()
+@file_argument
+@request_options
+@output_option
+@click.pass_obj
+def plan(
+    session: Session,
+    file: Path,
+    params: tuple[str, ...],
+    name: str | None,
+    bodies: Bodies,
+    scale: float,
+    output: str,
+) -> None:
+    """Say where each stage of FILE would start if it were submitted now, and why not elsewhere."""
+    views = session.service.plan(make_request(file, params, name, bodies, scale))
+    emit(views, output=output, text=lambda: _plan_text(views))
+
+
+def _plan_text(views: list[dict[str, Any]]) -> str:
+    rows = [[str(view["stage"]), view["outcome"], cell(view["site"]), _words(view)] for view in views]
+    return table(("stage", "outcome", "site", "why"), rows, empty="no stages")
+
+
+def _words(view: Mapping[str, Any]) -> str:
+    return cell(" ".join(view["words"]))
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["workflow", "sites"]))
+def schema(kind: str) -> None:
+    """Print the JSON Schema of a workflow document or of the site document."""
+    if kind == "workflow":
+        from broker.spec import workflow_schema  # noqa: PLC0415 - slow to import
+
+        click.echo(json.dumps(workflow_schema(), indent=2))
+    else:
+        from broker.sites import sites_schema  # noqa: PLC0415
+
+        click.echo(json.dumps(sites_schema(), indent=2))

@@ -1,0 +1,157 @@
+"""`site ls|add|show|check|drain|resume`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from broker.cli.options import change_options, confirm, output_option
+from broker.cli.output import cell, colour, emit, rows_of, table
+from broker.cli.session import Session
+from broker.errors import SiteDark
+
+if TYPE_CHECKING:
+    from broker.trial import Tried
+
+_COLUMNS = ("site", "state", "facility", "connector", "load", "slots", "last_answer", "detail")
+
+
+@click.group()
+def site() -> None:
+    """List, add, check, drain and resume sites."""
+
+
+@site.command("ls")
+@output_option
+@click.pass_obj
+def ls(session: Session, output: str) -> None:
+    """List the sites of the site document, and how each stands."""
+    views = session.service.site_list()
+    emit(views, output=output, text=lambda: table(_COLUMNS, rows_of(views, _COLUMNS), empty="no sites"))
+
+
+@site.command("show")
+@click.argument("name")
+@output_option
+@click.pass_obj
+def show(session: Session, name: str, output: str) -> None:
+    """Show one site with its newest evidence and its own events."""
+    view = session.service.site(name)
+    emit(view, output=output, text=lambda: _site_text(view))
+
+
+def _site_text(view: Mapping[str, Any]) -> str:
+    lines = [f"{key:16} {cell(value)}" for key, value in view.items() if key not in ("evidence", "events")]
+    lines += [f"{e['at']}  {e['event']}  {cell(e['data'])}" for e in view["events"]]
+    lines += [f"{e['at']}  {e['capability']}: {'ok' if e['ok'] else 'failed'}  {e['detail']}" for e in view["evidence"]]
+    return "\n".join(lines)
+
+
+@site.command("add")
+@click.argument("name")
+@click.option("--profile", required=True, help="What kind of site it is: `local`, ...")
+@click.option("--root", type=click.Path(path_type=Path), help="The folder there below which everything of ours lives.")
+@click.option("--slots", type=click.IntRange(min=1), help="How many stages may be there at once.")
+@change_options
+@output_option
+@click.pass_obj
+def add(
+    session: Session,
+    name: str,
+    profile: str,
+    root: Path | None,
+    slots: int | None,
+    dry_run: bool,
+    reason: str,
+    yes: bool,
+    output: str,
+) -> None:
+    """Add a site to the site document; what is written there already stays as it is."""
+    del reason, yes
+    from broker.sites import add_site  # noqa: PLC0415 - imports the connectors
+
+    settings = session.settings
+    path, entry = add_site(
+        settings.sites, home=settings.home, name=name, profile=profile, root=root, slots=slots, dry_run=dry_run
+    )
+    view = {"site": name, "document": str(path), "entry": entry, "dry_run": dry_run}
+    verb = "would add" if dry_run else "added"
+    emit(view, output=output, text=lambda: f"{verb} {name} to {path}; try it with `crossfade site check {name}`")
+
+
+@site.command("check")
+@click.argument("name")
+@output_option
+@click.pass_obj
+def check(session: Session, name: str, output: str) -> None:
+    """Try a site: ask it, and write, read, list and remove a small file there. Exit code 5: it gives no answer."""
+    from broker.clock import wall_clock  # noqa: PLC0415
+    from broker.ids import random_bits  # noqa: PLC0415
+    from broker.serving import connect  # noqa: PLC0415 - imports Celery
+    from broker.store.base import Sightings  # noqa: PLC0415
+    from broker.trial import try_site  # noqa: PLC0415
+
+    service = session.service
+    service.site(name)  # refuses a site that nobody knows
+    connected = connect(service.settings, service.sites, service.store)
+    try:
+        tried = try_site(connected.sites[name], clock=wall_clock, bits=random_bits)
+    finally:
+        connected.close()
+    now = wall_clock()
+    evidence = [(name, now + i, t.what, t.ok, round(t.seconds * 1e6), t.detail[:300]) for i, t in enumerate(tried)]
+    service.store.record(Sightings(evidence=evidence), now=now)
+    view = {"site": name, "ok": all(t.ok for t in tried), "checks": [_view(t) for t in tried]}
+    emit(view, output=output, text=lambda: _tried_text(name, tried))
+    _raise_for(name, tried)
+
+
+def _view(tried: Tried) -> dict[str, object]:
+    return {"what": tried.what, "ok": tried.ok, "seconds": round(tried.seconds, 4), "detail": tried.detail}
+
+
+def _tried_text(name: str, tried: Sequence[Tried]) -> str:
+    rows = [[t.what, "ok" if t.ok else "FAILED", f"{t.seconds * 1000:.0f} ms", cell(t.detail)] for t in tried]
+    return f"{name}\n{table(('what', 'result', 'time', 'detail'), rows, empty='')}"
+
+
+def _raise_for(name: str, tried: Sequence[Tried]) -> None:
+    """The exit code says what the checks found: nothing wrong, no answer, or something else."""
+    failed = [t for t in tried if not t.ok]
+    if not failed:
+        return
+    first = next((t for t in failed if t.unreachable), failed[0])
+    raise SiteDark(f"site {name} does not work: {first.what}: {first.detail}", help=first.help or "mend it there")
+
+
+@site.command("drain")
+@click.argument("name")
+@change_options
+@click.pass_obj
+def drain(session: Session, name: str, dry_run: bool, reason: str, yes: bool) -> None:
+    """Start nothing new at a site; what runs there goes on."""
+    load = session.service.site(name)["load"]
+    if dry_run:
+        click.echo(f"would drain {name}; {load} attempts there go on")
+        return
+    confirm(f"drain {name}?", yes=yes)
+    session.service.drain_site(name, reason=reason)
+    click.echo(f"{name} is {colour('drained')}: nothing new starts there; {load} attempts go on")
+
+
+@site.command("resume")
+@click.argument("name")
+@change_options
+@click.pass_obj
+def resume(session: Session, name: str, dry_run: bool, reason: str, yes: bool) -> None:
+    """Take a drained site into use again."""
+    del yes
+    session.service.site(name)
+    if dry_run:
+        click.echo(f"would resume {name}")
+        return
+    session.service.resume_site(name, reason=reason)
+    click.echo(f"{name} is in use again")

@@ -1,0 +1,54 @@
+"""Every verb: where it is written, and its line in the help. The order is the help's order."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """Where a verb is, so that the help can tell of it without importing it."""
+
+    name: str
+    module: str
+    """Below `broker.cli`; the command there has the verb's name, a keyword's with `_` after it."""
+    help: str
+
+
+COMMON = (
+    Verb("init", "init", "Write a first workflow and site document here."),
+    Verb("validate", "document", "Check a workflow document, and store nothing."),
+    Verb("plan", "document", "Say where each stage would start now, and why not elsewhere."),
+    Verb("submit", "submit", "Store a run for whoever serves, and return."),
+    Verb("run", "run", "Submit, serve here if nobody does, and watch to the end."),
+    Verb("status", "status", "Show a run; without RUN: sites, unfinished runs, who must act."),
+    Verb("queue", "lists", "List the unfinished runs."),
+    Verb("explain", "explain", "Say in words why each thing was decided."),
+    Verb("logs", "logs", "Show what a stage printed."),
+    Verb("cancel", "change", "End a run or a stage for good."),
+    Verb("retry", "change", "Give a failed or waiting stage all its tries again."),
+    Verb("site", "site", "List, add, check, drain and resume sites."),
+)
+"""The twelve that the help shows first."""
+
+OTHERS = (
+    Verb("example", "example", "List the shipped examples, or write one here."),
+    Verb("history", "lists", "List all runs, newest first."),
+    Verb("timeline", "lists", "Tell what happened to a run, in order."),
+    Verb("errors", "lists", "Show how attempts ended badly, with the end of their stderr."),
+    Verb("checkpoints", "lists", "List every known copy of every checkpoint."),
+    Verb("get", "get", "Copy a run's products here."),
+    Verb("hold", "change", "Start nothing new of a run."),
+    Verb("release", "change", "Let a held run go on."),
+    Verb("move", "change", "Carry a run or a stage to another site."),
+    Verb("attempt", "attempt", "List and show attempts."),
+    Verb("serve", "serve", "Serve this home until stopped."),
+    Verb("worker", "serve", "Serve as `serve` does, if nobody does yet."),
+    Verb("doctor", "doctor", "Check this installation."),
+    Verb("db", "db", "Check, back up and upgrade the database."),
+    Verb("schema", "document", "Print the JSON Schema of a document."),
+    Verb("demo", "demo", "Lose a site half-way through a reconstruction, and watch it go on elsewhere."),
+    Verb("bench", "bench", "Measure how fast the broker is on this machine."),
+    Verb("completion", "completion", "Print a shell's completion script."),
+)
+
+VERBS = {verb.name: verb for verb in (*COMMON, *OTHERS)}

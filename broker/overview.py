@@ -1,0 +1,114 @@
+"""How an installation stands: its sites, what is under way there, and who must act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from broker.facts import rules_at
+from broker.service import Service
+from broker.store.base import AttemptRow, SiteRow
+from broker.views import View, when
+from broker.waiting import asked_of_people
+from connectors.registry import SiteConfig
+
+MOST_RUNS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """A site that cannot be asked, and what follows from that."""
+
+    site: str
+    since: int
+    """Microseconds UTC."""
+    probes: int
+    unreachable: int
+    """Stages there whose state nobody can know: UNREACHABLE, not failed."""
+    moves_at: int | None
+    """When the first of them goes on elsewhere, if it can; None: none will by itself."""
+    detail: str
+
+    def line(self, now: int) -> str:
+        """What to read at 3 a.m.: since when, what it means, what happens next by itself, what stops it."""
+        seconds = (now - self.since) / 1e6
+        parts = [f"{self.site}: cannot ask since {_clock(self.since)} ({self.probes} probes, {seconds:.0f} s)"]
+        if self.unreachable:
+            stages = "1 stage" if self.unreachable == 1 else f"{self.unreachable} stages"
+            parts.append(f"{stages} UNREACHABLE, not failed")
+        if self.moves_at is not None:
+            moving = (
+                f"moving {_clock(self.moves_at)}" if self.moves_at > now else "moving as soon as a site can take it"
+            )
+            parts.append(f"{moving} unless it answers before (`crossfade cancel RUN/STAGE` stops a stage)")
+        return f"{'; '.join(parts)}: {self.detail}" if self.detail else "; ".join(parts)
+
+
+def silences(service: Service) -> list[Silence]:
+    """Every site that does not answer now."""
+    return [
+        _silence(service, service.sites.configs[row.site], row)
+        for row in service.store.sites()
+        if row.cannot_ask_since is not None and row.site in service.sites.configs
+    ]
+
+
+def _silence(service: Service, config: SiteConfig, row: SiteRow) -> Silence:
+    there = [attempt for attempt in service.store.open_attempts(row.site) if not attempt.orphan]
+    since = row.cannot_ask_since or 0
+    moves = [at for attempt in there if (at := _moves_at(service, config, attempt, since)) is not None]
+    return Silence(
+        site=row.site,
+        since=since,
+        probes=row.probes,
+        unreachable=sum(attempt.unreachable_since is not None for attempt in there),
+        moves_at=min(moves, default=None),
+        detail=row.detail,
+    )
+
+
+def _moves_at(service: Service, config: SiteConfig, attempt: AttemptRow, since: int) -> int | None:
+    """When failover may carry that stage elsewhere: both budgets of the site are spent, and `after` is over."""
+    stage = service.store.stages_at(attempt.run_id, [attempt.n])[attempt.n]
+    rules = rules_at(stage.rules, config.name, config.profile)
+    if rules.failover.act != "auto" or rules.duplicates != "allow" or stage.failovers >= rules.failover.max:
+        return None
+    return since + round(max(rules.failover.after, config.unreachable_seconds) * 1e6)
+
+
+def _clock(at: int) -> str:
+    return datetime.fromtimestamp(at / 1e6, UTC).astimezone().strftime("%H:%M:%S")
+
+
+def overview(service: Service, *, now: int) -> View:
+    """What `status` says without a run."""
+    runs = service.store.runs(unfinished=True, limit=MOST_RUNS)
+    dark = {silence.site: silence for silence in silences(service)}
+    asked = [
+        {
+            "run": run.run_id,
+            "stage": stage.path,
+            "reason": stage.reason,
+            "do": f"crossfade explain {run.run_id}/{stage.path}, then retry, move or cancel it",
+        }
+        for run in runs
+        for stage in asked_of_people(service.store.stages(run.run_id))
+    ]
+    return {
+        "sites": [_site(view, dark, now) for view in service.site_list()],
+        "runs": service.queue(),
+        "needs_person": asked,
+    }
+
+
+def _site(view: View, dark: Mapping[str, Silence], now: int) -> View:
+    silence = dark.get(str(view["site"]))
+    if silence is None:
+        return {**view, "unreachable_stages": 0, "moves_at": None, "says": ""}
+    return {
+        **view,
+        "unreachable_stages": silence.unreachable,
+        "moves_at": when(silence.moves_at),
+        "says": silence.line(now),
+    }

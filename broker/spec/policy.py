@@ -1,0 +1,67 @@
+"""`policy`: where a stage may run, and what happens when that place fades."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from broker.spec.part import Open, Part, always
+from broker.spec.values import Count, Duration, Line, SiteReference, many, one_of, reads
+
+Act = Annotated[Literal["auto", "ask", "never"], reads(one_of(Literal["auto", "ask", "never"]))]
+OldCopy = Annotated[Literal["kill", "drain", "leave"], reads(one_of(Literal["kill", "drain", "leave"]))]
+Hedge = Annotated[Literal["never", "start", "finish"], reads(one_of(Literal["never", "start", "finish"]))]
+Failback = Annotated[Literal["next_stage", "never"], reads(one_of(Literal["next_stage", "never"]))]
+
+
+class Sites(Part):
+    """Names of sites, facilities or profiles."""
+
+    allow: list[SiteReference] = Field(default_factory=list, description="Only these; empty: every site.")
+    prefer: list[SiteReference] = Field(default_factory=list, description="These first, in this order.")
+    deny: list[SiteReference] = Field(default_factory=list, description="None of these.")
+
+
+class Failover(Part):
+    """When and how a stage is carried to another site."""
+
+    act: Act = Field(default="auto", description="never still prints every decision.")
+    after: Duration = Field(default=900, description="Silence of a site before its stages are carried elsewhere.")
+    max: Count = Field(default=3, description="Times that one stage may be carried elsewhere.")
+    old_copy: OldCopy = Field(default="kill", description="What happens to the copy left behind.")
+    hedge: Hedge = Field(default="never", description="Copies at several sites at once.")
+    failback: Failback = Field(default="next_stage", description="When work goes home again.")
+
+
+class Data(Part):
+    """Where data may be."""
+
+    export_control: Any = False
+    stay: list[Line] = Field(default_factory=list)
+
+
+def _deadline(value: object) -> object:
+    return value if isinstance(value, dict) else {"within": value}
+
+
+class Deadline(Part):
+    """Until when."""
+
+    within: Duration
+    from_: Literal["event", "submit", "ready"] = Field(default="submit", alias="from")
+    probability: Any = None
+    on_miss: Literal["continue", "cancel"] = "continue"
+
+
+class Policy(Part):
+    """Of the run for all its stages, or of a stage: what the stage says replaces what the run says."""
+
+    sites: Sites = always(Sites())
+    failover: Failover = always(Failover())
+    data: Data | None = None
+    lane: Annotated[list[Line], BeforeValidator(many, json_schema_input_type=str | list[str])] = Field(
+        default_factory=list
+    )
+    deadline: Annotated[Deadline, BeforeValidator(_deadline, json_schema_input_type=str | float | Open)] | None = None
+    budget: Open | None = None

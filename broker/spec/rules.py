@@ -1,0 +1,90 @@
+"""A stage's rules as they are stored: every default written out, `at` with what differs only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from broker.spec.policy import Policy
+from broker.spec.stage import Ask, AtSite, Stage
+from broker.spec.structure import asked_by
+
+Json = dict[str, Any]
+Keys = Mapping[str, Any]
+
+
+def stage_rules(policy: Policy, stage: Stage) -> Json:
+    """What the policies and the engine go by. The stage's policy replaces the run's, value by value."""
+    own = stage.policy
+    return {
+        "sites": _whole(policy.sites) | _set(own.sites),
+        "failover": _failover(_whole(policy.failover) | _set(own.failover)),
+        "duplicates": stage.duplicates,
+        "resources": _resources(_whole(stage.resources)),
+        "checkpoint": stage.checkpoint and _checkpoint(_whole(stage.checkpoint), own_ask=None),
+        "continue": stage.continue_ and _whole(stage.continue_),
+        "retry": _whole(stage.retry),
+        "required": stage.required,
+        "at": {site: rules for site, at in stage.at.items() if (rules := _rules_at(stage, at))},
+    }
+
+
+def _rules_at(stage: Stage, at: AtSite) -> Json:
+    """The keys that this site changes. A map that the stage itself lacks is whole: there is nothing to merge it with."""
+    rules: Json = {}
+    if "failover" in at.policy.model_fields_set:
+        rules["failover"] = _failover(_set(at.policy.failover))
+    if "duplicates" in at.model_fields_set:
+        rules["duplicates"] = at.duplicates
+    if "resources" in at.model_fields_set:
+        rules["resources"] = _resources(_set(at.resources))
+    if "checkpoint" in at.model_fields_set:
+        chosen = _set if stage.checkpoint is not None else _whole
+        own_ask = stage.checkpoint and stage.checkpoint.ask
+        rules["checkpoint"] = at.checkpoint and _checkpoint(chosen(at.checkpoint), own_ask=own_ask)
+    if "continue_" in at.model_fields_set:
+        chosen = _set if stage.continue_ is not None else _whole
+        rules["continue"] = at.continue_ and chosen(at.continue_)
+    if "retry" in at.model_fields_set:
+        rules["retry"] = _set(at.retry)
+    return rules
+
+
+# -- maps of a model -----------------------------------------------------------------------------------------
+
+
+def _whole(part: BaseModel) -> Json:
+    """Every key with its value or default."""
+    return {name: getattr(part, name) for name in type(part).model_fields}
+
+
+def _set(part: BaseModel) -> Json:
+    """Only the keys that were written."""
+    return {name: getattr(part, name) for name in part.model_fields_set}
+
+
+# -- what is stored of them, and in which form ---------------------------------------------------------------
+
+
+def _failover(keys: Keys) -> Json:
+    return {key: keys[key] for key in ("act", "after", "max", "old_copy") if key in keys}
+
+
+def _resources(keys: Keys) -> Json:
+    kept = {key: keys[key] for key in ("nodes", "cores", "gpus", "memory", "walltime") if key in keys}
+    if kept.get("walltime") == "max":
+        kept["walltime"] = None
+    return kept
+
+
+def _checkpoint(keys: Keys, *, own_ask: Ask | None) -> Json:
+    """`own_ask`: of the stage itself, which these keys are to be merged with."""
+    kept = {key: value for key, value in keys.items() if key != "portable"}
+    ask: Ask | None = kept.get("ask")
+    if ask is not None:
+        kept["ask"] = {name: value for kind, text in asked_by(ask) for name, value in (("kind", kind), ("value", text))}
+        if own_ask is None or "before_end" in ask.model_fields_set:
+            kept["ask"]["before_end"] = ask.before_end
+    return kept

@@ -1,0 +1,185 @@
+"""A stage: the unit of placement and failover, as people write it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from broker.spec.part import Open, Part, always
+from broker.spec.policy import Failover, Policy
+from broker.spec.values import (
+    CheckpointPattern,
+    Command,
+    Count,
+    Duration,
+    End,
+    EnvName,
+    ExitCode,
+    Flag,
+    Folder,
+    Interval,
+    Line,
+    Name,
+    Positive,
+    RelativePath,
+    Signal,
+    SiteReference,
+    Size,
+    SubmitWord,
+    VariableName,
+    Walltime,
+    many,
+    one_of,
+    reads,
+)
+
+Duplicates = Annotated[Literal["allow", "never", "ask"], reads(one_of(Literal["allow", "never", "ask"]))]
+Restore = Annotated[Literal["dir", "in_place"], reads(one_of(Literal["dir", "in_place"]))]
+Ship = Annotated[Literal["auto", "never", "always"], reads(one_of(Literal["auto", "never", "always"]))]
+Deliver = Annotated[Literal["before_done", "later"], reads(one_of(Literal["before_done", "later"]))]
+ExitAction = Annotated[
+    Literal["fail", "retry", "continue", "more_memory"],
+    reads(one_of(Literal["fail", "retry", "continue", "more_memory"])),
+]
+Lines = Annotated[list[Line], BeforeValidator(many, json_schema_input_type=str | list[str])]
+
+
+class Software(Part):
+    """What the payload needs around it."""
+
+    setup: Command | None = Field(default=None, description="Shell lines before the payload, run without -u.")
+    image: Line | None = None
+    options: list[Line] = Field(default_factory=list)
+
+
+class Input(Part):
+    """Files that must be there before the stage starts."""
+
+    name: RelativePath = Field(description="What the producer calls it; a trailing / means a folder.")
+    from_: Lines = Field(alias="from", description="A stage, a path beginning with ./ or /, or a place.")
+    as_: RelativePath | None = Field(default=None, alias="as", description="Its path here.")
+    match: Line | None = Field(default=None, description="Of a folder, only files that match this glob.")
+    wait: Duration | None = None
+
+
+class Output(Part):
+    """A file or folder that the stage leaves."""
+
+    path: RelativePath = Field(description="A trailing / means a folder.")
+    required: Flag = Field(default=True, description="Without it the stage has failed.")
+    to: Lines = Field(default_factory=list)
+    deliver: Deliver | None = None
+    keep: Open | None = None
+
+
+class Resources(Part):
+    """What the stage asks of a site, per node but for `nodes`."""
+
+    nodes: Positive = 1
+    cores: Positive = Field(default=1, description="Per node.")
+    gpus: Count = Field(default=0, description="Per node.")
+    memory: Size = Field(default=0, description="Per node; 0: the site's own default.")
+    walltime: Walltime = Field(default="max", description="max: the longest that the site gives.")
+    ranks: Positive | None = None
+    cores_per_rank: Positive | None = None
+    gpus_per_rank: Count | None = None
+    memory_per_rank: Size | None = None
+
+
+class Ask(Part):
+    """How the payload is asked for a checkpoint: one of file, signal or command."""
+
+    file: RelativePath | None = Field(default=None, description="The wrapper makes this file.")
+    signal: Signal | None = Field(default=None, description="Sent to the payload's processes.")
+    command: Command | None = Field(default=None, description="Run beside the payload.")
+    before_end: Duration = Field(default=120, description="How long before its end it is asked.")
+
+
+class Checkpoint(Part):
+    """How the payload writes checkpoints, and how they are used."""
+
+    path: Folder = Field(default=".", description="The folder that they are in.")
+    match: CheckpointPattern | None = Field(
+        default=None, description="Their files; group 1 is the checkpoint's number."
+    )
+    complete: CheckpointPattern | None = Field(default=None, description="The marker that one is whole; same group 1.")
+    ask: Ask | None = None
+    every: Interval | None = Field(default=None, description="How often it is asked for.")
+    restore: Restore = "dir"
+    ship: Ship = Field(default="auto", description="Is a copy brought to the next candidate site beforehand?")
+    keep: Positive = Field(default=2, description="How many stay at the site.")
+    portable: Open | None = None
+
+
+class Continue(Part):
+    """When an end is only the end of a segment."""
+
+    on: list[End] = Field(min_length=1, description="time_limit, or `exit N`.")
+    max: Positive = Field(default=100, description="Segments after the first.")
+    no_progress: Positive = Field(default=2, description="Stop after that many without a newer checkpoint.")
+
+
+class Retry(Part):
+    """How often the stage is tried again, by whose fault it was."""
+
+    site_fault: Count = 3
+    app_fault: Count = 0
+    exit_codes: dict[ExitCode, ExitAction] = Field(default_factory=dict)
+
+
+class SitePolicy(Part):
+    """The part of a policy that can differ from site to site."""
+
+    failover: Failover = always(Failover())
+
+
+class Differs(Part):
+    """What may differ from site to site: everything but the graph and what the stage leaves."""
+
+    run: Command | None = Field(default=None, description="Shell text, run as /bin/sh -eu.")
+    restart: Command | None = Field(default=None, description="Run instead when a checkpoint is restored.")
+    files: list[RelativePath] = Field(default_factory=list, description="Files and folders beside the document.")
+    env: dict[EnvName, Line] = Field(default_factory=dict)
+    software: Software = always(Software())
+    resources: Resources = always(Resources())
+    checkpoint: Checkpoint | None = None
+    continue_: Continue | None = Field(default=None, alias="continue")
+    retry: Retry = always(Retry())
+    duplicates: Duplicates = Field(default="allow", description="May copies overlap? One commits anyway.")
+    launch: Line | None = None
+
+
+class AtSite(Differs):
+    """A stage's keys for one site or profile, and words for its scheduler."""
+
+    submit: dict[VariableName, SubmitWord] = Field(default_factory=dict)
+    policy: SitePolicy = always(SitePolicy())
+    inputs: list[Open] = Field(default_factory=list)
+    outputs: list[Open] = Field(default_factory=list)
+
+
+class Stage(Differs):
+    """One stage of the workflow."""
+
+    needs: list[Name] = Field(default_factory=list, description="Stages that must have succeeded before.")
+    inputs: list[Input] = Field(default_factory=list)
+    outputs: list[Output] = Field(default_factory=list)
+    policy: Policy = always(Policy())
+    required: Flag = Field(default=True, description="false: its failure is noted and fails nothing.")
+    at: dict[SiteReference, AtSite] = Field(default_factory=dict)
+    copy_: list[Open] | None = Field(default=None, alias="copy")
+    near: Name | None = None
+    start: Literal["early"] | None = None
+    kind: Literal["service"] | None = None
+    ready: Open | None = None
+    gate: Open | None = None
+    redo: Name | None = None
+    when: Any = None
+    map: Any = None
+    reduce: Any = None
+    loop: Any = None
+    expand: Any = None
+    group: Any = None
+    channel: Any = None
+    signal: Any = None

@@ -1,0 +1,111 @@
+"""Keys of the documents' language whose feature is not built yet: refused by name, never ignored.
+
+One table for each document. A `*` stands for any name or list position. What a stage cannot have yet, it cannot have
+under `at` either. Whoever builds a feature takes its rows out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from broker.spec.errors import KeyPath, Wrong
+
+Test = Callable[[object], bool]
+"""Is this value the unbuilt one?"""
+
+
+def _always(_: object) -> bool:
+    return True
+
+
+def _but(*built: object) -> Test:
+    """Every value but these."""
+    return lambda value: value not in built
+
+
+def is_place(value: object) -> bool:
+    """`cfs:raw/x.h5`, `https://...`: neither a stage nor a path."""
+    return isinstance(value, str) and ":" in value.partition("/")[0]
+
+
+def _is_place_or_several(value: object) -> bool:
+    return isinstance(value, list) or is_place(value)
+
+
+def _is_secret(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("secret:")
+
+
+def _all(*names: str) -> dict[str, Test]:
+    return dict.fromkeys(names, _always)
+
+
+_POLICY = {
+    **_all("data", "lane", "deadline", "budget"),
+    "failover.hedge": _but("never"),
+    "failover.failback": _but("next_stage"),
+}
+_STAGE = {
+    **_all("copy", "near", "start", "kind", "ready", "gate", "redo", "when", "launch"),
+    **_all("map", "reduce", "loop", "expand", "group", "channel", "signal"),
+    **{f"policy.{key}": test for key, test in _POLICY.items()},
+    **_all("software.image", "software.options"),
+    "env.*": _is_secret,
+    "inputs.*.from": _is_place_or_several,
+    "inputs.*.wait": _always,
+    "inputs.*.as": lambda value: value == "checkpoint",
+    **_all("outputs.*.to", "outputs.*.deliver", "outputs.*.keep"),
+    **_all("resources.ranks", "resources.cores_per_rank", "resources.gpus_per_rank", "resources.memory_per_rank"),
+    "checkpoint.portable": _but({}, None),
+}
+UNBUILT: Mapping[str, Test] = {
+    **_all("triggers", "notify", "concurrency"),
+    **{f"policy.{key}": test for key, test in _POLICY.items()},
+    **{f"stages.*.{key}": test for key, test in _STAGE.items()},
+    **{f"stages.*.at.*.{key}": test for key, test in _STAGE.items() if not key.startswith(("inputs", "outputs"))},
+    **_all("stages.*.at.*.inputs", "stages.*.at.*.outputs"),
+}
+UNBUILT_AT_SITES: Mapping[str, Test] = {
+    "places": _always,
+    **{
+        f"sites.*.{key}": _always
+        for key in ("collection", "credentials", "lanes", "charge", "keep", "clearance", "umask")
+    },
+}
+
+
+def find_unbuilt(data: object, table: Mapping[str, Test]) -> list[tuple[KeyPath, Wrong]]:
+    """Every key in `data` that the table refuses, in the order of the document."""
+    return [
+        (path, Wrong(f"this {'key' if test is _always else 'value'} is not built yet", "leave it out", kind="unbuilt"))
+        for path, test in _walk(data, (), _tree(table))
+    ]
+
+
+def _tree(table: Mapping[str, Test]) -> dict[str, Any]:
+    """The patterns by their steps; a leaf is its test."""
+    tree: dict[str, Any] = {}
+    for pattern, test in table.items():
+        *steps, last = pattern.split(".")
+        node = tree
+        for step in steps:
+            node = node.setdefault(step, {})
+        node[last] = test
+    return tree
+
+
+def _walk(value: object, path: KeyPath, tree: dict[str, Any]) -> Iterator[tuple[KeyPath, Test]]:
+    """As deep as the patterns are, whatever the document's depth."""
+    if isinstance(value, list):
+        entries: list[tuple[str | int, object]] = list(enumerate(value))
+    elif isinstance(value, dict):
+        entries = list(value.items())
+    else:
+        return
+    for step, inner in entries:
+        below = tree.get("*") or (tree.get(step) if isinstance(step, str) else None)
+        if isinstance(below, dict):
+            yield from _walk(inner, (*path, step), below)
+        elif below is not None and below(inner):
+            yield (*path, step), below

@@ -1,0 +1,43 @@
+"""What is sound in a workflow and yet hardly meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from broker.spec.stage import Stage
+from broker.spec.workflow import Workflow
+
+
+def warnings_of(workflow: Workflow, probe_budget: float) -> list[str]:
+    """Sentences, each once however many stages it concerns."""
+    found: dict[str, list[str]] = {}
+    for name, stage in workflow.stages.items():
+        for sentence in _stage_warnings(workflow, stage, probe_budget):
+            found.setdefault(sentence, []).append(name)
+    return [f"{_told(names)}: {sentence}" for sentence, names in found.items()]
+
+
+def _stage_warnings(workflow: Workflow, stage: Stage, probe_budget: float) -> Iterator[str]:
+    own = stage.policy.failover
+    after = (own if "after" in own.model_fields_set else workflow.policy.failover).after
+    if after < probe_budget:
+        yield (
+            f"failover.after is {after:g} s, but a site counts as unreachable only after {probe_budget:g} s; "
+            "nothing is carried elsewhere earlier than that"
+        )
+    if stage.checkpoint is None and not any(at.checkpoint for at in stage.at.values()):
+        if stage.continue_ is not None:
+            yield "`continue` without `checkpoint` begins every segment from nothing"
+        if stage.restart is not None:
+            yield "`restart` is never used without `checkpoint`"
+    optional = [need for need in _taken(stage, workflow.stages) if workflow.stages[need].required is False]
+    if optional and stage.required:
+        yield f"it must succeed, but takes files of {optional[0]}, which need not"
+
+
+def _taken(stage: Stage, stages: Mapping[str, Stage]) -> Sequence[str]:
+    return [given.from_[0] for given in stage.inputs if given.from_[0] in stages]
+
+
+def _told(names: Sequence[str]) -> str:
+    return f"stage {names[0]}" if len(names) == 1 else f"stages {names[0]} and {len(names) - 1} more"

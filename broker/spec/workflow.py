@@ -1,0 +1,66 @@
+"""The workflow document, whole."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr
+
+from broker.spec.part import Open, Part, always
+from broker.spec.policy import Policy
+from broker.spec.raw import RawDocument, document_from
+from broker.spec.stage import Stage
+from broker.spec.values import Flag, Line, Name, VariableName, many, one_of, reads
+
+ParamType = Literal["text", "int", "number", "bool", "duration", "size"]
+
+
+class Param(Part):
+    """A value that whoever submits the workflow gives, or may give."""
+
+    type: Annotated[ParamType, reads(one_of(ParamType))] = "text"
+    required: Flag = False
+    pattern: Line | None = Field(default=None, description="A regular expression for the whole value.")
+    default: Any = None
+
+
+class Notice(Part):
+    """Who is told of what."""
+
+    to: Line
+    when: list[Line]
+
+
+class Concurrency(Part):
+    """How many runs of this workflow go on at once."""
+
+    max: int
+
+
+class Workflow(Part):
+    """What is to be done, in stages, and what to do when a place to do it fades."""
+
+    crossfade: Literal[1] = Field(description="The format's number.")
+    name: Name
+    contact: Annotated[Line, Field(max_length=200)] = Field(default="", description="Goes into every job's comment.")
+    params: dict[VariableName, Param] = Field(default_factory=dict)
+    key: Annotated[Line, Field(max_length=200)] | None = Field(
+        default=None, description="A run under the same key, alive or done, is the same run."
+    )
+    policy: Policy = always(Policy())
+    stages: dict[Name, Stage] = Field(min_length=1, max_length=100_000)
+    concurrency: Concurrency | None = None
+    triggers: dict[Name, Open] = Field(default_factory=dict)
+    notify: Annotated[list[Notice], BeforeValidator(many)] = Field(default_factory=list)
+
+    _raw: RawDocument | None = PrivateAttr(default=None)
+
+    @property
+    def raw(self) -> RawDocument:
+        """The plain data that it was read from, with its lines."""
+        return self._raw or document_from(self.model_dump(by_alias=True, exclude_unset=True), name=self.name)
+
+    def read_from(self, raw: RawDocument) -> Workflow:
+        """Itself, remembering where it comes from."""
+        self._raw = raw
+        return self

@@ -1,0 +1,78 @@
+"""What holds for every test: no state shared with the person who runs it, no process left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+import leftovers
+import pytest
+import tool_kit
+
+LEFT = pytest.StashKey[list[str]]()
+
+# examples are slow on a machine that does something else, too: a deadline would make them fail by chance
+hypothesis.settings.register_profile("desk", deadline=None, print_blob=True)
+# the same examples every time: a change is judged by itself, not by luck
+hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, database=None)
+hypothesis.settings.register_profile("slow", deadline=None, print_blob=True, max_examples=2000)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the long forms: simulations, races, soaks")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--hypothesis-profile", default=None):
+        slow = "slow" if config.getoption("--slow") else "desk"
+        hypothesis.settings.load_profile("ci" if tool_kit.in_ci() and slow == "desk" else slow)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: runs with --slow"))
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has a home and a state of its own, and the programs of this very environment first on PATH."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith(("CROSSFADE_", "XDG_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("CROSSFADE_HOME", str(home / "crossfade"))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    return home
+
+
+@pytest.fixture
+def require_tool() -> Callable[[str], str]:
+    """`require_tool("redis-server")`: where it is, or this test is skipped; with CI=true it fails."""
+    return tool_kit.require_tool
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """No job may outlive the tests. Looked at once, when the workers of xdist are done, by the one who leads them."""
+    if hasattr(session.config, "workerinput"):
+        return
+    base = session.config._tmp_path_factory.getbasetemp()
+    left = leftovers.end_jobs_below(base, patience=5.0)
+    session.config.stash[LEFT] = left
+    if left and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    left = config.stash.get(LEFT, [])
+    if left:
+        terminalreporter.section("processes left behind", red=True, bold=True)
+        for line in left:
+            terminalreporter.line(line, red=True)
+        terminalreporter.line("Tests must end the jobs that they start. These were killed, and the session fails.")

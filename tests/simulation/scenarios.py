@@ -1,0 +1,134 @@
+"""The stories in which a worker is ended at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from broker.clock import micros
+from broker_kit import CHECKPOINT, Stage, site
+from sandbox.faults import Partition, Preemption, Window
+from simulation.crashing import Scenario
+
+FAST = {"unreachable_probes": 2, "unreachable_seconds": 5.0, "settle": 5.0}
+LEAVE = {"failover": {"after": 10.0}}
+
+
+def partition(start: float, end: float) -> Callable[[int], Window]:
+    return lambda origin: Partition(start=origin + micros(start), end=origin + micros(end))
+
+
+def preemption(start: float) -> Callable[[int], Window]:
+    return lambda origin: Preemption(start=origin + micros(start), count=1, notice=5.0, requeue=True)
+
+
+CHAIN = Scenario(
+    "a chain with files",
+    [site("a", **FAST)],
+    [
+        Stage("make", "seconds=12 outputs=o:10", outputs=["o"]),
+        Stage("use", "seconds=8 outputs=p:10", outputs=["p"], inputs=[("in", "make")]),
+    ],
+)
+FAILOVER = Scenario(
+    "a checkpoint carried to another site",
+    [site("a", **FAST), site("b", **FAST)],
+    [
+        Stage(
+            "long",
+            "seconds=60 checkpoint_every=10 outputs=o:10",
+            outputs=["o"],
+            rules={**LEAVE, "checkpoint": CHECKPOINT, "sites": {"prefer": ["a"]}},
+        )
+    ],
+    faults=[("a", partition(28, 90))],
+)
+REFUSED = Scenario(
+    "a refusal, a lost reply and a lost request",
+    [site("a", adopts=False, **FAST)],
+    [
+        Stage("no", "seconds=5 outputs=o:1", outputs=["o"]),
+        Stage("yes", "seconds=5 outputs=o:1", outputs=["o"]),
+        Stage("lost", "seconds=5 outputs=o:1", outputs=["o"]),
+    ],
+    ordained=[("a", "refused"), ("a", "request_lost"), ("a", "reply_lost")],
+)
+CANCEL = Scenario(
+    "a cancel while stages run",
+    [site("a", slots=1, cancel_grace=7.0, **FAST)],
+    [
+        Stage("runs", "seconds=60 outputs=o:1", outputs=["o"]),
+        Stage("waits", "seconds=60 outputs=o:1", outputs=["o"]),
+        Stage("after", needs=["runs"]),
+    ],
+    commands=[(15, "cancel", "", {})],
+)
+CONTINUED = Scenario(
+    "two segments of one stage",
+    [site("a", **FAST)],
+    [
+        Stage(
+            "segments",
+            "seconds=50 checkpoint_every=10 outputs=o:10",
+            outputs=["o"],
+            rules={
+                "checkpoint": CHECKPOINT,
+                "continue": {"on": ["time_limit"], "max": 10, "no_progress": 2},
+                "resources": {"walltime": 32.0},
+            },
+        )
+    ],
+)
+MOVED = Scenario(
+    "an operator moves a stage that runs",
+    [site("a", **FAST), site("b", **FAST)],
+    [
+        Stage(
+            "moved",
+            "seconds=40 checkpoint_every=10 outputs=o:10",
+            outputs=["o"],
+            rules={"checkpoint": CHECKPOINT, "sites": {"prefer": ["a"]}},
+        )
+    ],
+    commands=[(20, "move", "moved", {"to": "b"})],
+)
+OPTIONAL = Scenario(
+    "an optional stage that fails",
+    [site("a", **FAST)],
+    [
+        Stage("may", "seconds=5 exit=3", rules={"required": False}),
+        Stage("turn", "seconds=5", needs=["may"]),
+        Stage("files", "seconds=5", inputs=[("in", "may")]),
+    ],
+)
+RETRIED = Scenario(
+    "a failed stage is retried by a person",
+    [site("a", **FAST)],
+    [
+        Stage("first", "seconds=5 outputs=o:1", outputs=["o"], rules={"retry": {"site_fault": 0}}),
+        Stage("child", "seconds=5", inputs=[("in", "first")]),
+        Stage("grandchild", "seconds=5", needs=["child"]),
+    ],
+    ordained=[("a", "refused")],
+    commands=[(20, "retry", "first", {})],
+)
+REQUEUED = Scenario(
+    "a preempted job is started again by its site",
+    [site("a", requeue_delay=10.0, **FAST)],
+    [
+        Stage(
+            "requeued",
+            "seconds=40 checkpoint_every=10 outputs=o:10",
+            outputs=["o"],
+            rules={"checkpoint": CHECKPOINT},
+        )
+    ],
+    faults=[("a", preemption(22))],
+)
+HELD = Scenario(
+    "held, and released",
+    [site("a", **FAST)],
+    [Stage("one", "seconds=12"), Stage("two", "seconds=5", needs=["one"])],
+    commands=[(5, "hold", "", {}), (30, "release", "", {})],
+)
+
+ALL = [CHAIN, FAILOVER, REFUSED, CANCEL, CONTINUED, MOVED, OPTIONAL, RETRIED, REQUEUED, HELD]

@@ -1,0 +1,185 @@
+"""What really happened, held against what the broker believes.
+
+The rows and events are judged by `broker.audit`; here the journals of the simulated sites, which no broker ever
+reads, are the witness. Every exception is named where an assumption of the design was broken on purpose.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from broker.audit import audit_run
+from broker.states import StageState
+from broker.store.base import AttemptRow, Store
+from connectors.model import JobState
+from sandbox.connector import SimulatedSite
+from sandbox.job import Execution
+from sandbox.payload import parse_payload, sim_lines
+
+
+@dataclass
+class Broken:
+    """Assumptions that this story broke, so that nothing is asked that nobody can promise."""
+
+    late_keys: set[str] = field(default_factory=set)
+    """Submitted by a worker that had been stopped, between its last look and its call, until its claim lapsed."""
+    dishonest: set[str] = field(default_factory=set)
+    """Sites that lose jobs they have accepted, or show them too late: what is absent there may live."""
+    ungated: set[str] = field(default_factory=set)
+    """Sites whose disks came back empty, the claims with them."""
+    gone: set[str] = field(default_factory=set)
+    """Sites that never come back: what was there stays unknown for ever."""
+    overruled: set[str] = field(default_factory=set)
+    """Stages that a person started again although the old copy may live."""
+
+
+@dataclass(frozen=True)
+class Witness:
+    """All that the journals say, by key."""
+
+    sites: Mapping[str, SimulatedSite]
+
+    def executions(self, key: str) -> list[Execution]:
+        return [e for site in self.sites.values() for e in site.model.journal.executions if e.key == key and e.began]
+
+    def by_key(self) -> Mapping[str, list[tuple[str, Execution]]]:
+        found: dict[str, list[tuple[str, Execution]]] = defaultdict(list)
+        for name, site in self.sites.items():
+            for execution in site.model.journal.executions:
+                if execution.began:
+                    found[execution.key].append((name, execution))
+        return found
+
+
+def judge(store: Store, sites: Mapping[str, SimulatedSite], broken: Broken, *, over: bool = True) -> list[str]:
+    """Everything that is not as it must be, in words. `over`: the story has ended, nothing may be left open."""
+    found = [str(violation) for run in store.runs() for violation in audit_run(store, run.run_id)]
+    rows = [row for run in store.runs() for row in store.attempts(run.run_id)]
+    found += keys_run_once(sites, broken)
+    found += keys_accepted_once(sites, broken)
+    found += closed_means_dead(rows, Witness(sites).by_key(), broken)
+    found += canceled_means_silence(store, sites, broken)
+    found += never_means_never(store, Witness(sites).by_key(), broken)
+    found += products_are_real(store, sites, broken)
+    if over:
+        found += nothing_left(store, sites, broken)
+    return found
+
+
+def keys_run_once(sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterator[str]:
+    """The start gate: executions of one key never overlap, and none follows one that came to its end."""
+    where: dict[str, set[str]] = defaultdict(set)
+    for name, site in sites.items():
+        journal = site.model.journal
+        for item in journal.accepted:
+            where[item.key].add(name)
+        if name in broken.ungated:
+            continue
+        for old, new in journal.overlaps():
+            yield f"gate: {new.key} ran twice at once at {name} ({old.owner}, {new.owner})"
+        for key, count in journal.completions().items():
+            if count > 1:
+                yield f"gate: {key} came to its end {count} times at {name}"
+    yield from (f"key: {key} was submitted at {sorted(names)}" for key, names in where.items() if len(names) > 1)
+
+
+def keys_accepted_once(sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterator[str]:
+    """Find before submitting again: an honest site never gets a second submission of a key that it has accepted."""
+    for name, site in sites.items():
+        if name in broken.dishonest:
+            continue
+        for key, count in site.model.journal.submissions().items():
+            if count > 1 and key not in broken.late_keys:
+                yield f"double: {name} accepted {key} {count} times"
+
+
+def closed_means_dead(
+    rows: Collection[AttemptRow], executions: Mapping[str, list[tuple[str, Execution]]], broken: Broken
+) -> Iterator[str]:
+    """An attempt is called over only when nothing of it runs any more, and nothing of it ever will."""
+    for row in rows:
+        if row.open or row.submit_key in broken.late_keys or row.site in broken.dishonest:
+            continue
+        for _, run in executions.get(row.submit_key, ()):
+            if run.ended_at is None or (row.ended_at is not None and run.ended_at > row.ended_at):
+                what = f"{row.run_id}/{row.n}@{row.number} ({row.submit_key})"
+                yield f"closed: {what} ended {row.state} at {row.ended_at}, its job lived until {run.ended_at}"
+
+
+def canceled_means_silence(store: Store, sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterator[str]:
+    """I23 at the sites: nothing is accepted for a stage after it was canceled."""
+    for run in store.runs():
+        ended = {s.n: s.ended_at for s in store.stages(run.run_id) if s.state == StageState.CANCELED}
+        keys = {row.submit_key: ended[row.n] for row in store.attempts(run.run_id) if row.n in ended}
+        for site in sites.values():
+            for item in site.model.journal.accepted:
+                at = keys.get(item.key)
+                if at is not None and item.at > at and item.key not in broken.late_keys:
+                    yield f"I23: {item.key} was accepted {(item.at - at) / 1e6:g} s after its stage was canceled"
+
+
+def never_means_never(
+    store: Store, executions: Mapping[str, list[tuple[str, Execution]]], broken: Broken
+) -> Iterator[str]:
+    """`duplicates: never`: no two executions of a stage overlap, at any sites."""
+    for run in store.runs():
+        for stage in store.stages(run.run_id):
+            if json.loads(stage.rules)["duplicates"] == "allow" or stage.path in broken.overruled:
+                continue
+            rows = store.attempts(run.run_id, stage.n)
+            if any(r.submit_key in broken.late_keys or r.site in broken.dishonest | broken.ungated for r in rows):
+                continue
+            runs = [e for row in rows for _, e in executions.get(row.submit_key, ())]
+            for a, b in combinations(sorted(runs, key=lambda e: e.started_at), 2):
+                if a.ended_at is None or a.ended_at > b.started_at:
+                    yield f"never: two copies of {run.run_id}/{stage.path} overlap ({a.owner}, {b.owner})"
+
+
+def products_are_real(store: Store, sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterator[str]:
+    """A product's attempt really came to its end, and its manifest names what the payload really makes."""
+    for run in store.runs():
+        stages = {stage.n: stage for stage in store.stages(run.run_id)}
+        winners = {(row.n, row.number): row for row in store.attempts(run.run_id)}
+        for product in store.products(run.run_id):
+            stage, row = stages[product.n], winners[product.n, product.attempt]
+            at = f"{run.run_id}/{stage.path}"
+            if not sites[product.site].model.journal.completions()[row.submit_key]:
+                yield f"product: {at} has one of attempt {row.number}, which never came to its end"
+            body = json.loads(stage.body)
+            payload = parse_payload(sim_lines(body["run"].encode()))
+            made = {path: payload.output(path, size).sha256 for path, size in payload.outputs}
+            told = {path: digest for path, _, digest in json.loads(product.manifest)["files"]}
+            wanted = {item["path"] for item in body["outputs"]}
+            if told != {path: digest for path, digest in made.items() if path in wanted}:
+                yield f"product: {at} names other files than its payload made"
+
+
+def nothing_left(store: Store, sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterator[str]:
+    """When the weather has cleared and all is quiet, nothing is open but at sites that are gone for good."""
+    open_keys = set()
+    for run in store.runs():
+        waiting = {s.n for s in store.stages(run.run_id) if s.state == StageState.AWAITING_DECISION}
+        for row in store.attempts(run.run_id):
+            open_keys.add(row.submit_key if row.open else "")
+            if row.open and row.site not in broken.gone and row.n not in waiting:
+                yield f"left: {run.run_id}/{row.n}@{row.number} is {row.state} at {row.site}, orphan {row.orphan}"
+        for effect in store.effects(run.run_id):
+            if effect.state == "pending" and effect.site not in broken.gone and effect.n not in waiting:
+                yield f"left: effect {effect.key} is pending at {effect.site} ({effect.note})"
+    for name, site in sites.items():
+        for items in site.model._books.values():
+            for job in items:
+                late = job.key in broken.late_keys or name in broken.dishonest or name in broken.gone
+                if job.state in (JobState.QUEUED, JobState.RUNNING) and not late and job.key not in open_keys:
+                    yield f"left: job {job.native_id} ({job.key}) is {job.state} at {name}, and nobody watches it"
+
+
+def ends(store: Store, run_id: str) -> tuple[str, ...]:
+    """How a run and its stages ended."""
+    run = store.run(run_id)
+    assert run is not None
+    return (run.state, *(f"{stage.path} {stage.state}" for stage in store.stages(run_id)))
