@@ -5,7 +5,7 @@
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 
-# the measured best on two cores: the suite mostly waits for real processes and for fsync
+# most tests wait for real processes or for the disk, and no two share anything; 0: all in one process
 WORKERS ?= 2
 PYTEST_ARGS ?=
 SHAPE ?= layered

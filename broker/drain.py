@@ -80,7 +80,7 @@ class Drainer:
         lease = self._store.acquire(run_id, owner=self._owner, ttl=LEASE_SECONDS)
         if lease is None:
             return None
-        drained = Drained(busy=True)
+        drained = self._busy()  # also when the store fails: stages that wait for a place have no time of their own
         try:
             drained = self._until_quiet(lease, deadline=self._elapsed() + budget)
         except (LeaseLost, StaleRow):
@@ -102,7 +102,11 @@ class Drainer:
                 # places may come free in other runs, which know nothing of this one
                 return Drained(busy=False, due_at=self._clock() + ASK_FOR_ROOM if decided.wants else None)
             if self._elapsed() >= deadline:
-                return Drained(busy=True)
+                return self._busy()
+
+    def _busy(self) -> Drained:
+        """To be gone on with at once, by whoever sweeps, should the caller not live to do it."""
+        return Drained(busy=True, due_at=self._clock())
 
     def _unfinished(self, run_id: str) -> Sequence[EffectRow]:
         """Effects of this run that are due: tried in vain before, or left by a worker that died."""

@@ -38,14 +38,12 @@ class Embedded:
         self._stop, self._nudge = threading.Event(), threading.Event()
         self._ready = threading.Event()
         self._worker: WorkController | None = None
-        self._threads = [
-            threading.Thread(target=self._work, name="crossfade-worker", daemon=True),
-            threading.Thread(target=self._sweep, name="crossfade-sweeper", daemon=True),
-        ]
+        self._consumer = threading.Thread(target=self._work, name="crossfade-worker", daemon=True)
+        self._sweeper = threading.Thread(target=self._sweep, name="crossfade-sweeper", daemon=True)
 
     def __enter__(self) -> Embedded:
-        for thread in self._threads:
-            thread.start()
+        self._consumer.start()
+        self._sweeper.start()
         self._ready.wait(10)
         return self
 
@@ -59,9 +57,10 @@ class Embedded:
         self._stop.set()
         self._nudge.set()
         if self._worker is not None:
-            self._worker.stop()
-        for thread in self._threads:
-            thread.join(10)
+            self._worker.stop()  # returns when no task is at work any more
+        # the worker's own thread is not waited for: it consumes nothing now, and the transport lets go of it only
+        # when its wait of 2 s for a message is over
+        self._sweeper.join(10)
 
     def wake(self, run_id: str) -> None:
         """A hint to look at a run; dropped if one is on its way already."""

@@ -417,7 +417,7 @@ def open_store(settings: Settings, *, clock: Clock = wall_clock) -> Store:
 
 def open_service(settings: Settings, *, clock: Clock = wall_clock) -> Service:
     """The use cases over this installation. Close its store when done."""
-    sites = load_sites(settings.sites, home=settings.home)
+    sites = load_sites(settings.sites, home=settings.home, cwd=Path.cwd(), env=os.environ)
     return Service(settings=settings, store=open_store(settings, clock=clock), sites=sites, clock=clock)
 
 

@@ -168,10 +168,13 @@ class Watcher:
             return
         fact = _job_fact(status)
         before = json.loads(row.job) if row.job else {}
+        since = before["since"] if before.get("state") == fact["state"] else now
+        # said again a settle time later: a listing that lags, or a record on its way, would have arrived by now
+        fact["confirmed"] = since + round(self._setups[site.name].config.settle * 1e6) <= now
+        fact["confirmed"] &= JobState(fact["state"]).final
         if all(before.get(name) == value for name, value in fact.items()):
             return
-        same_state = before.get("state") == fact["state"]
-        text = json.dumps({**fact, "since": before["since"] if same_state else now}, separators=(",", ":"))
+        text = json.dumps({**fact, "since": since}, separators=(",", ":"))
         found = facts.setdefault(row.submit_key, {})
         found["job"] = text
         if status is not None and status.native_id != row.native_id:

@@ -24,6 +24,10 @@ _OPENINGS = {
     ("checkpoint", "from_start"): "Starts from the beginning",
     ("ship", "ship"): "Sends a copy of its checkpoint to {site}",
     ("ship", "keep"): "Keeps its checkpoint where it is",
+    ("command", "cancel"): "Somebody canceled it",
+    ("command", "retry"): "Somebody had it tried again",
+    ("command", "release"): "Somebody released it",
+    ("command", "move"): "Somebody moved it",
 }
 _REJECTED = ("refused", "against")
 

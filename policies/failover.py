@@ -37,7 +37,7 @@ def judge(
     reasons.append(Reason("after", "for", f"silent for longer than failover.after ({rules.failover.after:g} s)"))
     if tries.failovers >= rules.failover.max:
         reasons.append(Reason("max", "ask", f"moved {tries.failovers} times already, failover.max is reached"))
-        return Decision("failover", "ask", tuple(reasons))
+        return _ask(rules, reasons)
     if not elsewhere:
         reasons.append(Reason("elsewhere", "stay", "no other site could take it now"))
         return Decision("failover", "stay", tuple(reasons))
@@ -60,13 +60,21 @@ def _by_duplicates(
         return Decision("failover", "stay", tuple(reasons), until=until)
     if not surely_dead and rules.duplicates == "ask":
         reasons.append(Reason("duplicates", "ask", "duplicates: ask, and the old copy may live"))
-        return Decision("failover", "ask", tuple(reasons))
+        return _ask(rules, reasons)
     if not surely_dead:
         reasons.append(Reason("duplicates", "for", "duplicates: allow; the old copy may live, but one result commits"))
     outcome = {"auto": "move", "ask": "ask", "never": "advise"}[rules.failover.act]
     if outcome != "move":
         reasons.append(Reason("act", outcome, f"failover.act is {rules.failover.act}"))
     return Decision("failover", outcome, tuple(reasons))
+
+
+def _ask(rules: Rules, reasons: list[Reason]) -> Decision:
+    """A person decides; or is told only, where nothing may be done."""
+    if rules.failover.act == "never":
+        reasons.append(Reason("act", "advise", "failover.act is never"))
+        return Decision("failover", "advise", tuple(reasons))
+    return Decision("failover", "ask", tuple(reasons))
 
 
 def _silence(site: SiteFacts, span: int) -> str:

@@ -149,9 +149,11 @@ class SiteFacts:
     share: int
     """How many more this run may start there now (its fair share of the free slots)."""
     cores: int = 0
-    """Per node; 0: not known, not checked. The same for gpus and memory (bytes)."""
+    """Per node; 0: not known, not checked."""
     gpus: int = 0
+    """Per node; 0: none."""
     memory: int = 0
+    """Bytes per node; 0: not known, not checked."""
     nodes: int = 1
     max_walltime: float | None = None
     claim: str = "atomic_fs"

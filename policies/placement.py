@@ -35,20 +35,28 @@ def static_refusal(rules: Rules, site: SiteFacts) -> Reason | None:
     if rules.duplicates == "never" and site.claim == "none":
         return _refused("duplicates", f"{site.name} has no start gate, so a second copy cannot be kept out", site)
     for what, asked, there in _asked_and_there(rules, site):
-        if there and asked > there:
-            return _refused(f"resources.{what}", f"asks {asked:g} {what}, {site.name} has {there:g}", site)
+        if there is not None and asked > there:
+            return _refused(f"resources.{what}", _shortage(what, asked, there, site.name), site)
     return None
 
 
-def _asked_and_there(rules: Rules, site: SiteFacts) -> Iterable[tuple[str, float, float]]:
+def _asked_and_there(rules: Rules, site: SiteFacts) -> Iterable[tuple[str, float, float | None]]:
+    """What is asked for, and the most that there is; None: not known, not checked."""
     asked = rules.resources
-    yield "nodes", asked.nodes, site.nodes
-    yield "cores", asked.cores, site.cores
-    yield "memory", asked.memory, site.memory
-    if asked.gpus > site.gpus:  # here 0 means none, not unknown
-        yield "gpus", asked.gpus, site.gpus or 0.5
-    if asked.walltime is not None and site.max_walltime is not None:
+    yield "nodes", asked.nodes, site.nodes or None
+    yield "cores", asked.cores, site.cores or None
+    yield "gpus", asked.gpus, site.gpus  # 0 means none, not unknown
+    yield "memory", asked.memory, site.memory or None
+    if asked.walltime is not None:
         yield "walltime", asked.walltime, site.max_walltime
+
+
+def _shortage(what: str, asked: float, there: float, site: str) -> str:
+    if what == "memory":
+        return f"asks for {asked / 1e9:.4g} GB of memory, {site} has {there / 1e9:.4g} GB"
+    if what == "walltime":
+        return f"asks for {asked:.0f} s of walltime, {site} allows {there:.0f} s"
+    return f"asks for {asked:.0f} {what}, {site} has {there:.0f}" if there else f"asks for {what}, {site} has none"
 
 
 def passing_refusal(site: SiteFacts) -> Reason | None:
@@ -107,23 +115,10 @@ def _rank(
     avoid: Sequence[str],
     checkpoints: Sequence[CheckpointFacts],
 ) -> Decision:
-    fresh = [c for c in candidates if c.site.name not in avoid]
-    if fresh and len(fresh) < len(candidates):
-        reasons.extend(
-            Reason("failed_there", "refused", f"it failed at {c.site.name} before, others are left", c.site.name)
-            for c in candidates
-            if c.site.name in avoid
-        )
-    pool = fresh or candidates
-    if want and any(c.site.name == want for c in pool):
-        pool = [c for c in pool if c.site.name == want]
-        reasons.append(Reason("wanted", "for", f"an operator asked for {want}", want))
+    pool = _wanted(candidates, want, reasons) or _not_failed_at(candidates, avoid, reasons)
     roomy = [c for c in pool if c.site.share > 0]
     if not roomy:
-        reasons.extend(
-            Reason("room", "wait", f"{c.site.load} of {c.site.slots} places at {c.site.name} are taken", c.site.name)
-            for c in pool
-        )
+        reasons.extend(Reason("room", "wait", _full(c.site), c.site.name) for c in pool)
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ROOM, facts={"for": "room"})
     best = min(roomy, key=lambda c: _order(c, checkpoints))
     reasons.extend(_merits(best, checkpoints))
@@ -135,11 +130,42 @@ def _rank(
     return Decision("placement", "place", tuple(reasons), site=best.site.name)
 
 
+def _wanted(candidates: Sequence[Candidate], want: str, reasons: list[Reason]) -> Sequence[Candidate]:
+    """The site that an operator asked for, also if it failed there before: he knows that."""
+    pool = [c for c in candidates if c.site.name == want]
+    if pool:
+        reasons.append(Reason("wanted", "for", f"an operator asked for {want}", want))
+    return pool
+
+
+def _not_failed_at(candidates: Sequence[Candidate], avoid: Sequence[str], reasons: list[Reason]) -> Sequence[Candidate]:
+    fresh = [c for c in candidates if c.site.name not in avoid]
+    if not fresh:
+        return candidates
+    reasons.extend(
+        Reason("failed_there", "refused", f"it failed at {c.site.name} before, others are left", c.site.name)
+        for c in candidates
+        if c.site.name in avoid
+    )
+    return fresh
+
+
+def _full(site: SiteFacts) -> str:
+    taken = f"{site.load} of {site.slots} places at {site.name} are taken"
+    return taken if site.load >= site.slots else f"{taken}, and other runs wait for the rest"
+
+
 def preference(candidate: Candidate) -> tuple[int, str]:
     """How far down the document's `prefer` a site stands; smaller is better, ties by name."""
-    site, prefer = candidate.site, candidate.rules.sites.prefer
-    rank = min((i for i, name in enumerate(prefer) if name in (site.name, site.facility)), default=len(prefer))
-    return rank, site.name
+    rank = _liked(candidate)
+    return len(candidate.rules.sites.prefer) if rank is None else rank, candidate.site.name
+
+
+def _liked(candidate: Candidate) -> int | None:
+    """Its place in `prefer`, from 0 on; None: it is not named there."""
+    site = candidate.site
+    names = (site.name, site.facility, site.profile)
+    return next((i for i, name in enumerate(candidate.rules.sites.prefer) if name in names), None)
 
 
 def _order(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> tuple[int, int, float, str]:
@@ -153,14 +179,14 @@ def _order(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> tupl
 
 def _merits(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> Iterable[Reason]:
     site = candidate.site
-    yield Reason("chosen", "chosen", f"{site.name}: {_merit_words(candidate)}", site.name)
+    yield Reason("chosen", "chosen", _merit_words(candidate), site.name)
     if any(c.site == site.name for c in checkpoints):
         yield Reason("checkpoint_there", "for", f"a checkpoint is already at {site.name}", site.name)
 
 
 def _merit_words(candidate: Candidate) -> str:
     site, prefer = candidate.site, candidate.rules.sites.prefer
-    liked = next((i for i, name in enumerate(prefer) if name in (site.name, site.facility)), None)
+    liked = _liked(candidate)
     taste = f"preference {liked + 1} of {len(prefer)}, " if liked is not None else ("not preferred, " if prefer else "")
     return f"{taste}{site.load} of {site.slots} places taken"
 

@@ -7,7 +7,7 @@ segment: no failure), `more_memory`, `ask` (a person must act), `fail`. Facts sa
 from __future__ import annotations
 
 from connectors.errors import Fault
-from policies.model import Decision, Failure, Reason, Rules, Tries
+from policies.model import ContinueRule, Decision, Failure, Reason, Rules, Tries
 
 BACKOFF = (1.0, 5.0, 30.0, 120.0, 600.0)
 """Seconds before the first, second, ... try after a site's fault; the last one repeats."""
@@ -25,12 +25,12 @@ def after_failure(rules: Rules, failure: Failure, tries: Tries, *, now: int) -> 
 
 
 def _continuation(rules: Rules, failure: Failure, tries: Tries) -> Decision | None:
-    rule = rules.continuation
+    named = failure.exit_code is not None and rules.retry.exit_codes.get(failure.exit_code) == "continue"
+    rule = rules.continuation or (ContinueRule() if named else None)
     if rule is None:
         return None
     by_limit = rule.time_limit and failure.fault is Fault.TIME_LIMIT
     by_code = failure.exit_code in rule.exit_codes
-    named = rules.retry.exit_codes.get(failure.exit_code or 0) == "continue"
     if not (by_limit or by_code or named):
         return None
     why = "the time limit" if by_limit else f"exit code {failure.exit_code}"

@@ -30,7 +30,7 @@ choose() { # python: the one to use. One that can make environments is preferred
         fi
     done
     if [ -z "$python" ]; then
-        say "Python 3.11, 3.12 or 3.13 is needed, and none is on PATH; name one with: make setup PYTHON=/path/to/python"
+        say "Python 3.11, 3.12 or 3.13 is needed; ${PYTHON:-nothing on PATH} is none; name one: make setup PYTHON=/path/to/python"
         exit 1
     fi
     # Debian keeps this part of Python in a package of its own

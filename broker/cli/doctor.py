@@ -113,8 +113,7 @@ def _database(session: Session) -> Check:
 
 def _sites(session: Session) -> Check:
     sites = session.service.sites
-    place = str(sites.path) if sites.path else "none: one local site, a slot per core"
-    return Check("site document", True, f"{place}; sites: {', '.join(sites.configs)}")
+    return Check("site document", True, f"{sites.where}; sites: {', '.join(sites.configs)}")
 
 
 def _tools() -> list[Check]:

@@ -78,11 +78,6 @@ def _words(view: Mapping[str, Any]) -> str:
 @click.argument("kind", type=click.Choice(["workflow", "sites"]))
 def schema(kind: str) -> None:
     """Print the JSON Schema of a workflow document or of the site document."""
-    if kind == "workflow":
-        from broker.spec import workflow_schema  # noqa: PLC0415 - slow to import
+    from broker.spec.schema import sites_schema, workflow_schema  # noqa: PLC0415 - slow to import
 
-        click.echo(json.dumps(workflow_schema(), indent=2))
-    else:
-        from broker.sites import sites_schema  # noqa: PLC0415
-
-        click.echo(json.dumps(sites_schema(), indent=2))
+    click.echo(json.dumps(workflow_schema() if kind == "workflow" else sites_schema(), indent=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ def _site_text(view: Mapping[str, Any]) -> str:
 @site.command("add")
 @click.argument("name")
 @click.option("--profile", required=True, help="What kind of site it is: `local`, ...")
-@click.option("--root", type=click.Path(path_type=Path), help="The folder there below which everything of ours lives.")
+@click.option("--root", metavar="FOLDER", help="The folder there below which everything of ours lives.")
 @click.option("--slots", type=click.IntRange(min=1), help="How many stages may be there at once.")
 @change_options
 @output_option
@@ -62,7 +63,7 @@ def add(
     session: Session,
     name: str,
     profile: str,
-    root: Path | None,
+    root: str | None,
     slots: int | None,
     dry_run: bool,
     reason: str,
@@ -71,15 +72,31 @@ def add(
 ) -> None:
     """Add a site to the site document; what is written there already stays as it is."""
     del reason, yes
-    from broker.sites import add_site  # noqa: PLC0415 - imports the connectors
+    from broker.site_entry import add_site  # noqa: PLC0415 - slow to import
 
-    settings = session.settings
-    path, entry = add_site(
-        settings.sites, home=settings.home, name=name, profile=profile, root=root, slots=slots, dry_run=dry_run
-    )
-    view = {"site": name, "document": str(path), "entry": entry, "dry_run": dry_run}
+    document = _document(session)
+    entry: dict[str, str | int] = {"profile": profile, "root": _root(session, name, root)}
+    if slots is not None:
+        entry["slots"] = slots
+    add_site(document, name, entry, write=not dry_run)
+    view = {"site": name, "document": str(document), "entry": entry, "dry_run": dry_run}
     verb = "would add" if dry_run else "added"
-    emit(view, output=output, text=lambda: f"{verb} {name} to {path}; try it with `crossfade site check {name}`")
+    emit(view, output=output, text=lambda: f"{verb} {name} to {document}; try it with `crossfade site check {name}`")
+
+
+def _document(session: Session) -> Path:
+    """The site document in use; else ./sites.yaml, which is made."""
+    from broker.sites import FILE, search  # noqa: PLC0415 - slow to import
+
+    found = session.settings.sites or search(cwd=Path.cwd(), env=os.environ)[0]
+    return found or Path(FILE)
+
+
+def _root(session: Session, name: str, root: str | None) -> str:
+    """As the person here means it: relative paths lie below this folder, not below the document's."""
+    if root is None:
+        return str(session.settings.home / "sites" / name)
+    return root if "://" in root else os.path.abspath(os.path.expanduser(root))
 
 
 @site.command("check")

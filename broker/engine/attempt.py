@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from broker.facts import World
 from broker.states import AttemptState, may_move, move
 from broker.store.base import AttemptRow
 from connectors.errors import Fault
@@ -42,11 +41,9 @@ class Progress:
     """Set when it ended without a result."""
     effect: str = ""
     """The effect that is wanted next: submit or verify."""
-    look_again: int | None = None
-    """When the same facts may mean something else, if nothing new is seen until then."""
 
 
-def advance(row: AttemptRow, *, site: SiteFacts | None, world: World, now: int) -> Progress:
+def advance(row: AttemptRow, *, site: SiteFacts | None, now: int) -> Progress:
     """The attempt after its facts were taken in. Repeated and late facts change nothing."""
     if row.state in _FINAL_WORDS:
         return Progress(row)
@@ -54,7 +51,7 @@ def advance(row: AttemptRow, *, site: SiteFacts | None, world: World, now: int) 
     if ended is not None:
         return _close_if_final(ended, now)
     row, effect = _moved_on(row, now)
-    progress = _exited(row, now) or _job_ended(row, world, now) or Progress(row, effect=effect)
+    progress = _exited(row, now) or _job_ended(row) or Progress(row, effect=effect)
     if progress.failure is None and AttemptState(progress.row.state).final is False:
         progress = _reach(progress, site)
     return _close_if_final(progress, now)
@@ -181,7 +178,7 @@ def _stopped(row: AttemptRow) -> Progress | None:
     return fail(row, _A.PREEMPTED, Fault.PREEMPTED, "the site asked it to stop")
 
 
-def _job_ended(row: AttemptRow, world: World, now: int) -> Progress | None:
+def _job_ended(row: AttemptRow) -> Progress | None:
     """What the site's final word means when there is no exit record."""
     job = _job_of(row)
     if job is None or row.state in (_A.PLANNED, _A.STAGING_IN):
@@ -193,10 +190,9 @@ def _job_ended(row: AttemptRow, world: World, now: int) -> Progress | None:
         return None  # the effect that submits is still to find out whether there is a job
     if row.cancel_requested_at is not None:
         return Progress(to_state(row, _A.CANCELED)._replace(reason=row.reason or f"canceled ({job['native_state']})"))
-    patience = job["since"] + round(world.sites[row.site].config.settle * 1e6)
     gated = job.get("exit_code") == GATED_EXIT  # another job of this attempt holds the claim: follow the key to it
-    if (state in _MAY_LAG or gated) and now < patience:
-        return Progress(row, look_again=patience)
+    if (state in _MAY_LAG or gated) and not job["confirmed"]:
+        return None  # time alone confirms nothing: the site is asked again
     end, fault, words = JOB_ENDS[state]
     native = job.get("native_reason") or job.get("native_state")
     return fail(row, end, fault, f"{words} ({native})" if native else words, exit_code=job.get("exit_code"))
@@ -209,14 +205,14 @@ def _reach(progress: Progress, site: SiteFacts | None) -> Progress:
         row = row._replace(unreachable_since=site.cannot_ask_since)
     elif site is not None and site.answers and row.unreachable_since is not None:
         row = row._replace(unreachable_since=None)
-    return Progress(row, progress.failure, progress.effect, progress.look_again)
+    return Progress(row, progress.failure, progress.effect)
 
 
 def _close_if_final(progress: Progress, now: int) -> Progress:
     row = progress.row
     if row.state in _FINAL_WORDS and row.open:
         row = row._replace(open=0, ended_at=row.ended_at or now, unreachable_since=None)
-        return Progress(row, progress.failure, progress.effect, progress.look_again)
+        return Progress(row, progress.failure, progress.effect)
     return progress
 
 

@@ -52,12 +52,15 @@ def _for_run(look: Look, command: CommandRow) -> str:
 
 
 def _for_stage(look: Look, command: CommandRow, stage: StageRow) -> str:
+    events = look.changes.events
+    told = len(events)
     after, outcome = _ACTIONS[command.kind](look, command, stage)
     reason = Reason("operator", command.kind, _by(command, command.kind))
     decision = Decision("command", command.kind, (reason, Reason("outcome", "done", outcome)))
     look.tell(
         stage, command.kind, attempt=stage.attempt, data={"outcome": outcome}, decision=decision, actor=command.actor
     )
+    events.insert(told, events.pop())  # before what it led to, although its outcome is known only now
     if after is not None:
         look.done.add(stage.n)
         look.changes.stages.append(after)

@@ -103,7 +103,7 @@ def active(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Sta
         return abandon(look, stage, current.row, reason=f"queued, but will never start: {stuck}")
     if current.row.unreachable_since is not None or look.silence_begun(current.row.site):
         return cannot_ask(look, stage, current, rules)
-    return stage._replace(due_at=current.look_again, reason="")
+    return stage._replace(due_at=None, reason="")
 
 
 def final(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> StageRow:
@@ -111,8 +111,7 @@ def final(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Stag
     if stage.state == _S.SKIPPED and not stage.doomed:
         return reopen(look, stage, was="failed", to=_S.WAITING)
     reap_orphans(look, stage, attempts, all_of_them=True)
-    looks = [p.look_again for p in attempts.values() if p.row.open and p.look_again is not None]
-    return stage._replace(due_at=min(looks, default=None))
+    return stage._replace(due_at=None)
 
 
 def run(look: Look) -> None:

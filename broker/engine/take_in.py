@@ -17,7 +17,7 @@ def advance_all(look: Look, stage: StageRow) -> dict[int, Progress]:
     """Take in what was seen of every open attempt."""
     result: dict[int, Progress] = {}
     for row in look.snapshot.attempts.get(stage.n, ()):
-        progress = advance(row, site=look.site(row.site), world=look.world, now=look.now)
+        progress = advance(row, site=look.site(row.site), now=look.now)
         progress = outrun(stage, row, progress)
         keep(look, stage, row, progress)
         result[row.number] = progress

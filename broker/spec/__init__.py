@@ -12,6 +12,7 @@ from broker.spec.effective import body_for, input_matches, render_command, rules
 from broker.spec.errors import DocumentError, MissingSiteVariable, Problem, UnreadableDocument
 from broker.spec.load import load_workflow
 from broker.spec.raw import RawDocument, document_from, parse_document, read_document
+from broker.spec.schema import sites_schema, workflow_schema
 from broker.spec.workflow import Workflow
 
 __all__ = [
@@ -35,4 +36,6 @@ __all__ = [
     "render_command",
     "rules_for",
     "site_variables",
+    "sites_schema",
+    "workflow_schema",
 ]

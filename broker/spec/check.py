@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -20,8 +21,6 @@ _EXPECTED = {
     "dict_type": ("expected a map of keys", "write `key: value` lines below it"),
     "list_type": ("expected a list", "write [one, two], or lines that begin with `- `"),
 }
-_SITE_FREE = frozenset({"needs", "required", "at"})
-"""Keys of a stage that mean the same at every site."""
 
 
 def validated(model: type[Model], raw: RawDocument, *, unbuilt: Mapping[str, Test], context: object = None) -> Model:
@@ -71,9 +70,10 @@ def _wrong(model: type[BaseModel], path: KeyPath, detail: Mapping[str, Any]) -> 
 def _unknown(model: type[BaseModel], path: KeyPath) -> Wrong:
     known = _keys_at(model, path[:-1])
     key = str(path[-1])
-    if len(path) >= 3 and path[-3] == "at" and key in _SITE_FREE:
+    if len(path) >= 3 and path[-3] == "at" and key in _keys_at(model, path[:-3]):
         return Wrong(f"{key!r} cannot differ from site to site", "write it at the stage itself", kind="unknown_key")
-    return Wrong(f"the key {quoted(key)} is not known here", nearest(key, known, what="known here"), kind="unknown_key")
+    message = f"the key {quoted(key)} is not known here"
+    return Wrong(message, partial(nearest, key, known, what="known here"), kind="unknown_key")
 
 
 def _keys_at(model: type[BaseModel], path: KeyPath) -> Sequence[str]:

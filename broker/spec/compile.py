@@ -79,7 +79,7 @@ def _stages(workflow: Workflow, bodies: BodyMaker) -> list[CompiledStage]:
 
 def _document(workflow: Workflow, values: Mapping[str, ParamValue]) -> Mapping[str, Any]:
     """The document as it was run: each param's value stands as its default, so that it reads as a document again."""
-    document = workflow.model_dump(by_alias=True, exclude_unset=True)
+    document = workflow.written()
     if values:
         document["params"] = {name: {"type": value.type, "default": value.value} for name, value in values.items()}
     return document

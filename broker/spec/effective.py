@@ -22,7 +22,7 @@ def rules_for(rules: Mapping[str, Any], site: str, profile: str) -> dict[str, An
 
 
 def body_for(body: Mapping[str, Any], site: str, profile: str) -> dict[str, Any]:
-    """The body at a site, as `rules_for`. Files that an override adds take the place of those of the same path."""
+    """The body at a site, as `rules_for`."""
     return _at(body, site, profile)
 
 
@@ -40,8 +40,9 @@ def _merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, A
     result = dict(base)
     for key, value in override.items():
         former = result.get(key)
-        both = isinstance(former, Mapping) and isinstance(value, Mapping)
-        result[key] = _merged(former, value) if both else value
+        if isinstance(former, Mapping) and isinstance(value, Mapping):
+            value = _merged(former, value)
+        result[key] = value
     return result
 
 

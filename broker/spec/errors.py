@@ -8,14 +8,19 @@ MissingSiteVariable      a command asks for a variable that a site does not have
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a document down to a value."""
 
 MOST_SHOWN = 50
 """Problems printed of one document: a slip repeated in 10 000 stages is still one screen."""
+
+
+MOST_COMPARED = 500
+"""Names that a wrong one is compared with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +75,16 @@ class MissingSiteVariable(LookupError):
 class Wrong(ValueError):
     """Raised by a value's reader; the one who knows the place makes a Problem of it."""
 
-    def __init__(self, message: str, cure: str = "", *, kind: str = "invalid") -> None:
+    def __init__(self, message: str, cure: str | Callable[[], str] = "", *, kind: str = "invalid") -> None:
         super().__init__(message)
         self.message = message
-        self.cure = cure
         self.kind = kind
+        self._cure = cure
+
+    @property
+    def cure(self) -> str:
+        """Looking for the nearest name takes time: it is done when it is asked for, which is not for every fault."""
+        return self._cure if isinstance(self._cure, str) else self._cure()
 
 
 def quoted(value: object, *, most: int = 60) -> str:
@@ -101,8 +111,16 @@ def dotted(path: KeyPath) -> str:
 def nearest(word: str, known: Iterable[str], *, what: str = "known") -> str:
     """A cure: the name most like `word`, or the names there are."""
     names = sorted(known)
-    close = difflib.get_close_matches(word[:100], names, n=1)
+    close = difflib.get_close_matches(word[:100], _candidates(word, names), n=1)
     if close:
         return f"did you mean `{close[0]}`?"
     listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"{what}: {listed}" if names else ""
+
+
+def _candidates(word: str, names: Sequence[str]) -> Sequence[str]:
+    """Comparing is slow: among thousands, only names that begin alike and are about as long."""
+    if len(names) <= MOST_COMPARED:
+        return names
+    alike = (name for name in names if name[:1] == word[:1] and abs(len(name) - len(word)) <= 2)
+    return list(islice(alike, MOST_COMPARED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from broker.spec.errors import Problem, UnreadableDocument, Wrong, quoted
@@ -80,8 +81,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) == len(pairs):
         return value
-    seen: set[str] = set()
-    twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+    counted = Counter(key for key, _ in pairs)
+    twice = next(key for key, count in counted.items() if count > 1)
     raise Wrong(f"the key {quoted(twice)} stands in one object twice", "keep one of the two")
 
 

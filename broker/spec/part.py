@@ -14,6 +14,23 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 
+    def written(self) -> dict[str, Any]:
+        """As plain data, keys by the names of the document, only those that were written; times and sizes as numbers.
+
+        Not `model_dump`, which minds that a whole number of seconds stands where its type says float.
+        """
+        fields = type(self).model_fields
+        chosen = self.model_fields_set
+        return {field.alias or name: _plain(getattr(self, name)) for name, field in fields.items() if name in chosen}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return value.written()
+    if isinstance(value, list):
+        return [_plain(element) for element in value]
+    return {key: _plain(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+
 
 Open = dict[str, Any]
 """A map whose inside is modelled by the issue that builds it; refused by name until then (see `unbuilt`)."""

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from broker.spec.part import Open, Part, always
-from broker.spec.values import Count, Duration, Line, SiteReference, many, one_of, reads
+from broker.spec.values import Count, Duration, Line, SiteReference, many, one_of
 
-Act = Annotated[Literal["auto", "ask", "never"], reads(one_of(Literal["auto", "ask", "never"]))]
-OldCopy = Annotated[Literal["kill", "drain", "leave"], reads(one_of(Literal["kill", "drain", "leave"]))]
-Hedge = Annotated[Literal["never", "start", "finish"], reads(one_of(Literal["never", "start", "finish"]))]
-Failback = Annotated[Literal["next_stage", "never"], reads(one_of(Literal["next_stage", "never"]))]
+Act = Annotated[Literal["auto", "ask", "never"], one_of(Literal["auto", "ask", "never"])]
+OldCopy = Annotated[Literal["kill", "drain", "leave"], one_of(Literal["kill", "drain", "leave"])]
+Hedge = Annotated[Literal["never", "start", "finish"], one_of(Literal["never", "start", "finish"])]
+Failback = Annotated[Literal["next_stage", "never"], one_of(Literal["next_stage", "never"])]
 
 
 class Sites(Part):

@@ -39,15 +39,19 @@ def size(value: object) -> int:
     """Bytes. Raises Wrong."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise Wrong(f"expected a size, found {quoted(value)}", SIZE_CURE)
-    if isinstance(value, str):
-        found = _SIZE.fullmatch(value.strip())
-        if found is None:
-            raise Wrong(f"{quoted(value)} is not a size", SIZE_CURE)
-        number, unit, binary = found.groups()
-        value = round(float(number) * (1024 if binary else 1000) ** _power(unit))
-    if not 0 <= value <= LARGEST:
+    count = _bytes(value) if isinstance(value, str) else value
+    if not 0 <= count <= LARGEST:
         raise Wrong("a size must lie between 0 and 2^60 bytes", SIZE_CURE)
-    return value
+    return count
+
+
+def _bytes(text: str) -> int:
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise Wrong(f"{quoted(text)} is not a size", SIZE_CURE)
+    number, unit, binary = found.groups()
+    scale: int = (1024 if binary else 1000) ** _power(unit)
+    return int(number) * scale if number.isdigit() else round(float(number) * scale)
 
 
 def _power(unit: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from broker.spec.errors import DocumentError, KeyPath, Problem, UnreadableDocument, Wrong, dotted
+from broker.spec.errors import MOST_SHOWN, DocumentError, KeyPath, Problem, UnreadableDocument, Wrong, dotted
 from broker.spec.jsonio import check_tree, looks_like_json, read_json
 from broker.spec.yamlio import MOST_BYTES, Place, Places, read_yaml
 
@@ -37,26 +37,17 @@ class RawDocument:
             return [None] * len(paths)
         return [_place(data, places, path) for path in paths]
 
-    def problem(self, path: KeyPath, message: str, cure: str = "", *, kind: str = "invalid") -> Problem:
-        """One fault, without its line yet; `refuse` finds the lines of many at once."""
-        return Problem(where=dotted(path), message=message, cure=cure, kind=kind)
-
     def refuse(self, found: Sequence[tuple[KeyPath, Wrong]]) -> DocumentError:
         """The error for these faults, in the order of the document, each with its place."""
+        places = self.locate_all([path for path, _ in found])
+        ordered = sorted(zip(places, found, strict=True), key=lambda placed: placed[0] or (0, 0))
         problems = []
-        for (path, wrong), place in zip(found, self.locate_all([path for path, _ in found]), strict=True):
+        for i, (place, (path, wrong)) in enumerate(ordered):
             line, column = place or (None, None)
+            cure = wrong.cure if i < MOST_SHOWN else ""
             problems.append(
-                Problem(
-                    where=dotted(path),
-                    message=wrong.message,
-                    cure=wrong.cure,
-                    kind=wrong.kind,
-                    line=line,
-                    column=column,
-                )
+                Problem(where=dotted(path), message=wrong.message, cure=cure, kind=wrong.kind, line=line, column=column)
             )
-        problems.sort(key=lambda problem: (problem.line or 0, problem.column or 0))
         return DocumentError(self.name, problems)
 
 

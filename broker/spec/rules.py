@@ -32,7 +32,7 @@ def stage_rules(policy: Policy, stage: Stage) -> Json:
 
 
 def _rules_at(stage: Stage, at: AtSite) -> Json:
-    """The keys that this site changes. A map that the stage itself lacks is whole: there is nothing to merge it with."""
+    """The keys that this site changes. A map that the stage itself lacks is whole, having nothing to merge with."""
     rules: Json = {}
     if "failover" in at.policy.model_fields_set:
         rules["failover"] = _failover(_set(at.policy.failover))
@@ -42,7 +42,7 @@ def _rules_at(stage: Stage, at: AtSite) -> Json:
         rules["resources"] = _resources(_set(at.resources))
     if "checkpoint" in at.model_fields_set:
         chosen = _set if stage.checkpoint is not None else _whole
-        own_ask = stage.checkpoint and stage.checkpoint.ask
+        own_ask = stage.checkpoint.ask if stage.checkpoint else None
         rules["checkpoint"] = at.checkpoint and _checkpoint(chosen(at.checkpoint), own_ask=own_ask)
     if "continue_" in at.model_fields_set:
         chosen = _set if stage.continue_ is not None else _whole

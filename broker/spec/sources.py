@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 from broker.spec.errors import Wrong, nearest, quoted
 from broker.spec.values import cleaned_path
@@ -35,5 +36,9 @@ def source(text: str, stages: Collection[str]) -> FromStage | FromPath:
         if not cleaned:
             raise Wrong("the document's whole folder cannot be an input", "name a file or a folder in it")
         return FromPath(cleaned)
-    cure = nearest(text, stages, what="stages")
-    raise Wrong(f"there is no stage {quoted(text)}", f"{cure} (a file beside the document is written ./{text[:40]})")
+    raise Wrong(f"there is no stage {quoted(text)}", partial(_stage_cure, text, stages), kind="structure")
+
+
+def _stage_cure(text: str, stages: Collection[str]) -> str:
+    path = f"a file beside the document is written ./{quoted(text)[1:-1]}"
+    return f"{nearest(text, stages, what='stages')} ({path})"

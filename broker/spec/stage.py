@@ -31,16 +31,15 @@ from broker.spec.values import (
     Walltime,
     many,
     one_of,
-    reads,
 )
 
-Duplicates = Annotated[Literal["allow", "never", "ask"], reads(one_of(Literal["allow", "never", "ask"]))]
-Restore = Annotated[Literal["dir", "in_place"], reads(one_of(Literal["dir", "in_place"]))]
-Ship = Annotated[Literal["auto", "never", "always"], reads(one_of(Literal["auto", "never", "always"]))]
-Deliver = Annotated[Literal["before_done", "later"], reads(one_of(Literal["before_done", "later"]))]
+Duplicates = Annotated[Literal["allow", "never", "ask"], one_of(Literal["allow", "never", "ask"])]
+Restore = Annotated[Literal["dir", "in_place"], one_of(Literal["dir", "in_place"])]
+Ship = Annotated[Literal["auto", "never", "always"], one_of(Literal["auto", "never", "always"])]
+Deliver = Annotated[Literal["before_done", "later"], one_of(Literal["before_done", "later"])]
 ExitAction = Annotated[
     Literal["fail", "retry", "continue", "more_memory"],
-    reads(one_of(Literal["fail", "retry", "continue", "more_memory"])),
+    one_of(Literal["fail", "retry", "continue", "more_memory"]),
 ]
 Lines = Annotated[list[Line], BeforeValidator(many, json_schema_input_type=str | list[str])]
 

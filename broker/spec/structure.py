@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from broker.spec.cycles import find_cycle
 from broker.spec.errors import KeyPath, Wrong, nearest, quoted
@@ -41,8 +42,8 @@ def _stage_faults(stages: Mapping[str, Stage], name: str, stage: Stage) -> Itera
         yield (*here, "run"), Wrong("is missing", "write what the stage runs", kind="missing")
     for i, need in enumerate(stage.needs):
         if need not in stages:
-            wrong = Wrong(f"there is no stage {quoted(need)}", nearest(need, stages, what="stages"), kind="structure")
-            yield (*here, "needs", i), wrong
+            cure = partial(nearest, need, stages, what="stages")
+            yield (*here, "needs", i), Wrong(f"there is no stage {quoted(need)}", cure, kind="structure")
     if stage.outputs:
         yield from _overlaps((*here, "outputs"), [output.path for output in stage.outputs])
     if stage.inputs:
@@ -87,7 +88,7 @@ def _input_faults(stages: Mapping[str, Stage], here: KeyPath, given: Input) -> I
     try:
         found = source(text, stages)
     except Wrong as wrong:
-        yield (*here, "from"), Wrong(wrong.message, wrong.cure, kind="structure")
+        yield (*here, "from"), wrong
         return
     if given.match is not None and not given.name.endswith("/"):
         yield (*here, "match"), Wrong("only a folder's files can be chosen", "end `name` with /", kind="structure")

@@ -1,7 +1,6 @@
 """Keys of the documents' language whose feature is not built yet: refused by name, never ignored.
 
-One table for each document. A `*` stands for any name or list position. What a stage cannot have yet, it cannot have
-under `at` either. Whoever builds a feature takes its rows out.
+One table for each document. A `*` stands for any name or list position. Whoever builds a feature takes its rows out.
 """
 
 from __future__ import annotations
@@ -59,11 +58,14 @@ _STAGE = {
     **_all("resources.ranks", "resources.cores_per_rank", "resources.gpus_per_rank", "resources.memory_per_rank"),
     "checkpoint.portable": _but({}, None),
 }
+_DIFFERS = ("env", "software", "resources", "checkpoint", "launch", "policy.failover")
+"""What there is under `at` as well."""
+
 UNBUILT: Mapping[str, Test] = {
     **_all("triggers", "notify", "concurrency"),
     **{f"policy.{key}": test for key, test in _POLICY.items()},
     **{f"stages.*.{key}": test for key, test in _STAGE.items()},
-    **{f"stages.*.at.*.{key}": test for key, test in _STAGE.items() if not key.startswith(("inputs", "outputs"))},
+    **{f"stages.*.at.*.{key}": test for key, test in _STAGE.items() if key.startswith(_DIFFERS)},
     **_all("stages.*.at.*.inputs", "stages.*.at.*.outputs"),
 }
 UNBUILT_AT_SITES: Mapping[str, Test] = {

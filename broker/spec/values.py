@@ -40,13 +40,16 @@ _SUBMIT_VALUE = re.compile(r"[A-Za-z0-9_/.@%+=:,&|*()\[\] -]{1,256}")
 _EXPRESSION_SCHEMA: Json = {"type": "string", "pattern": r"\$\{\{"}
 
 
-def reads(read: Callable[[object, Filling], Any]) -> PlainValidator:
-    """A field validator from a function of the plain value and what fills its expressions."""
+def reads(read: Callable[[object, Filling], Any], *, schema: Any = Any) -> PlainValidator:
+    """A field validator from a function of the plain value and what fills its expressions.
+
+    `schema`: the type that the JSON Schema shows.
+    """
 
     def validate(value: object, info: ValidationInfo) -> Any:
         return read(value, info.context or ANYTHING)
 
-    return PlainValidator(validate)
+    return PlainValidator(validate, json_schema_input_type=schema)
 
 
 # -- texts -------------------------------------------------------------------------------------------------
@@ -236,8 +239,8 @@ def or_word(word: str, read: Callable[[object, Filling], Any]) -> Callable[[obje
     return either
 
 
-def one_of(kind: Any) -> Callable[[object, Filling], Any]:
-    """Reads one of the words of a Literal."""
+def one_of(kind: Any) -> PlainValidator:
+    """A field validator that takes the words of a Literal."""
     words: tuple[str, ...] = get_args(kind)
 
     def read(value: object, filling: Filling) -> str:
@@ -246,7 +249,7 @@ def one_of(kind: Any) -> Callable[[object, Filling], Any]:
             raise Wrong(f"{quoted(word)} is none of {', '.join(words)}", nearest(word, words, what="choose one of"))
         return word
 
-    return read
+    return reads(read, schema=kind)
 
 
 def many(value: object) -> object:

@@ -10,7 +10,7 @@ from broker.spec.part import Open, Part, always
 from broker.spec.policy import Policy
 from broker.spec.raw import RawDocument, document_from
 from broker.spec.stage import Stage
-from broker.spec.values import Flag, Line, Name, VariableName, many, one_of, reads
+from broker.spec.values import Flag, Line, Name, VariableName, many, one_of
 
 ParamType = Literal["text", "int", "number", "bool", "duration", "size"]
 
@@ -18,7 +18,7 @@ ParamType = Literal["text", "int", "number", "bool", "duration", "size"]
 class Param(Part):
     """A value that whoever submits the workflow gives, or may give."""
 
-    type: Annotated[ParamType, reads(one_of(ParamType))] = "text"
+    type: Annotated[ParamType, one_of(ParamType)] = "text"
     required: Flag = False
     pattern: Line | None = Field(default=None, description="A regular expression for the whole value.")
     default: Any = None
@@ -58,7 +58,7 @@ class Workflow(Part):
     @property
     def raw(self) -> RawDocument:
         """The plain data that it was read from, with its lines."""
-        return self._raw or document_from(self.model_dump(by_alias=True, exclude_unset=True), name=self.name)
+        return self._raw or document_from(self.written(), name=self.name)
 
     def read_from(self, raw: RawDocument) -> Workflow:
         """Itself, remembering where it comes from."""

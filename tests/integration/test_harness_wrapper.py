@@ -207,12 +207,11 @@ def test_a_full_spool_costs_no_result_the_next_start_announces_it(tmp_path):
 
 
 def test_an_empty_stage_costs_little(tmp_path):
-    took = []
-    for n in range(20):  # the best of them: other work on the machine is not ours
-        site = Site(tmp_path / str(n)).put(plan("true"))
-        began = time.perf_counter()
-        process = site.start()
-        process.wait()
-        took.append(time.perf_counter() - began)
+    spent = []
+    for n in range(20):
+        process = Site(tmp_path / str(n)).put(plan("true")).start()
+        _, _, usage = os.wait4(process.pid, 0)  # with all its children; the clock on the wall is shared with others
+        process.returncode = 0
         process.communicate()
-    assert min(took) < 0.05
+        spent.append(usage.ru_utime + usage.ru_stime)
+    assert min(spent) < 0.05

@@ -29,6 +29,8 @@ class Broken:
     """Submitted by a worker that had been stopped, between its last look and its call, until its claim lapsed."""
     dishonest: set[str] = field(default_factory=set)
     """Sites that lose jobs they have accepted, or show them too late: what is absent there may live."""
+    doubling: set[str] = field(default_factory=set)
+    """Sites that may take one submission twice."""
     ungated: set[str] = field(default_factory=set)
     """Sites whose disks came back empty, the claims with them."""
     gone: set[str] = field(default_factory=set)
@@ -90,7 +92,7 @@ def keys_run_once(sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterato
 def keys_accepted_once(sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterator[str]:
     """Find before submitting again: an honest site never gets a second submission of a key that it has accepted."""
     for name, site in sites.items():
-        if name in broken.dishonest:
+        if name in broken.dishonest | broken.doubling:
             continue
         for key, count in site.model.journal.submissions().items():
             if count > 1 and key not in broken.late_keys:

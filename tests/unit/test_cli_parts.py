@@ -136,13 +136,11 @@ def test_each_error_has_its_exit_code() -> None:
     assert exit_code(RuntimeError("x")) == 1
 
 
-def test_an_internal_error_is_one_line_and_debug_tells_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_internal_error_is_one_line_and_debug_tells_where(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: object) -> object:
         raise RuntimeError("boom")
 
-    monkeypatch.setenv("CROSSFADE_HOME", str(tmp_path))
-    monkeypatch.setattr("broker.cli.session.read_settings", broken)
-    monkeypatch.setattr("broker.cli.session.Session.settings", property(broken))
+    monkeypatch.setattr("broker.cli.session.Session.service", property(broken))
     quiet = CliRunner().invoke(app, ["queue"])
     assert quiet.exit_code == 1
     assert quiet.stderr.splitlines()[0] == "crossfade: internal error: RuntimeError: boom"

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,9 +15,6 @@ from broker.cli.output import emit
 from broker.cli.session import Session
 from broker.cli.shipped import examples
 from broker.errors import RunFailed, UsageError
-
-if TYPE_CHECKING:
-    from broker.cli.demo.script import Script
 
 EXAMPLE = "tomography"
 LEAST_CHECKPOINTS = 3
@@ -78,9 +74,15 @@ def demo(
         )
     if importlib.util.find_spec("skimage") is None:
         raise UsageError("the demo's reconstruction needs scikit-image", help="pip install 'crossfade[examples]'")
-    from broker.cli.demo.script import Script  # noqa: PLC0415 - what follows imports the whole broker
+    _check_out(out)
+    from broker.cli.demo.interrupt import interruptible  # noqa: PLC0415 - what follows imports the whole broker
+    from broker.cli.demo.play import play  # noqa: PLC0415
+    from broker.cli.demo.screen import screen  # noqa: PLC0415
+    from broker.cli.demo.script import Script  # noqa: PLC0415
+    from broker.cli.demo.telling import report_text  # noqa: PLC0415
 
-    with _home(home) as folder:
+    # signals first: from the moment that there is a folder to remove, nothing may end us without removing it
+    with interruptible() as interrupt, _home(home) as folder:
         script = Script(
             document=(document or _shipped()).absolute(),
             slices=slices,
@@ -91,21 +93,21 @@ def demo(
             keep=home is not None,
             out=out.absolute(),
         )
-        _play(script, output)
-
-
-def _play(script: Script, output: str) -> None:
-    """Play it, print what came of it, and raise RunFailed when that is not as promised."""
-    from broker.cli.demo.interrupt import interruptible  # noqa: PLC0415
-    from broker.cli.demo.play import play  # noqa: PLC0415
-    from broker.cli.demo.screen import screen  # noqa: PLC0415
-    from broker.cli.demo.telling import report_text  # noqa: PLC0415
-
-    with interruptible() as interrupt, screen(script) as shown:
-        report = play(script, shown, interrupt)
+        with screen(script) as shown:
+            report = play(script, shown, interrupt)
     emit(report.view(), output=output, text=lambda: report_text(report))
     if report.problems:
         raise RunFailed(f"the demo failed: {'; '.join(report.problems)}", help="--home DIR keeps its state to look at")
+
+
+def _check_out(out: Path) -> None:
+    """Better now than when all is played."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write into {out}: {error.strerror}", help="name another folder with --out") from error
 
 
 def _shipped() -> Path:

@@ -1,0 +1,176 @@
+"""The site document, found and merged with the profiles: what the connectors are made from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker.spec import RawDocument, document_from, read_document
+from broker.spec.check import validated
+from broker.spec.errors import KeyPath, Wrong
+from broker.spec.profiles import profile
+from broker.spec.site import Machine, Site, SiteDocument
+from broker.spec.unbuilt import UNBUILT_AT_SITES
+from connectors.registry import SiteConfig
+
+VARIABLE = "CROSSFADE_SITES"
+"""Names the site document, unless a command line does."""
+FILE = "sites.yaml"
+
+Fault = tuple[KeyPath, Wrong]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sites:
+    """All sites, by name, in the order of the document."""
+
+    configs: Mapping[str, SiteConfig]
+    where: str
+    """How they were found, in words, for `doctor`."""
+    path: Path | None
+    """The document; None: there is none, and this machine is the only site."""
+    document: SiteDocument
+
+
+def load_sites(path: Path | None, *, home: Path, cwd: Path, env: Mapping[str, str]) -> Sites:
+    """The sites of `path`; None: of the first document found (see `search`), or this machine alone.
+
+    `home` is CROSSFADE_HOME. Reads only; raises DocumentError.
+    """
+    found, where = (path, f"given: {path}") if path is not None else search(cwd=cwd, env=env)
+    if found is None:
+        raw = document_from({"crossfade": 1, "sites": {"local": _only_site(home)}}, name="the only site")
+        return sites_of(raw, base=home, where=where, path=None)
+    return sites_of(read_document(found), base=found.parent, where=where, path=found)
+
+
+def search(*, cwd: Path, env: Mapping[str, str]) -> tuple[Path | None, str]:
+    """Where the site document is, and in words how it was found.
+
+    A path in the environment counts even if nothing is there: going on without it would look like lost sites.
+    """
+    named = env.get(VARIABLE)
+    if named:
+        return Path(cwd, named), f"{VARIABLE}: {named}"
+    tried = [Path(cwd, FILE), user_document(env)]
+    for candidate in tried:
+        if candidate.is_file():
+            return candidate, str(candidate)
+    return (
+        None,
+        f"none found ({VARIABLE} is not set; looked for {tried[0]} and {tried[1]}): this machine is the only site",
+    )
+
+
+def user_document(env: Mapping[str, str]) -> Path:
+    """The user's own site document, there or not."""
+    folder = env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME") or os.path.expanduser("~"), ".config")
+    return Path(folder, "crossfade", FILE)
+
+
+def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = None) -> Sites:
+    """The sites in a document already read; relative roots lie below `base`. Raises DocumentError."""
+    document = validated(SiteDocument, raw, unbuilt=UNBUILT_AT_SITES).read_from(raw)
+    configs: dict[str, SiteConfig] = {}
+    faults: list[Fault] = []
+    for name, entry in document.sites.items():
+        try:
+            configs[name] = _config(name, entry, base)
+        except _At as at:
+            faults.append((("sites", name, at.key), at.wrong))
+    if faults:
+        raise raw.refuse(faults)
+    return Sites(configs=configs, where=where, path=path, document=document)
+
+
+def _only_site(home: Path) -> dict[str, Any]:
+    return {"profile": "local", "root": str(Path(os.path.abspath(home), "sites", "local"))}
+
+
+# -- one site ----------------------------------------------------------------------------------------------
+
+
+class _At(Exception):
+    """A fault with the key that it belongs to."""
+
+    def __init__(self, key: str, wrong: Wrong) -> None:
+        super().__init__(key)
+        self.key = key
+        self.wrong = wrong
+
+
+def _config(name: str, entry: Site, base: Path) -> SiteConfig:
+    try:
+        machine = profile(entry.profile)
+    except Wrong as wrong:
+        raise _At("profile", wrong) from wrong
+    given = _figures(machine) | _figures(entry)
+    queued = entry.limits.queued or machine.limits.queued
+    if queued is not None:
+        given["slots"] = min(given.get("slots", queued), queued)
+    connector = given.pop("connector", None)
+    if connector is None:
+        raise _At("connector", Wrong(f"the profile {entry.profile} names no connector", "name one", kind="missing"))
+    config = SiteConfig(
+        name=name,
+        connector=connector,
+        profile=entry.profile,
+        facility=entry.facility or name,
+        root=_root(entry, base),
+        vars={**machine.vars, **entry.vars},
+        options={**machine.options, **entry.options},
+        **given,
+    )
+    if config.fence < 2 * config.heartbeat:
+        raise _At("fence", Wrong("must be at least twice the heartbeat", f"write {2 * config.heartbeat}s or more"))
+    return config
+
+
+def _figures(machine: Machine) -> dict[str, Any]:
+    """What this profile or entry says, by the names of SiteConfig; what it does not say is left out."""
+    figures: dict[str, Any] = {
+        "connector": machine.connector,
+        "slots": _counted(machine.slots),
+        "cores": _counted(machine.cores),
+        "gpus": machine.gpus,
+        "memory": machine.memory,
+        "nodes": machine.nodes,
+        "poll": machine.poll,
+        "max_walltime": machine.max_walltime,
+        "settle": machine.settle,
+        "heartbeat": _whole_seconds(machine.heartbeat),
+        "fence": _whole_seconds(machine.fence),
+        "launcher": machine.launcher,
+    }
+    if "probes" in machine.unreachable.model_fields_set:
+        figures["unreachable_probes"] = machine.unreachable.probes
+    if "seconds" in machine.unreachable.model_fields_set:
+        figures["unreachable_seconds"] = machine.unreachable.seconds
+    if "submits_per_minute" in machine.limits.model_fields_set:
+        figures["submits_per_minute"] = machine.limits.submits_per_minute
+    return {key: value for key, value in figures.items() if value is not None}
+
+
+def _counted(figure: int | str | None) -> int | None:
+    """`auto` is what this machine lets us use."""
+    if isinstance(figure, str):
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return figure
+
+
+def _whole_seconds(figure: float | None) -> int | None:
+    """The wrapper counts in whole seconds; never less than one."""
+    return None if figure is None else max(1, round(figure))
+
+
+def _root(entry: Site, base: Path) -> str:
+    """Absolute. A site elsewhere has roots of its own kind, such as s3://bucket/folder."""
+    root = entry.root
+    if root is None:
+        raise _At("root", Wrong("is missing", "name the folder at the site that is ours", kind="missing"))
+    if "://" in root:
+        return root
+    return os.path.abspath(Path(base, os.path.expanduser(root)))
