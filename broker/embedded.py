@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
@@ -24,6 +25,8 @@ THREADS = 4
 SWEEP_EVERY = 0.25
 """Seconds between two sweeps when nothing is due sooner; commands of other processes are seen by it, too."""
 SHORTEST_SLEEP = 0.005
+LOST_AFTER = 2.0
+"""Seconds after which a hint that has not arrived is taken for lost, and sent again."""
 
 
 class Embedded:
@@ -33,7 +36,7 @@ class Embedded:
         self._broker, self._on_error = broker, on_error
         self._app: Celery = make_app()
         self._wake = register(self._app, self)
-        self._outstanding: set[str] = set()
+        self._outstanding: dict[str, float] = {}
         self._guard = threading.Lock()
         self._stop, self._nudge = threading.Event(), threading.Event()
         self._ready = threading.Event()
@@ -95,16 +98,17 @@ class Embedded:
     # -- hints -------------------------------------------------------------------------------------------------
 
     def _send(self, kind: str, name: str) -> None:
+        key, now = f"{kind}:{name}", time.monotonic()
         with self._guard:
-            if (key := f"{kind}:{name}") in self._outstanding or self._stop.is_set():
+            if self._stop.is_set() or now - self._outstanding.get(key, -LOST_AFTER) < LOST_AFTER:
                 return
-            self._outstanding.add(key)
+            self._outstanding[key] = now
         publish = self._wake.look_at_run if kind == "run" else self._wake.look_at_site
         publish(name)
 
     def _arrived(self, kind: str, name: str) -> None:
         with self._guard:
-            self._outstanding.discard(f"{kind}:{name}")
+            self._outstanding.pop(f"{kind}:{name}", None)
 
     def _sweep(self) -> None:
         """Wake whatever is due, for ever."""
@@ -125,6 +129,8 @@ class Embedded:
 
     def _work(self) -> None:
         self._app.finalize()
+        # the pool's threads know no current app and take the default one; Celery's own worker program does the same
+        self._app.set_default()
         worker = self._app.WorkController(
             pool="threads", concurrency=THREADS, without_heartbeat=True, without_mingle=True, without_gossip=True
         )

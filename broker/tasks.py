@@ -30,11 +30,12 @@ class Wakeups:
 def register(app: Celery, engine: Engine) -> Wakeups:
     """Add the tasks to the application; they call `engine`."""
 
-    @app.task(name=LOOK_AT_RUN)
+    # not shared: a second application in this process has a broker of its own behind these names
+    @app.task(name=LOOK_AT_RUN, shared=False)
     def look_at_run(run_id: str) -> None:
         engine.run_woken(run_id)
 
-    @app.task(name=LOOK_AT_SITE)
+    @app.task(name=LOOK_AT_SITE, shared=False)
     def look_at_site(site: str) -> None:
         engine.site_woken(site)
 

@@ -31,9 +31,11 @@ from connectors.harness import (
     ExitRecord,
     RecordError,
     StartRecord,
+    TornRecord,
     parse_record,
     parse_spool_name,
 )
+from connectors.harness.records import MAX_RECORD_BYTES
 from connectors.model import JobState, JobStatus
 
 SPOOL = "spool"
@@ -197,7 +199,7 @@ class Watcher:
                     break
         if not names:
             return
-        for path, data in site.read_many(names).items():
+        for path, data in site.read_many(names, limit=MAX_RECORD_BYTES).items():
             key = self._key_of(path)
             row = by_key.get(key)
             if row is None:
@@ -205,7 +207,12 @@ class Watcher:
                 continue
             try:
                 record = parse_record(data)
+            except TornRecord:
+                continue  # half-written or half-read: it is whole at a later look, or goes with its attempt
             except RecordError:
+                foreign.add(path)
+                continue
+            if record.key != key:
                 foreign.add(path)
                 continue
             self._take(row, record, facts, looked)
@@ -265,7 +272,7 @@ class Watcher:
         folders = [info.path for info in site.list(f"{row.directory}/.crossfade") if info.is_dir]
         numbered = [(int(path.rsplit("/g", 1)[1]), path) for path in folders if path.rsplit("/g", 1)[-1].isdigit()]
         for _, path in sorted(numbered, reverse=True)[:1]:
-            for data in site.read_many([f"{path}/exit"]).values():
+            for data in site.read_many([f"{path}/exit"], limit=MAX_RECORD_BYTES).values():
                 try:
                     record = parse_record(data)
                 except RecordError:

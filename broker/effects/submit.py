@@ -13,10 +13,11 @@ from broker.clock import Clock
 from broker.effects.outcome import Result, again, compact, note_of
 from broker.facts import World
 from broker.jobs import Job, job_spec
+from broker.spec import MissingSiteVariable
 from broker.store.base import AttemptRow, EffectRow, Store
 from connectors.base import Site
-from connectors.errors import SiteBusy, SiteError
-from connectors.harness import UnsafePlan
+from connectors.errors import Fault, SiteBusy, SiteError
+from connectors.harness import UnsafePlan, UnsupportedPattern
 from connectors.model import Accepted, Doubtful, JobSpec, Listing, Refused, SubmitAnswer
 
 LOOKS_BEFORE_RESUBMIT = 2
@@ -52,8 +53,10 @@ class Submitter:
             try:
                 specs.append(job_spec(self._world, job))
                 sent.append((effect, job))
-            except UnsafePlan as error:
-                result.finish(effect, job, answer=compact({"refused": str(error), "fault": "application"}))
+            except (UnsafePlan, UnsupportedPattern) as error:
+                result.finish(effect, job, answer=_refusal(str(error), Fault.APPLICATION))
+            except MissingSiteVariable as error:  # it was there when the stage was placed
+                result.finish(effect, job, answer=_refusal(str(error), Fault.SITE))
         try:
             answers: Mapping[str, SubmitAnswer | None] = site.submit(specs) if specs else {}
         except SiteError as error:
@@ -129,6 +132,10 @@ class Submitter:
             else:
                 result.again.append(again(effect, self._clock(), reason="asked, not yet confirmed"))
         return result
+
+
+def _refusal(reason: str, fault: Fault) -> str:
+    return compact({"refused": reason, "fault": fault.value})
 
 
 def _answer_to(error: SiteError) -> SubmitAnswer | None:

@@ -128,11 +128,11 @@ def _moved_on(row: AttemptRow, now: int) -> tuple[AttemptRow, str]:
 
 def _exited(row: AttemptRow, now: int) -> Progress | None:
     """What the harness's exit record says; it beats the site's word."""
+    if row.state in (_A.VERIFYING, _A.STAGING_OUT):
+        return _verified(row)  # it has ended well, whatever was started after it
     record = _exit_of(row)
     if record is None:
         return None
-    if row.state in (_A.VERIFYING, _A.STAGING_OUT):
-        return _verified(row)
     if record["kind"] == "stopped":
         return _stopped(row)
     if record["kind"] == "timed_out":
@@ -214,6 +214,11 @@ def _close_if_final(progress: Progress, now: int) -> Progress:
         row = row._replace(open=0, ended_at=row.ended_at or now, unreachable_since=None)
         return Progress(row, progress.failure, progress.effect)
     return progress
+
+
+def never_submitted(row: AttemptRow) -> bool:
+    """Only inputs were being brought: no job can exist at the silent site."""
+    return row.state in (_A.PLANNED, _A.STAGING_IN)
 
 
 def stuck_reason(row: AttemptRow) -> str:

@@ -70,6 +70,7 @@ def ready(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Stag
     adopted = adopt_winner(look, stage, attempts)
     if adopted is not None:
         return adopted
+    reap_orphans(look, stage, attempts)
     if look.run_row.held:
         return stage._replace(due_at=None, reason="held")
     if stage.not_before is not None and stage.not_before > look.now:

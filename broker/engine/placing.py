@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
+from broker.engine.attempt import never_submitted
 from broker.engine.look import Look
 from broker.engine.start import start
 from broker.facts import (
     checkpoint_facts,
+    rules_of,
 )
 from broker.states import AttemptState, StageState, move
-from broker.store.base import StageRow
+from broker.store.base import AttemptRow, StageRow
 from policies import placement
 from policies.checkpoint import choose
+from policies.failover import MARGIN_FOR_CLOCKS
 from policies.model import Decision
 
 _S, _A = StageState, AttemptState
@@ -20,6 +24,8 @@ _S, _A = StageState, AttemptState
 
 def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     """Find a site for a stage that is READY, and begin an attempt there."""
+    if stage.attempt and rules_of(stage.rules).duplicates == "never" and (copies := may_live(look, stage)):
+        return waits_for_death(look, stage, copies)
     candidates, static = look.candidates(stage)
     rows = look.checkpoints.get(stage.n, ())
     known = checkpoint_facts(rows)
@@ -30,6 +36,7 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     dark = {name for name in look.world.sites if (facts := look.site(name)) and not facts.answers}
     best, choice = choose(known, target=decision.site, dark=dark, started_before=stage.attempt > 0)
     walltime = next(c.rules.resources.walltime for c in candidates if c.site.name == decision.site)
+    leave_behind(look, stage)
     begun = start(look.world, stage, site=decision.site, why=why, restore=best, walltime=walltime, now=look.now)
     row = begun.attempt
     look.changes.new_attempts.append(row)
@@ -52,11 +59,36 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
 
 
 def leave_behind(look: Look, stage: StageRow) -> None:
-    """Attempts that are still open when another one begins are orphans from then on."""
-    for progress in look.seen.get(stage.n, {}).values():
-        row = next((r for r in look.changes.attempts if r[1:3] == progress.row[1:3]), progress.row)
-        if row.open and not row.orphan:
+    """Attempts that are still open when another one is wanted are orphans from then on."""
+    for row in open_attempts(look, stage):
+        if not row.orphan:
             look.rewrite(row._replace(orphan=1, reason=row.reason or "left behind"))
+
+
+def open_attempts(look: Look, stage: StageRow) -> list[AttemptRow]:
+    """The stage's attempts that are not over, as this look has left them."""
+    rewritten = {row[1:3]: row for row in look.changes.attempts}
+    rows = (rewritten.get(p.row[1:3], p.row) for p in look.seen.get(stage.n, {}).values())
+    return [row for row in rows if row.open]
+
+
+def may_live(look: Look, stage: StageRow) -> list[AttemptRow]:
+    """Copies of the stage that may run, now or later."""
+    return [
+        row
+        for row in open_attempts(look, stage)
+        if not never_submitted(row) and (row.stop_before is None or look.now <= row.stop_before + MARGIN_FOR_CLOCKS)
+    ]
+
+
+def waits_for_death(look: Look, stage: StageRow, copies: Sequence[AttemptRow]) -> StageRow:
+    """`duplicates: never`, whoever wants the new copy: not before the old ones are surely dead."""
+    leave_behind(look, stage)
+    words = f"duplicates: never, and the copy at {copies[0].site} is not surely dead"
+    if stage.reason != words:
+        look.tell(stage, "waits", attempt=copies[0].number, data={"reason": words})
+    dead_at = min((row.stop_before for row in copies if row.stop_before is not None), default=None)
+    return stage._replace(reason=words, due_at=None if dead_at is None else dead_at + MARGIN_FOR_CLOCKS + 1)
 
 
 def not_placed(look: Look, stage: StageRow, decision: Decision) -> StageRow:

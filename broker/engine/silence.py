@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from broker.engine.attempt import Progress
+from broker.engine.attempt import Progress, never_submitted
 from broker.engine.look import Look
 from broker.engine.orphans import ask_to_end
 from broker.engine.placing import place
@@ -50,11 +50,6 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
     if stage.reason != words and site.silent:
         look.tell(stage, "stays", attempt=row.number, decision=decision)
     return stage._replace(due_at=next_look(look, site.name, decision.until, elsewhere), reason=words)
-
-
-def never_submitted(row: AttemptRow) -> bool:
-    """Only inputs were being brought: no job can exist at the silent site."""
-    return row.state in (_A.PLANNED, _A.STAGING_IN)
 
 
 def next_look(look: Look, site: str, until: int | None, elsewhere: Sequence[SiteFacts]) -> int:

@@ -62,6 +62,10 @@ def _wrong(model: type[BaseModel], path: KeyPath, detail: Mapping[str, Any]) -> 
     if kind in _EXPECTED:
         message, cure = _EXPECTED[kind]
         return Wrong(f"{message}, found {quoted(detail['input'])}", cure)
+    if kind in {"too_long", "too_short"}:
+        bound = context.get("max_length", context.get("min_length"))
+        message = f"{'more' if kind == 'too_long' else 'fewer'} than {bound} (found {context['actual_length']})"
+        return Wrong(message, "shorten it" if kind == "too_long" else "add what is missing")
     if kind == "literal_error":
         return Wrong(f"{quoted(detail['input'])} cannot stand here", f"write {context['expected']}")
     return Wrong(str(detail["msg"])[:1].lower() + str(detail["msg"])[1:])

@@ -31,7 +31,7 @@ def compile_workflow(
     values, faults = param_values(workflow.params, params)
     if faults:
         raise workflow.raw.refuse(faults)
-    if workflow.params:
+    if workflow.params or not workflow.loaded:
         workflow = filled_workflow(workflow.raw, values)
     bodies = BodyMaker(workflow, FileFinder(base))
     stages = _stages(workflow, bodies)

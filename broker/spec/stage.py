@@ -56,7 +56,7 @@ class Input(Part):
     """Files that must be there before the stage starts."""
 
     name: RelativePath = Field(description="What the producer calls it; a trailing / means a folder.")
-    from_: Lines = Field(alias="from", description="A stage, a path beginning with ./ or /, or a place.")
+    from_: Lines = Field(alias="from", min_length=1, description="A stage, a path beginning with ./ or /, or a place.")
     as_: RelativePath | None = Field(default=None, alias="as", description="Its path here.")
     match: Line | None = Field(default=None, description="Of a folder, only files that match this glob.")
     wait: Duration | None = None

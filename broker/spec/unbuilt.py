@@ -29,7 +29,7 @@ def is_place(value: object) -> bool:
 
 
 def _is_place_or_several(value: object) -> bool:
-    return isinstance(value, list) or is_place(value)
+    return any(is_place(one) for one in value) or len(value) > 1 if isinstance(value, list) else is_place(value)
 
 
 def _is_secret(value: object) -> bool:

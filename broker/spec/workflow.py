@@ -60,6 +60,11 @@ class Workflow(Part):
         """The plain data that it was read from, with its lines."""
         return self._raw or document_from(self.written(), name=self.name)
 
+    @property
+    def loaded(self) -> bool:
+        """Did it come through `load_workflow`, and so through the checks of its structure?"""
+        return self._raw is not None
+
     def read_from(self, raw: RawDocument) -> Workflow:
         """Itself, remembering where it comes from."""
         self._raw = raw

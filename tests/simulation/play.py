@@ -22,6 +22,8 @@ LIMIT = 40_000.0
 """Seconds of virtual time after which a story that is not quiet counts as stuck."""
 PATIENCE = 900.0
 """Seconds without any change after which only a person can help."""
+SPIN = 3000
+"""Steps at one moment after which the broker is taken to turn in a circle."""
 QUESTIONS = 4
 """How often a person answers the stages that ask."""
 
@@ -107,8 +109,13 @@ class Player:
         self.crew.start_process()
         self.crew.start_process()
         changed, seen = self.clock(), (-1, 0)
+        moved, still = self.clock(), 0
         while seconds(self.clock() - self.start) < LIMIT:
             self._happen()
+            moved, still = (moved, still + 1) if moved == self.clock() else (self.clock(), 0)
+            if still > SPIN:
+                self.found.append("spins: much is done, and no time passes")
+                break
             if self.crew.go_on():
                 continue
             if not self.plan and self._quiet():

@@ -40,12 +40,19 @@ def test_the_least_document_is_three_keys():
     [
         ("name: t\nstages: {a: {run: x}}\n", "1:1 crossfade: is missing"),
         ("crossfade: 2\nname: t\nstages: {a: {run: x}}\n", "1:1 crossfade: 2 cannot stand here; write 1"),
-        ("crossfade: 1\nname: t\nstages: {}\n", "3:1 stages: "),
+        ("crossfade: 1\nname: t\nstages: {}\n", "3:1 stages: fewer than 1 (found 0)"),
+        (
+            stage("").replace("name: t", f"name: t\ncontact: {'x' * 201}"),
+            "contact: more than 200 (found 201); shorten it",
+        ),
         ("crossfade: 1\nname: t\nstages: [a]\n", "3:1 stages: expected a map of keys, found a list"),
         ("crossfade: 1\nname: t\nstages:\n  a:\n", "4:3 stages.a: expected a map of keys, found nothing"),
         ("crossfade: 1\nname: t\nstages: {a: {}}\n", "3:10 stages.a.run: is missing; write what the stage runs"),
         (stage("walltme: 3"), "6:5 stages.a.walltme: the key 'walltme' is not known here"),
-        (stage("resources: {walltme: 3m}"), "6:17 stages.a.resources.walltme: the key 'walltme' is not known here; did"),
+        (
+            stage("resources: {walltme: 3m}"),
+            "6:17 stages.a.resources.walltme: the key 'walltme' is not known here; did",
+        ),
         (stage("at:\n  nersc: {retry: {site_falt: 3}}"), "7:23 stages.a.at.nersc.retry.site_falt: the key 'site_falt'"),
         (stage("at: {nersc: {needs: [b]}}"), "stages.a.at.nersc.needs: 'needs' cannot differ from site to site"),
         (stage("resources: {walltime: 3 minutes}"), "'3 minutes' is not a duration; write 90s, 15m"),
@@ -95,7 +102,9 @@ def test_a_wrong_value_is_told_with_its_place_and_a_cure(text, line):
     assert line in told(text)
 
 
-@pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/passwd", "a\\b", "a\0b", "a\nb", ".crossfade/x", ".", "./", ""])
+@pytest.mark.parametrize(
+    "path", ["../x", "a/../../x", "/etc/passwd", "a\\b", "a\0b", "a\nb", ".crossfade/x", ".", "./", ""]
+)
 @pytest.mark.parametrize("key", ["files: [{0}]", "outputs: [{{path: {0}}}]", "inputs: [{{name: {0}, from: ./x}}]"])
 def test_a_path_never_leaves_its_folder(key, path):
     quoted = '"' + path.replace("\\", "\\\\").replace("\0", "\\0").replace("\n", "\\n") + '"'
@@ -108,7 +117,11 @@ def test_a_cycle_is_named():
         f"  {name}: {{run: x, needs: [{need}]}}\n" for name, need in (("a", "c"), ("b", "a"), ("c", "b"), ("d", "a"))
     )
     (problem,) = problems(text)
-    assert "a -> c -> b -> a" in problem.message or "c -> b -> a -> c" in problem.message or "b -> a -> c" in problem.message
+    assert (
+        "a -> c -> b -> a" in problem.message
+        or "c -> b -> a -> c" in problem.message
+        or "b -> a -> c" in problem.message
+    )
     assert problem.line in {4, 5, 6}
 
 

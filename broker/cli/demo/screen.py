@@ -67,6 +67,7 @@ def screen(script: Script) -> Iterator[Screen]:
             f"a checkpoint every {script.checkpoint_every}"
         )
         yield shown
+    click.echo(err=True)  # the report follows
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def report_text(report: Report) -> str:
         _block("What it cost", _cost(report)),
         _block("What came of it", _result(report)),
     ]
-    return "\n\n".join(["", *blocks]).lstrip("\n")
+    return "\n\n".join(blocks)
 
 
 def _block(heading: str, lines: Iterator[str]) -> str:

@@ -1,0 +1,174 @@
+"""The site document: found, merged with profiles, and written without harm."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from broker.sitefile import add_site
+from broker.sites import load_sites, sites_of
+from broker.spec import DocumentError, parse_document, read_document, sites_schema
+from broker.spec.profiles import profile, profile_names
+
+EXAMPLES = Path(__file__).parents[3] / "shared" / "design" / "examples"
+
+
+def sites(text: str, base: Path = Path("/doc")):
+    return sites_of(parse_document("crossfade: 1\n" + text, name="sites.yaml"), base=base, where="").configs
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(DocumentError) as caught:
+        sites(text)
+    return str(caught.value)
+
+
+def test_without_a_document_this_machine_is_the_only_site_with_a_slot_per_core(tmp_path):
+    found = load_sites(None, home=tmp_path / "home", cwd=tmp_path, env={"HOME": str(tmp_path)})
+    (config,) = found.configs.values()
+    assert (config.name, config.connector, config.profile) == ("local", "local", "local")
+    assert config.slots == config.cores == len(os.sched_getaffinity(0))
+    assert config.root == str(tmp_path / "home" / "sites" / "local")
+    assert found.path is None
+    assert "this machine is the only site" in found.where
+
+
+def test_the_document_is_searched_in_a_told_order(tmp_path):
+    def write(path: Path, name: str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"crossfade: 1\nsites: {{{name}: {{profile: local, root: r}}}}\n")
+        return path
+
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    user = write(tmp_path / "config" / "crossfade" / "sites.yaml", "user")
+    here = tmp_path / "here"
+
+    def found(path: Path | None = None):
+        return load_sites(path, home=tmp_path, cwd=here, env=env)
+
+    assert list(found().configs) == ["user"]
+    assert found().where == str(user)
+    write(here / "sites.yaml", "cwd")
+    assert list(found().configs) == ["cwd"]
+    env["CROSSFADE_SITES"] = str(write(tmp_path / "env.yaml", "env"))
+    assert list(found().configs) == ["env"]
+    assert "CROSSFADE_SITES" in found().where
+    assert list(found(write(tmp_path / "x" / "given.yaml", "given")).configs) == ["given"]
+    env["CROSSFADE_SITES"] = str(tmp_path / "gone.yaml")
+    with pytest.raises(DocumentError, match="cannot be read"):
+        found()
+
+
+def test_an_entry_overrides_its_profile_and_leaves_the_rest():
+    config = sites(
+        "sites:\n  big:\n    profile: simulated\n    facility: lab\n    root: sub/r\n    slots: 9\n    memory: 64GB\n"
+        "    unreachable: {probes: 2}\n    limits: {queued: 4, submits_per_minute: 20}\n    vars: {env: /opt/e}\n"
+        "    launcher: srun\n    options: {seed: 3}\n    poll: 250ms\n"
+    )["big"]
+    assert (config.connector, config.facility, config.root) == ("simulated", "lab", "/doc/sub/r")
+    assert (config.slots, config.cores, config.memory) == (4, 64, 64_000_000_000)
+    assert (config.unreachable_probes, config.unreachable_seconds) == (2, 60)
+    assert (config.submits_per_minute, config.poll, config.launcher) == (20, 0.25, "srun")
+    assert (config.vars, config.options) == ({"env": "/opt/e"}, {"seed": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sites: {x: {profile: nersc/perlmutter, root: /r}}\n", "profiles there are: local, simulated"),
+        ("sites: {x: {profile: locl, root: /r}}\n", "did you mean `local`?"),
+        ("sites: {x: {profile: ../../etc, root: /r}}\n", "2:13 sites.x.profile: '../../etc' cannot be"),
+        ("sites: {x: {profile: local}}\n", "sites.x.root: is missing"),
+        ("sites: {x: {root: /r}}\n", "sites.x.profile: is missing"),
+        ("sites: {x: {profile: local, root: /r, slts: 3}}\n", "did you mean `slots`?"),
+        ("sites: {'x y': {profile: local, root: /r}}\n", "'x y' cannot be a name"),
+        ("sites: {x: {profile: local, root: /r, heartbeat: 30s}}\n", "must be at least twice the heartbeat"),
+        ("sites: {x: {profile: local, root: /r, charge: {unit: usd}}}\n", "sites.x.charge: this key is not built yet"),
+        ("sites: {}\n", "sites"),
+        ("places: {p: {path: /x}}\nsites: {x: {profile: local, root: /r}}\n", "places: this key is not built yet"),
+    ],
+)
+def test_a_wrong_entry_is_told_with_its_place_and_a_cure(text, words):
+    assert words in refusal(text)
+
+
+def test_every_shipped_profile_is_sound():
+    assert {"local", "simulated"} <= set(profile_names())
+    for name in profile_names():
+        assert profile(name).connector
+
+
+@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the users' documents are not beside this repository")
+def test_the_users_site_document_is_refused_for_exactly_what_is_not_built():
+    with pytest.raises(DocumentError) as caught:
+        load_sites(EXAMPLES / "sites.yaml", home=Path(), cwd=Path(), env={})
+    assert {problem.where for problem in caught.value.problems} == {
+        "places",
+        *(
+            f"sites.nersc.{key}"
+            for key in ("credentials", "collection", "umask", "keep", "clearance", "lanes", "charge")
+        ),
+        "sites.alcf.collection",
+        "sites.alcf.lanes",
+        "sites.cloud.charge",
+    }
+
+
+@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the users' documents are not beside this repository")
+def test_the_users_site_document_fits_the_published_schema():
+    from jsonschema import Draft202012Validator
+
+    schema = sites_schema()
+    Draft202012Validator.check_schema(schema)
+    raw = read_document(EXAMPLES / "sites.yaml")
+    assert [error.message for error in Draft202012Validator(schema).iter_errors(dict(raw.data))] == []
+
+
+# -- writing -----------------------------------------------------------------------------------------------
+
+
+def test_a_site_is_added_and_nothing_else_is_touched(tmp_path):
+    path = tmp_path / "sites.yaml"
+    path.write_text(
+        "# mine\ncrossfade: 1\nsites:\n    a:   # the first\n        profile: local\n        root: ./a\n\n# the end\n"
+    )
+    path.chmod(0o640)
+    add_site(path, "b-2", {"profile": "simulated", "root": "x y", "slots": 3, "vars": {"v": "no"}})
+    assert path.read_text() == (
+        "# mine\ncrossfade: 1\nsites:\n    a:   # the first\n        profile: local\n        root: ./a\n"
+        '    b-2:\n      profile: simulated\n      root: "x y"\n      slots: 3\n      vars: {"v": "no"}\n\n# the end\n'
+    )
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(load_sites(path, home=tmp_path, cwd=tmp_path, env={}).configs) == ["a", "b-2"]
+
+
+def test_the_first_site_makes_the_document(tmp_path):
+    path = tmp_path / "new" / "sites.yaml"
+    add_site(path, "a", {"profile": "local", "root": "/r"})
+    add_site(path, "on", {"profile": "local", "root": "/r"})
+    assert list(load_sites(path, home=tmp_path, cwd=tmp_path, env={}).configs) == ["a", "on"]
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "entry"),
+    [
+        ("crossfade: 1\nsites:\n  a: {profile: local, root: /r}\n", "a", {"profile": "local", "root": "/r"}),
+        ("crossfade: 1\nsites:\n  a: {profile: local, root: /r}\n", "b", {"profile": "none", "root": "/r"}),
+        ("crossfade: 1\nsites:\n  a: {profile: local, root: /r}\n", "b c", {"profile": "local", "root": "/r"}),
+        ("crossfade: 1\nsites: {a: {profile: local, root: /r}}\n", "b", {"profile": "local", "root": "/r"}),
+        (
+            '{"crossfade": 1, "sites": {"a": {"profile": "local", "root": "/r"}}}\n',
+            "b",
+            {"profile": "local", "root": "/r"},
+        ),
+        ("crossfade: 1\n", "b", {"profile": "local", "root": "/r"}),
+        ("not yaml: [\n", "b", {"profile": "local", "root": "/r"}),
+    ],
+)
+def test_what_cannot_be_added_leaves_the_document_as_it_was(tmp_path, before, name, entry):
+    path = tmp_path / "sites.yaml"
+    path.write_text(before)
+    with pytest.raises(DocumentError):
+        add_site(path, name, entry)
+    assert path.read_text() == before
+    assert os.listdir(tmp_path) == ["sites.yaml"]
