@@ -124,11 +124,13 @@ class Broker:
         if not ripe:
             return []
         silent = {row.site for row in self.store.sites() if row.cannot_ask_since is not None}
-        return [
-            name
-            for name in ripe
-            if name in silent or self.watcher.idle_look_due(name) or self.store.open_attempts(name)
-        ]
+        wanted = []
+        for name in ripe:
+            if name in silent or self.watcher.idle_look_due(name) or self.store.open_attempts(name):
+                wanted.append(name)
+            else:  # else whoever sleeps until the next look would not sleep at all
+                self.watcher.put_off(name)
+        return wanted
 
     def next_look(self) -> int:
         """When the next look at any site is due."""

@@ -84,7 +84,9 @@ class Drainer:
         try:
             drained = self._until_quiet(lease, deadline=self._elapsed() + budget)
         except (LeaseLost, StaleRow):
-            return drained  # somebody else went on with it; nothing of ours was kept
+            # somebody else went on with it; nothing of ours was kept. The sweeper wakes it, not the caller at once:
+            # a fault of ours that makes every decision stale must not turn in a circle
+            drained = Drained(busy=False, due_at=drained.due_at)
         finally:
             self._store.release(lease, due_at=drained.due_at)
         return drained

@@ -95,6 +95,11 @@ class Watcher:
         """Has a site where nothing of ours is not been looked at for long? Placement must know that it answers."""
         return self._clock() - self._paces[name].looked_at >= IDLE_EVERY
 
+    def put_off(self, name: str) -> None:
+        """Nothing of ours is there: no look is due before the next poll, unless hastened."""
+        config = self._setups[name].config
+        self._paces[name].next_at = self._clock() + round((config.poll or BESIDE_DRAINS) * 1e6)
+
     def hasten(self, name: str) -> None:
         """Something was just done there: look soon."""
         pace, config = self._paces[name], self._setups[name].config

@@ -14,7 +14,9 @@ from broker.store.base import AttemptRow, StageRow
 
 
 def advance_all(look: Look, stage: StageRow) -> dict[int, Progress]:
-    """Take in what was seen of every open attempt."""
+    """Take in what was seen of every open attempt; once in a look, a refused command may have done it before."""
+    if stage.n in look.seen:
+        return look.seen[stage.n]
     result: dict[int, Progress] = {}
     for row in look.snapshot.attempts.get(stage.n, ()):
         progress = advance(row, site=look.site(row.site), now=look.now)

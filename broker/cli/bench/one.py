@@ -83,7 +83,7 @@ def _site_document(home: Path, *, site: str, sites: int) -> Path:
     for k in range(sites):
         entry: dict[str, object] = {"profile": "local", "root": str(home / f"site{k}")}
         if site != "local":
-            entry = {"profile": "simulated", "slots": 512}
+            entry = {"profile": "simulated", "root": f"/simulated/{k}", "slots": 512, "poll": 0}
         entries[f"{site}{k}"] = entry
     path = home / "sites.yaml"
     path.write_text(json.dumps({"crossfade": 1, "sites": entries}))
@@ -94,7 +94,7 @@ def _run(graph: Graph, document: Path, home: Path, *, site: str, sites: int) -> 
     settings = Settings(home=home / "home", sites=_site_document(home, site=site, sites=sites))
     events = home / "events"
     with ExitStack() as stack:
-        known = load_sites(settings.sites, home=settings.home)
+        known = load_sites(settings.sites, home=settings.home, cwd=home, env={})
         store = open_store(settings)
         stack.callback(store.close)
         service = Service(settings=settings, store=store, sites=known)

@@ -1,0 +1,122 @@
+"""The product with one safeguard taken out, for as long as a context lasts. Here and nowhere else.
+
+The product has no switch for any of these: they are cut out of the running code, and put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy import insert
+
+from broker import watch
+from broker.effects.submit import Submitter
+from broker.store import deciding, look
+from broker.store.rows import (
+    COUNTERS,
+    DECIDED_OF_ATTEMPT,
+    DECIDED_OF_STAGE,
+    GUARD,
+    RUN_DECIDED,
+    _RUN_DELTAS,
+)
+from broker.store.base import AttemptRow, RunRow, StageRow
+from broker.store.schema import attempt, effect, product, run, stage
+from broker.store.statement import Statement, given
+from connectors.model import JobStatus
+from sandbox.wrapper import Wrapper
+
+
+@contextmanager
+def without_compare_and_set() -> Iterator[None]:
+    """Decisions are written blindly: whoever holds the lease by now, whatever the rows have become."""
+    run_row = run.c.run_id == given("run_id")
+    stage_row = [stage.c.run_id == given("run_id"), stage.c.n == given("n")]
+    attempt_row = [attempt.c.run_id == given("run_id"), attempt.c.n == given("n"), attempt.c.number == given("number")]
+    decided = {**_RUN_DELTAS, **{name: given(name) for name in RUN_DECIDED}}
+    blind = {
+        "TOUCH_RUN": Statement(run.update().values(_RUN_DELTAS).where(run_row), *GUARD, *COUNTERS, "ttl", "hint"),
+        "UPDATE_RUN": Statement(
+            run.update().values(decided).where(run_row), *GUARD, *COUNTERS, "ttl", "hint", *RUN_DECIDED
+        ),
+        "UPDATE_STAGE": Statement(
+            stage.update().values({name: given(name) for name in DECIDED_OF_STAGE}).where(*stage_row), *StageRow._fields
+        ),
+        "UPDATE_ATTEMPT": Statement(
+            attempt.update().values({name: given(name) for name in DECIDED_OF_ATTEMPT}).where(*attempt_row),
+            *AttemptRow._fields,
+        ),
+        "INSERT_ATTEMPT": _over(attempt),
+        "INSERT_EFFECT": _over(effect),
+        "INSERT_PRODUCT": _over(product),
+    }
+    with ExitStack() as stack:
+        for name, statement in blind.items():
+            stack.enter_context(patch.object(deciding, name, statement))
+        stack.enter_context(patch.object(deciding, "_all_written", lambda *_: None))
+        stack.enter_context(patch.object(look, "leased_run", _anybodys_run))
+        yield
+
+
+def _over(table: Any) -> Statement:
+    """An insert that overwrites what is there."""
+    names = tuple(column.name for column in table.columns)
+    return Statement(
+        insert(table).prefix_with("OR REPLACE").values({name: given(name) for name in names}), *names
+    )
+
+
+def _anybodys_run(tx: Any, run_id: str, _token: int, _owner: str) -> RunRow | None:
+    found = tx.row(ANY_RUN, (run_id,))
+    return None if found is None else RunRow._make(found)
+
+
+ANY_RUN = Statement(run.select().where(run.c.run_id == given("run_id")), "run_id")
+
+
+@contextmanager
+def without_find_by_key() -> Iterator[None]:
+    """After a doubt the job is simply submitted again."""
+
+    def submit(self: Submitter, site: Any, batch: Any) -> Any:
+        from broker.effects.outcome import Result
+
+        result = Result()
+        self._send(site, batch, result)
+        return result
+
+    with patch.object(Submitter, "submit", submit):
+        yield
+
+
+@contextmanager
+def without_start_gate() -> Iterator[None]:
+    """Every execution passes, whoever is inside already."""
+    real = Wrapper.gate
+
+    def gate(self: Wrapper, execution: Any, papers: Any, now: int) -> int | None:
+        last = self._owners.get(execution.key)
+        answer = real(self, execution, papers, now)
+        if answer == 0:
+            return 0
+        execution.generation = 1 if last is None else last.generation + 1
+        self._owners[execution.key] = execution
+        self._beat(execution, now)
+        return 0
+
+    with patch.object(Wrapper, "gate", gate):
+        yield
+
+
+@contextmanager
+def without_follow_the_key() -> Iterator[None]:
+    """Of several jobs of one key the broker watches the one that it was told of last, gated out or not."""
+
+    def newest(items: Sequence[JobStatus]) -> dict[str, JobStatus]:
+        return {item.key: item for item in sorted(items, key=lambda item: int(item.native_id))}
+
+    with patch.object(watch, "_by_key", newest):
+        yield
