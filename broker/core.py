@@ -147,11 +147,12 @@ def worker_is_dead(name: str) -> bool:
     try:
         pid, rest = name.split("@", 1)
         host, boot, start = rest.rsplit(":", 2)
+        number = int(pid)
     except ValueError:
         return False
     if host != platform.node():
         return False
-    return boot != boot_id() or process_start(int(pid)) != start
+    return boot != boot_id() or process_start(number) != start
 
 
 def boot_id() -> str:

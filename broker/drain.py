@@ -16,7 +16,17 @@ from broker.effects import Hands, JobCache
 from broker.engine import decide
 from broker.facts import World, rules_of
 from broker.jobs import Job
-from broker.store.base import Changes, CheckpointRow, DecisionTx, EffectRow, Lease, LeaseLost, StaleRow, Store
+from broker.store.base import (
+    Changes,
+    CheckpointRow,
+    DecisionTx,
+    EffectRow,
+    Lease,
+    LeaseLost,
+    Sightings,
+    StaleRow,
+    Store,
+)
 from broker.watch import Watcher
 
 LIMIT = 256
@@ -97,10 +107,9 @@ class Drainer:
         while True:
             decided = self._decide(lease, jobs)
             effects = [*effects, *decided.effects]
-            moved = self._act(effects, jobs) if effects else False
-            observed = self._observe(decided.sites)
+            seen = self._act_and_observe(effects, jobs, decided.sites)
             effects = ()
-            if not (moved or observed or decided.more):
+            if not (seen or decided.more):
                 # places may come free in other runs, which know nothing of this one
                 return Drained(busy=False, due_at=self._clock() + ASK_FOR_ROOM if decided.wants else None)
             if self._elapsed() >= deadline:
@@ -159,25 +168,21 @@ class Drainer:
 
     # -- act and observe ---------------------------------------------------------------------------------------
 
-    def _act(self, effects: Sequence[EffectRow], jobs: JobCache) -> bool:
-        sightings = self._hands.perform(effects, jobs)
-        if sightings.empty():
-            return False
-        self._store.record(sightings, now=self._clock())
+    def _act_and_observe(self, effects: Sequence[EffectRow], jobs: JobCache, placed_at: set[str]) -> bool:
+        """Perform effects, look at sites that answer at once, and record both in one transaction. Was anything new?"""
+        sightings = self._hands.perform(effects, jobs) if effects else Sightings()
+        looks = [
+            (name, self._watcher.look(name)) for name in sorted(self._instant & placed_at) or sorted(self._instant)
+        ]
+        for _, looked in looks:
+            sightings.extend(looked.sightings)
+        if not sightings.empty():
+            self._store.record(sightings, now=self._clock())
+        for name, looked in looks:
+            self._watcher.forget(name, looked)
         for name in {effect.site for effect in effects if effect.site in self._world.sites}:
             self._watcher.hasten(name)
         return bool(sightings.effects_done or sightings.attempts or sightings.checkpoints)
-
-    def _observe(self, placed_at: set[str]) -> bool:
-        """Look at once at sites whose answers cost nothing and come at once (simulated ones)."""
-        seen = False
-        for name in sorted(self._instant & placed_at) or sorted(self._instant):
-            looked = self._watcher.look(name)
-            if not looked.sightings.empty():
-                self._store.record(looked.sightings, now=self._clock())
-                seen = seen or bool(looked.sightings.attempts)
-            self._watcher.forget(name, looked)
-        return seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Everything here is a row written or read; whoever serves carries it out. Nothing
 
 from __future__ import annotations
 
+import difflib
 import getpass
 import hashlib
 import json
@@ -83,7 +84,8 @@ class Service:
         if isinstance(raw.data, dict) and looks_like_wfformat(raw.data):
             raw = self._imported(raw.data, request)
         workflow = load_workflow(raw, base=base)
-        return compile_workflow(workflow, params=request.params, base=base)
+        budget = max((config.unreachable_seconds for config in self.sites.configs.values()), default=60.0)
+        return compile_workflow(workflow, params=request.params, base=base, probe_budget=budget)
 
     @staticmethod
     def _imported(data: dict[str, object], request: Request) -> RawDocument:
@@ -108,7 +110,7 @@ class Service:
             known, is_new = self.store.create_run(new, again=request.again)
         except KeyTaken as error:
             raise UsageError(str(error), help="use another key, or --again for a new run") from error
-        return Submitted(run_id=known, new=is_new, warnings=tuple(compiled.warnings))
+        return Submitted(run_id=known, new=is_new, warnings=(*compiled.warnings, *self.unknown_sites(compiled)))
 
     def _new_run(self, compiled: CompiledRun, request: Request, *, run_id: str, now: int) -> NewRun:
         deps = [
@@ -165,6 +167,20 @@ class Service:
                 raise RefusedByPolicy(
                     f"no site can take stage {path}: {words}", help="see `crossfade site ls`, or change the document"
                 )
+
+    def unknown_sites(self, compiled: CompiledRun) -> list[str]:
+        """Sentences on names that the document gives to sites, and that no site, facility or profile has."""
+        known = {name for c in self.sites.configs.values() for name in (c.name, c.facility, c.profile)}
+        named: dict[str, str] = {}
+        for text, path in {stage.rules: stage.path for stage in reversed(compiled.stages)}.items():
+            rules = json.loads(text)
+            for name in [*(n for names in rules["sites"].values() for n in names), *rules["at"]]:
+                named.setdefault(name, path)
+        return [
+            f"stage {path} names {name!r}, which is no site, facility or profile here{_nearest(name, known)}"
+            for name, path in sorted(named.items())
+            if name not in known
+        ]
 
     def _static(self, rules: str) -> dict[str, Reason | None]:
         return {
@@ -424,6 +440,11 @@ def open_service(settings: Settings, *, clock: Clock = wall_clock) -> Service:
 def decision_from(detail: str) -> Decision:
     """A stored decision."""
     return Decision.from_json(detail)
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _keep_blob(folder: Path, digest: str, source: Path) -> None:

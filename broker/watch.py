@@ -276,14 +276,15 @@ class Watcher:
         The record decides, not the site's accounting, which may have been purged."""
         folders = [info.path for info in site.list(f"{row.directory}/.crossfade") if info.is_dir]
         numbered = [(int(path.rsplit("/g", 1)[1]), path) for path in folders if path.rsplit("/g", 1)[-1].isdigit()]
-        for _, path in sorted(numbered, reverse=True)[:1]:
-            for data in site.read_many([f"{path}/exit"], limit=MAX_RECORD_BYTES).values():
+        for _, folder in sorted(numbered, reverse=True)[:1]:
+            names = [info.path for info in site.list(folder) if info.path.endswith(".exit")]
+            for data in site.read_many(names, limit=MAX_RECORD_BYTES).values():
                 try:
                     record = parse_record(data)
                 except RecordError:
-                    return
+                    continue
                 if isinstance(record, ExitRecord) and record.key == row.submit_key:
-                    found["exit"] = _exit_fact(record)[1]
+                    _newest(found, row.exit, "exit", _exit_fact(record))
 
     # -- logs --------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple, Protocol
 
 
@@ -445,6 +445,11 @@ class Sightings:
     """(site, at, capability, ok, latency in µs, detail)"""
     events: list[tuple[str, NewEvent]] = field(default_factory=list)
     """(stream, event), for streams other than runs: `site:NAME`, `operators`."""
+
+    def extend(self, other: Sightings) -> None:
+        """Take over what another look saw."""
+        for each in fields(self):
+            getattr(self, each.name).extend(getattr(other, each.name))
 
     def empty(self) -> bool:
         """Is there nothing to write?"""

@@ -25,7 +25,11 @@ class Command:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / "home"
-        self.env = {**os.environ, "CROSSFADE_HOME": str(self.home), "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        self.env = {
+            **os.environ,
+            "CROSSFADE_HOME": str(self.home),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        }
         self.env.pop("CROSSFADE_SITES", None)
         self._started: list[subprocess.Popen[str]] = []
 
@@ -284,9 +288,7 @@ def test_a_stage_moves_to_another_site_when_an_operator_wants_it(crossfade: Comm
         ("", "bad.yaml"),
     ],
 )
-def test_a_bad_document_ends_with_2_and_its_place_and_stores_nothing(
-    crossfade: Command, text: str, place: str
-) -> None:
+def test_a_bad_document_ends_with_2_and_its_place_and_stores_nothing(crossfade: Command, text: str, place: str) -> None:
     crossfade.write("bad.yaml", text)
     for verb in ("validate", "submit", "run", "plan"):
         assert place in crossfade(verb, "bad.yaml", code=2).stderr

@@ -109,7 +109,7 @@ class Crew:
         self.steps += 1
         if greenlet.getcurrent() is self._main:
             return  # while a process is being made
-        dear = 12.0 if call.verb in ("submit", "cancel") else 1.0
+        dear = 12.0 if call.verb in ("submit", "cancel", "between") else 1.0
         if self.falls("kill", dear):
             self.kill(process)
         if self.falls("stop", dear):

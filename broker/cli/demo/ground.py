@@ -7,11 +7,11 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, SIGSTOP, Signals
 
 from broker.store.base import AttemptRow
 from connectors.local.ending import carriers
-from connectors.local.process import send
+from connectors.local.process import Process, send
 
 SITES = ("nersc", "alcf", "olcf", "cloud")
 SLOTS = 2
@@ -61,9 +61,10 @@ class Ground:
     def take_away(self, site: str, keys: Collection[str], *, now: int) -> Lost:
         """The site fails as in a power cut. `keys`: of all jobs that were ever submitted there.
 
-        The folder goes first. Were the processes killed while it is there, the wrapper of a payload might write down
-        how that ended, and the broker would read of a failed job at a healthy site.
+        The folder goes before the processes end. Were they killed while it is there, the wrapper of a payload might
+        write down how that ended, and the broker would read of a failed job at a healthy site.
         """
+        _signal(keys, SIGSTOP)
         (self._up / site).rename(self._gone / site)
         return Lost(site=site, processes=kill_all(keys), at=now)
 
@@ -85,9 +86,15 @@ def kill_all(keys: Collection[str]) -> int:
     killed: set[tuple[int, int]] = set()
     deadline = time.monotonic() + _KILLING_LASTS
     # again after a pause: one may have been born of another while we looked
-    while (found := [p for group in carriers(keys).values() for p in group]) and time.monotonic() < deadline:
-        for process in found:
-            send(process, SIGKILL)
-            killed.add((process.pid, process.started))
+    while (found := _signal(keys, SIGKILL)) and time.monotonic() < deadline:
+        killed.update((process.pid, process.started) for process in found)
         time.sleep(_STEP)
     return len(killed)
+
+
+def _signal(keys: Collection[str], number: Signals) -> list[Process]:
+    """Signal every process of these jobs; who they were."""
+    found = [process for group in carriers(keys).values() for process in group]
+    for process in found:
+        send(process, number)
+    return found

@@ -146,7 +146,7 @@ class _Stage:
     # -- losing a site -----------------------------------------------------------------------------------------
 
     def _ripe(self, run: _Followed) -> bool:
-        """Is the stage half-way, with a copy elsewhere of a checkpoint that is not an interval old?
+        """Is the stage half-way, with a copy elsewhere of a checkpoint that is not half an interval old?
 
         A copy that does not come is not waited for to the end: what the broker makes of that is what we want to see.
         """
@@ -157,7 +157,7 @@ class _Stage:
         if done < self._script.half:
             return False
         copied = self._copied(attempt)
-        return (copied > 0 and done - copied < self._script.checkpoint_every) or done >= self._script.latest
+        return (copied > 0 and done - copied <= self._script.fresh) or done >= self._script.latest
 
     def _lose_site_of(self, run: _Followed) -> Lost:
         attempt = self._current(run)

@@ -48,6 +48,12 @@ class Script:
         return self.slices // 2
 
     @property
+    def fresh(self) -> int:
+        """A checkpoint is when so many slices, or fewer, were done since. The rest of an interval may be done before
+        the last process is killed."""
+        return max(1, self.checkpoint_every // 2)
+
+    @property
     def latest(self) -> int:
         """So many slices and the site is taken away, whatever was shipped by then: the end must not come first."""
         return max(self.half, min(self.slices - 2, self.slices * 3 // 4))
