@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,16 @@ def read_settings(environ: Mapping[str, str], *, sites: Path | None = None) -> S
     return Settings(
         home=_home(environ),
         sites=sites or (Path(told).expanduser() if told else None),
-        user=environ.get("USER") or environ.get("LOGNAME") or str(os.getuid()),
+        user=environ.get("USER") or environ.get("LOGNAME") or _login(),
     )
+
+
+def _login() -> str:
+    """The user's name, or the bare number where the machine knows no name for it (containers)."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _home(environ: Mapping[str, str]) -> Path:

@@ -25,6 +25,8 @@ THREADS = 4
 SWEEP_EVERY = 0.25
 """Seconds between two sweeps when nothing is due sooner; commands of other processes are seen by it, too."""
 SHORTEST_SLEEP = 0.005
+RESTART_AFTER = 0.5
+"""Seconds between the end of a worker and the next one."""
 LOST_AFTER = 2.0
 """Seconds after which a hint that has not arrived is taken for lost, and sent again."""
 
@@ -128,6 +130,15 @@ class Embedded:
     # -- the worker --------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        """Consume hints; a worker that ends by itself is followed by another."""
+        while not self._stop.is_set():
+            try:
+                self._consume()
+            except Exception:
+                log.exception("the worker broke off; another one begins")
+            self._stop.wait(0.0 if self._stop.is_set() else RESTART_AFTER)
+
+    def _consume(self) -> None:
         self._app.finalize()
         # the pool's threads know no current app and take the default one; Celery's own worker program does the same
         self._app.set_default()

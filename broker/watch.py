@@ -25,7 +25,7 @@ from broker.store.base import (
     Store,
 )
 from connectors.base import Site
-from connectors.errors import SiteError
+from connectors.errors import BadReply, CredentialError, SiteError, SiteUnreachable
 from connectors.harness import (
     CheckpointRecord,
     ExitRecord,
@@ -123,9 +123,13 @@ class Watcher:
         now = self._clock()
         try:
             self._look(site, rows, looked)
-        except SiteError as error:
+        except (SiteUnreachable, BadReply) as error:
             looked = Looked()
             self._silent(name, standing, error, now, looked.sightings)
+        except SiteError as error:  # it answered: with «not you», «not now» or «not so», which is no outage
+            looked = Looked()
+            capability = "credentials" if isinstance(error, CredentialError) else "status"
+            looked.sightings.evidence.append((name, now, capability, False, 0, str(error)[:300]))
         else:
             self._answered(name, standing, now, looked.sightings)
         self._after_look(name, changed=not looked.sightings.empty())

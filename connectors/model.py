@@ -234,6 +234,6 @@ class TransferStatus:
     bytes_moved: int = 0
     reason: str = ""
     fault: str = ""
-    """A value of errors.Fault when FAILED: "source_missing" and "corrupt" are told apart from "site"."""
+    """A value of errors.Fault when FAILED: "staging" (missing, corrupt), "quota", or "site" (a side is away)."""
     site: str = ""
     """The side that is at fault, where that is known."""

@@ -11,6 +11,8 @@ from policies.model import ContinueRule, Decision, Failure, Reason, Rules, Tries
 
 BACKOFF = (1.0, 5.0, 30.0, 120.0, 600.0)
 """Seconds before the first, second, ... try after a site's fault; the last one repeats."""
+AFTER_PREEMPTION = 5_000_000
+"""Microseconds: a site that preempts at once must not be asked in a tight loop."""
 MEMORY_RAISES = 2
 
 
@@ -83,7 +85,8 @@ def _by_fault(rules: Rules, failure: Failure, tries: Tries, now: int) -> Decisio
         fact = "it ran into its time limit, and the document has no `continue: {on: [time_limit]}`"
         return _decide("fail", Reason("fault.time_limit", "fail", fact))
     if fault is Fault.PREEMPTED:
-        return _decide("again", Reason("fault.preempted", "again", f"its place was taken: {detail}"))
+        reason = Reason("fault.preempted", "again", f"its place was taken: {detail}")
+        return _decide("again", reason, until=now + AFTER_PREEMPTION)
     reason = Reason(f"fault.{fault.value}", "elsewhere", f"{failure.site}: {detail}", failure.site)
     if tries.site_retries >= rules.retry.site_fault:
         spent = Reason("retry.site_fault", "fail", f"{tries.site_retries} tries after faults of sites are spent")

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from typing import Any
+from unittest.mock import patch
+
+from simulation.seams import Hook, Seam, StoreSeam
 
 from broker.clock import VirtualClock, micros
 from broker.core import Broker, Parts
+from broker.ids import RandomBits
 from broker.jobs import BLOBS
 from broker.rows import stage_row as _stage_row
+from broker.store import migrate
 from broker.store.base import CommandRow, DepRow, NewEvent, NewRun, RunRow
+from broker.store.connect import Database
 from broker.store.sql import SqlStore
 from connectors.registry import SiteConfig
 from sandbox.connector import SimulatedSite, make
 from sandbox.mover import SimulatedMover
 from sandbox.world import SimulatedWorld
-from simulation.seams import Hook, Seam, StoreSeam
 
 RULES: dict[str, Any] = {
     "sites": {"allow": [], "prefer": [], "deny": []},
@@ -78,6 +84,29 @@ class Stage:
         }
 
 
+@cache
+def _empty_database() -> bytes:
+    store = SqlStore("sqlite://", clock=VirtualClock())
+    connection = store._database.engine.raw_connection()
+    image: bytes = connection.driver_connection.serialize()
+    connection.close()
+    store.close()
+    return image
+
+
+def fresh_store(clock: VirtualClock, bits: RandomBits) -> SqlStore:
+    """An empty store in memory. Its tables are copied, not made: that takes longer than many a test."""
+
+    def copy(database: Database) -> None:
+        connection = database.engine.raw_connection()
+        connection.driver_connection.deserialize(_empty_database())
+        connection.close()
+
+    _empty_database()
+    with patch.object(migrate, "make_ready", copy):
+        return SqlStore("sqlite://", clock=clock, bits=bits)
+
+
 class Lab:
     """Simulated sites, a mover, a store and brokers over them."""
 
@@ -90,7 +119,7 @@ class Lab:
     ) -> None:
         self.clock = clock or VirtualClock()
         self.bits = _bits(seed)
-        self.store = store or SqlStore("sqlite://", clock=self.clock, bits=self.bits)
+        self.store = store or fresh_store(self.clock, self.bits)
         self.world = SimulatedWorld()
         self.world.add_memory(BLOBS)
         self.configs = {config.name: config for config in sites}
@@ -176,7 +205,7 @@ class Lab:
         return [e for site in self.sites.values() for e in site.model.journal.executions]
 
 
-def _bits(seed: int):  # noqa: ANN202
+def _bits(seed: int):
     import random
 
     rng = random.Random(seed)

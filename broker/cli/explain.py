@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import click
@@ -33,6 +34,6 @@ def explanation_text(view: Mapping[str, Any]) -> str:
 def _paragraph(decision: Mapping[str, Any]) -> str:
     stage = decision["stage"] or "run"
     who = f"{stage}@{decision['attempt']}" if decision["attempt"] else stage
-    at = str(decision["at"])[11:19]
+    at = datetime.fromisoformat(decision["at"]).astimezone().strftime("%H:%M:%S")
     first, *others = decision["words"]
     return "\n".join([f"{at} {who}  {first}", *(f"    {line}" for line in others)])

@@ -50,7 +50,7 @@ def timeline(session: Session, target: str | None, output: str) -> None:
     def text() -> str:
         run, stage = service.find(target)
         events = [e for e in service.store.events(run.run_id) if stage is None or e.stage == stage.path]
-        rows = [[local_time(e.at), "run" if not e.stage else subject(e), e.actor, sentence(e)] for e in events]
+        rows = [[local_time(e.at), subject(e), e.actor, sentence(e)] for e in events]
         return table(("at", "who", "by", "what"), rows, empty="nothing has happened yet")
 
     emit(views, output=output, text=text)

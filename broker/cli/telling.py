@@ -32,6 +32,11 @@ _WORDS: dict[str, str] = {
     "silent": "cannot be asked: {detail}",
     "answers": "answers again after {silent_for} s",
     "submitted": "submitted with {stages} stages",
+    "run_running": "goes on",
+    "run_waiting": "waits: {reason}",
+    "run_succeeded": "succeeded: every stage has its product",
+    "run_failed": "failed",
+    "run_canceled": "canceled",
 }
 QUIET = frozenset({"staging_in", "submitting", "queued", "verifying", "succeeded", "stays", "reopened"})
 """Steps that `timeline` lists and a person who only watches need not read."""
@@ -64,7 +69,7 @@ def subject(event: EventRow) -> str:
     """Whom it happened to: a stage's attempt, a site, or the run."""
     if event.stage:
         return f"{event.stage}@{event.attempt}" if event.attempt else event.stage
-    return event.stream.removeprefix("site:")
+    return event.stream.removeprefix("site:") if ":" in event.stream else "run"
 
 
 def clock_line(event: EventRow) -> str:

@@ -52,7 +52,9 @@ def again(
 ) -> EffectAgain:
     """Try again after a pause that doubles with every try, `slowest` seconds at the most."""
     wait = pause if pause is not None else min(slowest, FIRST_PAUSE * 2 ** min(effect.tries - 1, 20))
-    text = compact({**(note or note_of(effect)), "last": reason})
+    if note is None:  # what was known before a try that died is not known any more
+        note = {} if died_since(effect) else note_of(effect)
+    text = compact({**note, "last": reason, "try": effect.tries})
     return EffectAgain(key=effect.key, claim=effect.claim, due_at=now + round(wait * 1e6), note=text)
 
 
@@ -60,6 +62,11 @@ def note_of(effect: EffectRow) -> dict[str, object]:
     """What was kept between tries."""
     note: dict[str, object] = json.loads(effect.note) if effect.note else {}
     return note
+
+
+def died_since(effect: EffectRow) -> bool:
+    """Did a try end without a word, after those that the note tells of? It may have done anything."""
+    return note_of(effect).get("try") != effect.tries - 1
 
 
 def seen(job: Job, **facts: str | int) -> AttemptSeen:

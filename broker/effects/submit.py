@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from broker.clock import Clock
-from broker.effects.outcome import Result, again, compact, note_of
+from broker.effects.outcome import Result, again, compact, died_since, note_of
 from broker.facts import World
 from broker.jobs import Job, job_spec
 from broker.spec import MissingSiteVariable
@@ -50,6 +50,8 @@ class Submitter:
         specs: list[JobSpec] = []
         sent: list[tuple[EffectRow, Job]] = []
         for effect, job in batch:
+            if effect.claim_until is not None and effect.claim_until <= self._clock():
+                continue  # this worker stood still for too long: another one may be at it by now
             try:
                 specs.append(job_spec(self._world, job))
                 sent.append((effect, job))
@@ -72,11 +74,10 @@ class Submitter:
         elif isinstance(answer, Refused):
             result.finish(effect, job, answer=compact({"refused": answer.reason, "fault": answer.fault}))
         elif answer is None:  # busy: certainly nothing happened
-            result.again.append(again(effect, now, reason="the site is busy", note={**note_of(effect), "clean": True}))
+            result.again.append(again(effect, now, reason="the site is busy", note={"clean": True}))
         else:
             reason = answer.reason if isinstance(answer, Doubtful) else "the site will say later which job it became"
-            note = {**note_of(effect), "clean": False}
-            note.setdefault("doubt_since", now)
+            note = {"doubt_since": now, "looks": 0}  # a new doubt, whatever had become of an older one
             result.again.append(again(effect, now, reason=reason, note=note))
 
     def _accept(self, effect: EffectRow, job: Job, native_id: str, result: Result) -> None:
@@ -98,7 +99,7 @@ class Submitter:
 
     def _may_send(self, effect: EffectRow, job: Job, listing: Listing, result: Result) -> bool:
         """Nothing was found under the key. Is that believed, and is the job still wanted?"""
-        now, note = self._clock(), note_of(effect)
+        now, note = self._clock(), {} if died_since(effect) else note_of(effect)
         settle = round(self._world.sites[effect.site].config.settle * 1e6)
         if not note.get("clean"):
             since = int(str(note.setdefault("doubt_since", now)))

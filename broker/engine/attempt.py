@@ -100,7 +100,7 @@ def _staged(row: AttemptRow) -> Progress | None:
     answer = json.loads(row.staged)
     if answer["ok"]:
         return Progress(to_state(row, _A.SUBMITTING), effect="submit")
-    return fail(row, _A.FAILED, Fault(answer.get("fault") or "staging"), answer["reason"])
+    return fail(row, _A.FAILED, fault_of(answer, Fault.STAGING), answer["reason"])
 
 
 def _answered(row: AttemptRow) -> Progress | None:
@@ -108,7 +108,7 @@ def _answered(row: AttemptRow) -> Progress | None:
         return None
     answer = json.loads(row.answer)
     if "refused" in answer:
-        return fail(row, _A.FAILED, Fault(answer.get("fault") or "site"), f"refused: {answer['refused']}")
+        return fail(row, _A.FAILED, fault_of(answer, Fault.SITE), f"refused: {answer['refused']}")
     return None
 
 
@@ -163,7 +163,7 @@ def _verified(row: AttemptRow) -> Progress:
     answer = json.loads(row.verified)
     if answer["ok"]:
         return Progress(to_state(row, _A.SUCCEEDED))
-    return fail(row, _A.FAILED, Fault(answer.get("fault") or "site"), answer["reason"], exit_code=0)
+    return fail(row, _A.FAILED, fault_of(answer, Fault.SITE), answer["reason"], exit_code=0)
 
 
 def _stopped(row: AttemptRow) -> Progress | None:
@@ -219,6 +219,14 @@ def _close_if_final(progress: Progress, now: int) -> Progress:
 def never_submitted(row: AttemptRow) -> bool:
     """Only inputs were being brought: no job can exist at the silent site."""
     return row.state in (_A.PLANNED, _A.STAGING_IN)
+
+
+def fault_of(answer: dict[str, Any], otherwise: Fault) -> Fault:
+    """The fault that a connector names; a word that is none of ours is taken for `otherwise`."""
+    try:
+        return Fault(answer.get("fault") or otherwise.value)
+    except ValueError:
+        return otherwise
 
 
 def stuck_reason(row: AttemptRow) -> str:

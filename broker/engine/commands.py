@@ -52,9 +52,11 @@ def _for_run(look: Look, command: CommandRow) -> str:
 
 
 def _for_stage(look: Look, command: CommandRow, stage: StageRow) -> str:
-    events = look.changes.events
+    events, run = look.changes.events, look.run_row
     told = len(events)
-    after, outcome = _ACTIONS[command.kind](look, command, stage)
+    after, outcome = None, f"not possible: the run is {run.state}"
+    if run.state not in (RunState.SUCCEEDED, RunState.CANCELED):
+        after, outcome = _ACTIONS[command.kind](look, command, stage)
     reason = Reason("operator", command.kind, _by(command, command.kind))
     decision = Decision("command", command.kind, (reason, Reason("outcome", "done", outcome)))
     look.tell(

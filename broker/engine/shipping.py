@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from broker.engine.look import Look
 from broker.engine.start import effect
+from broker.engine.words import last_fact
 from broker.facts import (
     USABLE_CHECKPOINTS,
 )
@@ -46,7 +47,7 @@ def ship(look: Look, stage: StageRow, row: AttemptRow, rules: Rules, mine: Seque
     if site is None:
         return
     decision = ship_to(rules.checkpoint, at=site, others=takers(look, stage, row.site), seq=best.seq)
-    look.mark(best, "shipped", "" if decision.outcome == "ship" else "kept here: nowhere to send it")
+    look.mark(best, "shipped", "" if decision.outcome == "ship" else f"kept here: {last_fact(decision)}")
     if decision.outcome == "ship":
         suffix = f":{best.generation}:{best.seq}:{decision.site}"
         payload = json.dumps({"generation": best.generation, "seq": best.seq, "path": best.path, "from": best.site})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from broker.spec.errors import MOST_SHOWN, DocumentError, KeyPath, Problem, UnreadableDocument, Wrong, dotted
 from broker.spec.jsonio import check_tree, looks_like_json, read_json
 from broker.spec.yamlio import MOST_BYTES, Place, Places, read_yaml
+
+_ODD_BREAK = re.compile("[\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +74,21 @@ def parse_document(text: str, *, name: str) -> RawDocument:
         text.encode()
     except UnicodeEncodeError as error:
         raise _refused(name, "is not text that UTF-8 can hold", "save it as UTF-8") from error
-    data = read_json(text, name=name) if looks_like_json(text, name) else read_yaml(text, name=name)
+    if looks_like_json(text, name):
+        data = read_json(text, name=name)
+    else:
+        _refuse_odd_breaks(text, name)
+        data = read_yaml(text, name=name)
     return RawDocument(name=name, data=_top(data, name), text=text)
+
+
+def _refuse_odd_breaks(text: str, name: str) -> None:
+    """Libyaml takes these three for ends of lines, as YAML 1.1 did, and would change the text that holds them."""
+    for number, line in enumerate(text.split("\n"), 1):
+        found = _ODD_BREAK.search(line)
+        if found:
+            what = f"holds the line separator U+{ord(found[0]):04X} (line {number})"
+            raise _refused(name, what, "use a plain line break, or write it as an escape in double quotes")
 
 
 def document_from(data: Mapping[str, Any], *, name: str) -> RawDocument:

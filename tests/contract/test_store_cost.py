@@ -68,8 +68,8 @@ def test_two_rounds_in_one_decision_are_one_commit_and_read_the_sites_once(store
         assert spent(store, start) == (0, 5)
         start = counted(store)
         again = tx.snapshot(now=1, limit=9, room=lambda _load: 0)
-        # due, run
-        assert spent(store, start) == (0, 2)
+        # due, queue, run
+        assert spent(store, start) == (0, 3)
         assert [row.n for row in again.stages] == [1]
         start = counted(store)
     assert spent(store, start) == (1, 0)

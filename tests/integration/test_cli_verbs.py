@@ -61,6 +61,33 @@ def test_a_workflow_made_of_a_batch_script_is_valid(folder: Path) -> None:
     assert 'echo "$x" | tr a b' in (folder / "workflow.yaml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("crossfade: 1\nname: x\nstages:\n  a: {runn: 'true'}\n", "bad.yaml:4"),
+        ("crossfade: 1\nname: x\nstages:\n  a: {run: 'true', needs: [b]}\n", "bad.yaml:4"),
+        ("a: [1, 2\nb: }", "bad.yaml:2"),
+        ("", "bad.yaml"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["validate", "submit", "run", "plan"])
+def test_a_bad_document_ends_with_2_and_its_place_and_stores_nothing(
+    folder: Path, verb: str, text: str, place: str
+) -> None:
+    (folder / "bad.yaml").write_text(text)
+    assert place in xf(verb, "bad.yaml", code=2).stderr
+    assert answer("history") == []
+
+
+def test_a_document_that_is_not_there_ends_with_2() -> None:
+    assert "nothing.yaml" in xf("run", "nothing.yaml", code=2).stderr
+
+
+def test_what_is_not_there_ends_with_3() -> None:
+    assert "no run" in xf("status", "nothing", code=3).stderr
+    assert "site" in xf("site", "show", "nothing", code=3).stderr
+
+
 def test_plan_says_where_each_stage_would_start_and_stores_nothing() -> None:
     views = answer("plan", str(HELLO))
     assert [(view["stage"], view["outcome"]) for view in views] == [

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from broker_kit import Lab, Stage
+from simulation.seams import Call
+from simulation.truth import Broken, ends, judge
+
 from broker.core import Broker
 from broker.store.base import StoreBusy, StoreError
-from broker_kit import Lab, Stage
 from connectors.errors import SiteUnreachable
 from connectors.registry import SiteConfig
 from sandbox.faults import Window
-from simulation.seams import Call
-from simulation.truth import Broken, ends, judge
 
 STEP = 5.0
 """Seconds of virtual time between two rounds of the driver."""

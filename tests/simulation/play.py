@@ -7,20 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from broker.clock import micros, seconds
-from broker.core import Broker, Parts
 from broker_kit import Lab
-from sandbox.faults import TransferOdds
-from sandbox.mover import SimulatedMover
 from simulation.crew import Crew, Process
 from simulation.seams import Seam, StoreSeam
 from simulation.split import SplitStore
 from simulation.story import Story, tell
 from simulation.truth import Broken, ends, judge
 
+from broker.clock import micros, seconds
+from broker.core import Broker, Parts
+from sandbox.faults import TransferOdds
+from sandbox.mover import SimulatedMover
+
 LIMIT = 40_000.0
 """Seconds of virtual time after which a story that is not quiet counts as stuck."""
-PATIENCE = 900.0
+PATIENCE = 300.0
 """Seconds without any change after which only a person can help."""
 SPIN = 3000
 """Steps at one moment after which the broker is taken to turn in a circle."""
@@ -157,7 +158,7 @@ class Player:
         silent = {row.site for row in self.store.sites() if row.cannot_ask_since is not None}
         for name in self.sites:
             if name in silent or self.store.open_attempts(name):
-                ahead += [process.broker.watcher.next_look(name) for process in self.crew.processes]
+                ahead += [process.broker.watcher.next_look(name) for process in self.crew.sweepers()]
         times = [at for at in ahead if at is not None]
         self.clock.advance_to(max(min(times, default=0), now + micros(0.5)))
         if min(times, default=0) <= self.clock():
@@ -225,5 +226,8 @@ class Player:
             return bool(self.broken.gone)
         parents = {dep.parent for dep in self.store.deps(self.run_id) if dep.child == stage.n}
         stages = {s.n: s for s in self.store.stages(self.run_id)}
-        return any(stages[n].state == "AWAITING_DECISION" or self._may_wait(stages[n]) for n in parents if
-                   stages[n].state in ("ACTIVE", "READY", "WAITING", "AWAITING_DECISION"))
+        return any(
+            stages[n].state == "AWAITING_DECISION" or self._may_wait(stages[n])
+            for n in parents
+            if stages[n].state in ("ACTIVE", "READY", "WAITING", "AWAITING_DECISION")
+        )

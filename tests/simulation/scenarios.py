@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from broker.clock import micros
 from broker_kit import CHECKPOINT, Stage, site
-from sandbox.faults import Partition, Preemption, Window
 from simulation.crashing import Scenario
+
+from broker.clock import micros
+from sandbox.faults import Partition, Preemption, Window
 
 FAST = {"unreachable_probes": 2, "unreachable_seconds": 5.0, "settle": 5.0}
 LEAVE = {"failover": {"after": 10.0}}
@@ -35,12 +36,12 @@ FAILOVER = Scenario(
     [
         Stage(
             "long",
-            "seconds=60 checkpoint_every=10 outputs=o:10",
+            "seconds=40 checkpoint_every=10 outputs=o:10",
             outputs=["o"],
             rules={**LEAVE, "checkpoint": CHECKPOINT, "sites": {"prefer": ["a"]}},
         )
     ],
-    faults=[("a", partition(28, 90))],
+    faults=[("a", partition(18, 60))],
 )
 REFUSED = Scenario(
     "a refusal, a lost reply and a lost request",
@@ -68,12 +69,12 @@ CONTINUED = Scenario(
     [
         Stage(
             "segments",
-            "seconds=50 checkpoint_every=10 outputs=o:10",
+            "seconds=40 checkpoint_every=10 outputs=o:10",
             outputs=["o"],
             rules={
                 "checkpoint": CHECKPOINT,
                 "continue": {"on": ["time_limit"], "max": 10, "no_progress": 2},
-                "resources": {"walltime": 32.0},
+                "resources": {"walltime": 30.0},
             },
         )
     ],
@@ -109,7 +110,7 @@ RETRIED = Scenario(
         Stage("grandchild", "seconds=5", needs=["child"]),
     ],
     ordained=[("a", "refused")],
-    commands=[(20, "retry", "first", {})],
+    commands=[(20, "retry", "first", {}), (150, "retry", "first", {})],
 )
 REQUEUED = Scenario(
     "a preempted job is started again by its site",

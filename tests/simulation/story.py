@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.clock import micros
 from broker_kit import CHECKPOINT, Stage, site
+
+from broker.clock import micros
 from connectors.registry import SiteConfig
 from sandbox.faults import (
     AccountingPurged,
@@ -175,7 +176,7 @@ def _stage(rng: random.Random, i: int, parents: Sequence[Stage], takes: Sequence
             "act": rng.choice(("auto", "auto", "auto", "auto", "ask")),
         },
         "duplicates": rng.choice(("allow", "allow", "allow", "never", "ask")),
-        "retry": {"site_fault": rng.choice((1, 3, 6)), "app_fault": rng.choice((0, 1))},
+        "retry": {"site_fault": rng.choice((1, 3, 4)), "app_fault": rng.choice((0, 1))},
         "required": rng.random() < 0.85,
     }
     if checkpoint:

@@ -15,15 +15,15 @@ from sqlalchemy import insert
 from broker import watch
 from broker.effects.submit import Submitter
 from broker.store import deciding, look
+from broker.store.base import AttemptRow, RunRow, StageRow
 from broker.store.rows import (
+    _RUN_DELTAS,
     COUNTERS,
     DECIDED_OF_ATTEMPT,
     DECIDED_OF_STAGE,
     GUARD,
     RUN_DECIDED,
-    _RUN_DELTAS,
 )
-from broker.store.base import AttemptRow, RunRow, StageRow
 from broker.store.schema import attempt, effect, product, run, stage
 from broker.store.statement import Statement, given
 from connectors.model import JobStatus
@@ -64,9 +64,7 @@ def without_compare_and_set() -> Iterator[None]:
 def _over(table: Any) -> Statement:
     """An insert that overwrites what is there."""
     names = tuple(column.name for column in table.columns)
-    return Statement(
-        insert(table).prefix_with("OR REPLACE").values({name: given(name) for name in names}), *names
-    )
+    return Statement(insert(table).prefix_with("OR REPLACE").values({name: given(name) for name in names}), *names)
 
 
 def _anybodys_run(tx: Any, run_id: str, _token: int, _owner: str) -> RunRow | None:

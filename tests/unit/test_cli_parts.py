@@ -24,6 +24,7 @@ from broker.cli.shipped import FOLDER, examples
 from broker.cli.telling import clock_line, sentence
 from broker.cli.verbs import COMMON, VERBS
 from broker.errors import NotFound, SiteDark, UsageError
+from broker.overview import Silence
 from broker.store.base import EventRow, StageRow
 from broker.waiting import only_people_help
 
@@ -212,6 +213,15 @@ def test_events_are_told_in_words() -> None:
     assert sentence(event("restore", {"seq": None, "from": None})) == "starts from the beginning"
     assert sentence(event("something_new", {"a": 1, "b": ""})) == "something new: a 1"
     assert "recon@2" in clock_line(event("placed", {"site": "alcf", "why": "first"}))
+
+
+def test_the_line_at_3_in_the_morning_says_since_when_what_it_means_and_what_follows() -> None:
+    at = 1_767_225_600_000_000
+    silence = Silence(site="nersc", since=at, probes=7, unreachable=6, moves_at=at + 600_000_000, detail="no answer")
+    line = silence.line(at + 94_000_000)
+    assert line.startswith("nersc: cannot ask since ")
+    assert "(7 probes, 94 s); 6 stages UNREACHABLE, not failed; moving " in line
+    assert "crossfade cancel" in line
 
 
 def test_a_log_that_grew_shows_only_what_is_new() -> None:

@@ -13,6 +13,7 @@ from effects_kit import Case, facts, placed, wired
 from store_kit import apply
 
 from broker.clock import micros
+from broker.effects import JobCache
 from broker.effects.submit import LOOKS_BEFORE_RESUBMIT, Submitter
 from broker.facts import SiteSetup
 from broker.jobs import Job
@@ -28,7 +29,7 @@ from connectors.errors import (
     UnsafePath,
 )
 from connectors.model import Accepted, Doubtful, Listing, Refused, Ticket
-from sandbox.faults import IncompleteListing
+from sandbox.faults import IncompleteListing, Partition
 
 SETTLE = 10.0
 """The settle time of the sites here, seconds; a stage's job lasts 5."""
@@ -139,6 +140,8 @@ def submitter(case: Case, **changed: Any) -> Submitter:
     return Submitter(store=case.lab.store, world=replace(case.world, **changed), clock=case.lab.clock)
 
 
+CLEAN = '{"clean":true,"try":1}'
+"""Kept of a first try that the site answered with «busy»."""
 NOTHING = Listing(items=(), complete=True, as_of=0)
 
 
@@ -148,7 +151,7 @@ def test_the_error_says_whether_anything_can_have_happened(error: SiteError, kep
     result = submitter(c).submit(Desk(error), [(c.effect, c.job)])
     if kept in ("doubt", "clean"):
         (again,) = result.again
-        assert json.loads(again.note)["clean"] is (kept == "clean")
+        assert json.loads(again.note).get("clean", False) is (kept == "clean")
         assert ("doubt_since" in json.loads(again.note)) == (kept == "doubt")
         assert result.done == result.seen == []
     else:
@@ -176,7 +179,8 @@ def test_every_answer_is_kept_or_doubted(answer: Any, known: dict[str, object] |
         assert facts(result).get("native_id", "") == known.get("accepted", "")
     else:
         note = json.loads(result.again[0].note)
-        assert (note["last"], note["clean"]) == (reason, False)
+        assert (note["last"], note["looks"], note["doubt_since"]) == (reason, 0, c.lab.clock())
+        assert "clean" not in note
 
 
 def test_a_worker_that_died_in_the_call_leaves_a_doubt_too() -> None:
@@ -185,6 +189,27 @@ def test_a_worker_that_died_in_the_call_leaves_a_doubt_too() -> None:
     result = submitter(c).submit(desk, [(c.again(), c.job)])  # a second try, and no note of the first
     assert desk.asked == 0
     assert json.loads(result.again[0].note)["looks"] == 1
+
+
+def test_a_try_that_died_after_a_clean_one_is_a_doubt_also_when_the_next_look_fails() -> None:
+    """The note tells of try 1 (busy: clean); try 2 died in the call; at try 3 the site gives no answer."""
+    c = case()
+    hands, site = c.lab.broker.hands, c.lab.sites["nersc"]
+    site.model.inject(Partition(start=c.lab.clock(), end=c.lab.clock() + micros(1)))
+    third = c.again(tries=3, note=CLEAN)
+    (again,) = hands.perform([third], JobCache(c.lab.store)).effects_again
+    c.lab.clock.advance(1)
+    desk = Desk(Accepted(native_id="7"), listing=NOTHING)
+    submitter(c).submit(desk, [(c.again(tries=4, note=again.note), c.job)])
+    assert desk.asked == 0
+
+
+def test_a_worker_that_stood_still_past_its_claim_submits_nothing() -> None:
+    c = case()
+    desk = Desk(Accepted(native_id="7"))
+    for claim_until, asked in ((c.lab.clock(), 0), (c.lab.clock() + 1, 1)):
+        submitter(c).submit(desk, [(c.effect._replace(claim_until=claim_until), c.job)])
+        assert desk.asked == asked
 
 
 # -- when nothing was found under the key ----------------------------------------------------
@@ -205,7 +230,7 @@ def test_two_complete_looks_and_the_settle_time_allow_it_again(
     looks: int, seconds: float, complete: bool, sent: bool
 ) -> None:
     c = case()
-    note = json.dumps({"clean": False, "doubt_since": c.lab.clock() - micros(seconds), "looks": looks})
+    note = json.dumps({"doubt_since": c.lab.clock() - micros(seconds), "looks": looks, "try": 1})
     desk = Desk(Accepted(native_id="7"), listing=Listing(items=(), complete=complete, as_of=0))
     result = submitter(c).submit(desk, [(c.again(note=note), c.job)])
     assert desk.asked == int(sent)
@@ -219,7 +244,7 @@ def test_an_attempt_that_was_let_go_meanwhile_is_never_submitted(let_go: dict[st
     c = case()
     apply(c.lab.store, Changes(attempts=[c.job.attempt._replace(**let_go)]), now=c.lab.clock(), run_id=c.run)
     desk = Desk(Accepted(native_id="7"), listing=NOTHING)
-    result = submitter(c).submit(desk, [(c.again(note='{"clean":true}'), c.job)])
+    result = submitter(c).submit(desk, [(c.again(note=CLEAN), c.job)])
     assert desk.asked == 0
     assert json.loads(str(facts(result)["dead"])) == {"how": "never submitted"}
 

@@ -66,9 +66,9 @@ def test_faults_of_sites_are_not_retried_for_ever() -> None:
     assert [r.fact for r in decision.reasons] == ["nersc: something broke", "3 tries after faults of sites are spent"]
 
 
-def test_preemption_costs_nothing_and_waits_for_nothing() -> None:
+def test_preemption_costs_no_retry_and_begins_again_after_a_short_pause() -> None:
     decision = judged(Fault.PREEMPTED, tries=Tries(site_retries=99, app_retries=99))
-    assert (decision.outcome, decision.until, decision.facts) == ("again", None, {})
+    assert (decision.outcome, decision.until, decision.facts) == ("again", NOW + 5_000_000, {})
 
 
 def test_memory_is_doubled_twice_and_no_more() -> None:

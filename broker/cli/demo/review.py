@@ -119,8 +119,7 @@ def _timeline(store: Store, course: Course, home: Path) -> Sequence[Moment]:
     start = run.created_at if run else 0
     events = [event for event in store.events(course.run_id) if event.kind not in QUIET | _TOLD_BY_OTHERS]
     events += [event for event in store.events(f"site:{course.lost.site}") if event.kind in _BESIDES]
-    name = {course.run_id: run.name if run else ""}
-    told = [(event.at, name.get(who := subject(event), who), sentence(event)) for event in events]
+    told = [(event.at, subject(event), sentence(event)) for event in events]
     deed = f"is lost: {course.lost.processes} processes killed, its folder taken away"
     told.append((course.lost.at, course.lost.site, deed))
     told.sort(key=lambda line: line[0])

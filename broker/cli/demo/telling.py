@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -76,11 +77,17 @@ def _result(report: Report) -> Iterator[str]:
     yield f"  undisturbed     {report.digest_undisturbed or 'none'}"
     yield f"  {_verdict(report)}"
     if report.picture:
-        yield f"  picture: {report.picture}"
+        yield f"  picture: {_near(report.picture)}"
     if report.script.keep:
         home = report.script.home
         yield f"  look closer: CROSSFADE_HOME={home} crossfade --sites {home}/sites.yaml explain {report.run}/{STAGE}"
     yield f"  {report.seconds:.1f} s in all"
+
+
+def _near(path: Path) -> Path:
+    """Short where it lies below the working directory."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _verdict(report: Report) -> str:
