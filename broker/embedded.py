@@ -116,7 +116,10 @@ class Embedded:
         """Wake whatever is due, for ever."""
         self._ready.wait(10)
         while not self._stop.is_set():
-            self._guarded(self._sweep_once)
+            try:
+                self._guarded(self._sweep_once)
+            except Exception:
+                log.exception("a sweep broke off; the next one follows")
             pause = min(SWEEP_EVERY, seconds(self._broker.next_look() - self._broker.clock()))
             self._nudge.wait(max(SHORTEST_SLEEP, pause))
             self._nudge.clear()

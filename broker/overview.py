@@ -41,7 +41,7 @@ class Silence:
             moving = (
                 f"moving {_clock(self.moves_at)}" if self.moves_at > now else "moving as soon as a site can take it"
             )
-            parts.append(f"{moving} unless it answers before (`crossfade cancel RUN/STAGE` stops a stage)")
+            parts.append(f"{moving} unless it answers before (`crossfade hold RUN` keeps it where it is)")
         return f"{'; '.join(parts)}: {self.detail}" if self.detail else "; ".join(parts)
 
 

@@ -23,6 +23,8 @@ hypothesis.settings.register_profile("slow", deadline=None, print_blob=True, max
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the long forms: simulations, races, soaks")
+    parser.addoption("--seeds", type=int, default=500, help="how many stories the simulation plays (default: 500)")
+    parser.addoption("--seed", type=int, default=None, help="play this one story of the simulation, and tell it")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -135,6 +135,10 @@ def _exited(row: AttemptRow, now: int) -> Progress | None:
         return None
     if record["kind"] == "stopped":
         return _stopped(row)
+    ended_well = record["kind"] == "done" and record["exit_code"] == 0 and not record["missing"]
+    if row.cancel_requested_at is not None and not ended_well:
+        # the signal that we asked for may reach the payload before its wrapper: that is no fault of anybody's
+        return Progress(to_state(row, _A.CANCELED)._replace(reason=row.reason or "ended as asked"))
     if record["kind"] == "timed_out":
         return fail(row, _A.TIMED_OUT, Fault.TIME_LIMIT, "it ran into its time limit", exit_code=record["exit_code"])
     if record["kind"] == "too_late":

@@ -17,7 +17,7 @@ from broker.facts import (
 from broker.states import AttemptState, StageState, move
 from broker.store.base import AttemptRow, StageRow
 from policies import failover, placement
-from policies.model import Decision, Rules, SiteFacts
+from policies.model import Decision, Reason, Rules, SiteFacts
 
 _S, _A = StageState, AttemptState
 
@@ -38,6 +38,9 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
         stop_before=row.stop_before,
         surely_dead=never_submitted(row),
     )
+    if decision.outcome == "move" and look.run_row.held:
+        held = Reason("held", "stay", "the run is held: nothing new starts, elsewhere neither")
+        decision = Decision("failover", "stay", (*decision.reasons, held))
     if decision.outcome == "move":
         return carry_elsewhere(look, stage, row, decision)
     if decision.outcome == "ask":

@@ -565,6 +565,8 @@ settle() { # after the payload: its leftovers, its verdict, its last checkpoint,
     kill -s KILL -- "-$payload" 2>/dev/null
     verdict=''
     { read -r verdict <"$gen/.verdict"; } 2>/dev/null
+    # a scheduler that signals the whole group ends the payload before the watcher can: that is a stop, no failure
+    if [ -z "$verdict" ] && [ -e "$gen/.stop" ] && [ "$code" -gt 128 ]; then verdict=stopped; fi
     if superseded; then give_way; fi
     if [ -n "$cf_match" ]; then
         kill -s USR1 "$watcher" 2>/dev/null

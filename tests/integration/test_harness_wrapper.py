@@ -215,3 +215,18 @@ def test_an_empty_stage_costs_little(tmp_path):
         process.communicate()
         spent.append(usage.ru_utime + usage.ru_stime)
     assert min(spent) < 0.05
+
+
+def test_a_scheduler_that_ends_payload_and_wrapper_at_once_has_stopped_the_stage_not_failed_it(tmp_path):
+    def story(site: Site) -> None:
+        site.put(plan("echo $$ > payload.pid; sleep 60 & wait"))
+        process = site.start()
+        until(lambda: (site.cwd / "payload.pid").exists() and (site.cwd / "payload.pid").read_text().strip())
+        payload = int((site.cwd / "payload.pid").read_text())
+        os.kill(process.pid, 15)
+        os.killpg(os.getpgid(payload), 15)
+        process.communicate(timeout=20)
+        record = site.exit()
+        assert (record.kind, record.exit_code) == ("stopped", 143)
+
+    in_every_shell(tmp_path, story)

@@ -23,6 +23,7 @@ LIMIT = 40_000.0
 """Seconds of virtual time after which a story that is not quiet counts as stuck."""
 PATIENCE = 300.0
 """Seconds without any change after which only a person can help."""
+_GO_ON = ("ACTIVE", "READY", "WAITING")
 SPIN = 3000
 """Steps at one moment after which the broker is taken to turn in a circle."""
 QUESTIONS = 4
@@ -38,7 +39,8 @@ class Result:
     found: list[str]
     steps: int
     late: int
-    days: float
+    span: float
+    """Seconds of virtual time."""
 
 
 def play(seed: int) -> Result:
@@ -71,7 +73,7 @@ class Player:
         )
         self.births: list[int] = []
         """When dead processes are replaced."""
-        self.answers = 0
+        self.answers, self.cleared = 0, 0
         self.found: list[str] = []
         self._plan()
 
@@ -124,7 +126,7 @@ class Player:
             now_seen = self._progress()
             if now_seen != seen:
                 changed, seen = self.clock(), now_seen
-            elif not self.plan and seconds(self.clock() - changed) > PATIENCE:
+            elif not self.plan and seconds(self.clock() - max(changed, self.cleared)) > PATIENCE:
                 if not self._answer():
                     break
                 changed = self.clock()
@@ -143,11 +145,12 @@ class Player:
         self.births += [now + micros(self.rng.uniform(0, 20)) for _ in range(missing)]
         for at in [at for at in self.births if at <= now]:
             self.births.remove(at)
-            process = self.crew.start_process()
+            self.crew.start_process()
             if self.rng.random() < 0.5:  # a process that finds its predecessor dead breaks its leases at once
-                living = {p.owner for p in self.crew.processes}
-                self.store.break_leases(lambda owner: owner not in living)
-            assert process.alive
+                self._break_leases({process.owner for process in self.crew.processes})
+
+    def _break_leases(self, living: set[str]) -> None:
+        self.store.break_leases(lambda owner: owner not in living)
 
     def _pass_time(self) -> None:
         """Jump to where something may happen, and sweep there."""
@@ -169,7 +172,7 @@ class Player:
 
     def _clear(self) -> None:
         """The weather clears: nothing goes wrong any more."""
-        self.crew.stormy = False
+        self.crew.stormy, self.cleared = False, self.clock()
         for process in self.crew.processes:
             process.wakes_at = min(process.wakes_at, self.clock())
         self.mover._odds = TransferOdds()
@@ -211,11 +214,11 @@ class Player:
 
     def _stuck(self) -> list[str]:
         """Stages that are not over, though nothing stands in their way."""
-        found = []
-        for stage in self.store.stages(self.run_id):
-            if stage.state in ("ACTIVE", "READY", "WAITING") and not self._may_wait(stage):
-                found.append(f"stuck: {stage.path} is {stage.state}: {stage.reason}")
-        return found
+        return [
+            f"stuck: {stage.path} is {stage.state}: {stage.reason}"
+            for stage in self.store.stages(self.run_id)
+            if stage.state in _GO_ON and not self._may_wait(stage)
+        ]
 
     def _may_wait(self, stage: Any) -> bool:
         """Does it, or something that it needs, wait for a site that is gone, or for a person?"""
@@ -224,10 +227,6 @@ class Player:
             return True
         if "cannot be read" in "".join(e.note for e in self.store.effects(self.run_id) if e.n == stage.n):
             return bool(self.broken.gone)
-        parents = {dep.parent for dep in self.store.deps(self.run_id) if dep.child == stage.n}
-        stages = {s.n: s for s in self.store.stages(self.run_id)}
-        return any(
-            stages[n].state == "AWAITING_DECISION" or self._may_wait(stages[n])
-            for n in parents
-            if stages[n].state in ("ACTIVE", "READY", "WAITING", "AWAITING_DECISION")
-        )
+        needs = {dep.parent for dep in self.store.deps(self.run_id) if dep.child == stage.n}
+        parents = [s for s in self.store.stages(self.run_id) if s.n in needs]
+        return any(p.state == "AWAITING_DECISION" or (p.state in _GO_ON and self._may_wait(p)) for p in parents)

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, Protocol
 
 READS = frozenset(
     {
-        "now", "installation", "effect", "next_due", "run", "document", "runs", "stages", "stages_at", "deps", "attempts",
-        "attempt_by_key", "decisions", "events", "streams", "effects", "products", "products_of", "checkpoints",
-        "commands", "sites", "evidence", "log_tails", "logged_sizes", "open_attempts", "snapshot", "stage_rows",
-        "parents", "find", "status", "list_mine", "read", "read_many", "list", "digests", "probe",
+        "now", "installation", "effect", "next_due", "run", "document", "runs", "stages", "stages_at", "deps",
+        "attempts", "attempt_by_key", "decisions", "events", "streams", "effects", "products", "products_of",
+        "checkpoints", "commands", "sites", "evidence", "log_tails", "logged_sizes", "open_attempts", "snapshot",
+        "stage_rows", "parents", "find", "status", "list_mine", "read", "read_many", "list", "digests", "probe",
     }
 )  # fmt: skip
 """Verbs without a side effect. What comes after them can be told from what comes before by nobody."""

@@ -13,6 +13,7 @@ from broker.clock import micros
 from connectors.registry import SiteConfig
 from sandbox.faults import (
     AccountingPurged,
+    Busy,
     ComputeDown,
     ControllerCrash,
     DisksGone,
@@ -127,6 +128,8 @@ def _weather(rng: random.Random, ordeal: Ordeal, clears: float) -> None:
         faults.append(Partition(**window(150)))
     if rng.random() < 0.3:
         faults.append(Partition(**window(60), capabilities=rng.choice(SOME)))
+    if rng.random() < 0.2:
+        faults.append(Busy(**window(60)))
     if rng.random() < 0.2:
         faults.append(IncompleteListing(**window(60)))
     if rng.random() < 0.15:

@@ -13,9 +13,12 @@ from unittest.mock import patch
 from sqlalchemy import insert
 
 from broker import watch
+from broker.effects import submit
+from broker.effects.outcome import Result, note_of
+from broker.effects.outcome import again as outcome_again
 from broker.effects.submit import Submitter
 from broker.store import deciding, look
-from broker.store.base import AttemptRow, RunRow, StageRow
+from broker.store.base import AttemptRow, EffectAgain, EffectRow, RunRow, StageRow
 from broker.store.rows import (
     _RUN_DELTAS,
     COUNTERS,
@@ -79,14 +82,12 @@ ANY_RUN = Statement(run.select().where(run.c.run_id == given("run_id")), "run_id
 def without_find_by_key() -> Iterator[None]:
     """After a doubt the job is simply submitted again."""
 
-    def submit(self: Submitter, site: Any, batch: Any) -> Any:
-        from broker.effects.outcome import Result
-
+    def at_once(self: Submitter, site: Any, batch: Any) -> Result:
         result = Result()
         self._send(site, batch, result)
         return result
 
-    with patch.object(Submitter, "submit", submit):
+    with patch.object(Submitter, "submit", at_once):
         yield
 
 
@@ -118,3 +119,36 @@ def without_follow_the_key() -> Iterator[None]:
 
     with patch.object(watch, "_by_key", newest):
         yield
+
+
+@contextmanager
+def without_fresh_doubt() -> Iterator[None]:
+    """Looks that were made before a submission count for what became of it."""
+
+    def again(effect: EffectRow, now: int, **said: Any) -> EffectAgain:
+        old, new = note_of(effect), said.get("note") or {}
+        if "doubt_since" in old and new.get("looks") == 0:
+            said["note"] = {**new, "doubt_since": old["doubt_since"], "looks": old.get("looks", 0)}
+        return outcome_again(effect, now, **said)
+
+    with patch.object(submit, "died_since", lambda _effect: False), patch.object(submit, "again", again):
+        yield
+
+
+@contextmanager
+def without_second_look() -> Iterator[None]:
+    """A job that one listing does not show is lost at once."""
+    real = watch._job_fact
+
+    def confirmed(status: JobStatus | None) -> dict[str, Any]:
+        return _Sure(real(status))
+
+    with patch.object(watch, "_job_fact", confirmed):
+        yield
+
+
+class _Sure(dict[str, Any]):
+    """A fact that is taken for confirmed, whatever is said later."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, True if name == "confirmed" else value)

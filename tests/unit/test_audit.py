@@ -55,6 +55,7 @@ def attempt_row(n: int, number: int = 1, **values: Any) -> AttemptRow:
         "created_at": 10 * number,
         "submitted_at": 10 * number + 2,
         "native_id": "7",
+        "exit": '{"kind":"done","exit_code":0}',
         "verified": '{"ok":true}',
         "why": "first" if number == 1 else "retry",
     }

@@ -476,3 +476,15 @@ def test_many_stages_at_once_cost_at_most_two_commits_each_and_far_fewer_in_fact
     before = lab.store.counts.commits
     assert lab.finish(run) == "SUCCEEDED"
     assert (lab.store.counts.commits - before) / 500 <= 0.2
+
+
+def test_a_held_run_is_not_carried_elsewhere() -> None:
+    lab = Lab(site("nersc"), site("alcf"))
+    run = lab.submit(Stage("a", "seconds=2000", rules=checkpointed()))
+    lab.run_for(100)
+    lab.command(run, "hold")
+    dark(lab, "nersc", 1000)
+    lab.run_for(900)
+    assert len(lab.attempts(run, "a")) == 1
+    assert any(reason.rule == "held" for d in decisions(lab, run, "a", "failover") for reason in d.reasons)
+    assert lab.finish(run) == "SUCCEEDED"

@@ -1,136 +1,24 @@
-"""What must hold of a run's rows at any moment between two transactions. Pure, but for reading the rows.
-
-`crossfade db check`, the benchmarks and the simulation's tests use the same rules. A rule is named for the invariant
-that it sees part of:
-
-I1   at most one product per stage, and of an attempt that succeeded; a stage that succeeded has its product
-I2   a product carries its attempt's epoch; one that was not adopted, its stage's
-I3   attempts are numbered from 1 without gaps, their epochs never fall, and the stage knows the newest
-I4   what was submitted had its effect, with its key, committed before
-I5   at most one attempt per stage is open without being an orphan, and it is the current one; keys are unique
-I6   a stage whose copies may not overlap has no open copy beside its current attempt
-I7   an attempt is open as long as its state is not final, and of a run that is over only what is left behind is open
-I8   a run that has something to do is due, or something is under way for it
-I12  a state that waits for an effect has that effect; what is over wants none any more
-I14  a product's files have been verified
-I15  a restart uses a checkpoint that was verified
-I18  every attempt has the decision that placed it, and every further one a decision why
-I19  the run's chain of events holds
-I23  after a cancel was carried out, no product and no new attempt
-counters   the run's and the stages' counts are what the rows say
-"""
+"""What must hold of a run's rows at any moment between two transactions. Pure."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
 
+from broker.audit.rows import Found, RunRows, Violation
 from broker.states import AttemptState, RunState, StageState
 from broker.store.audit import verify_chain
-from broker.store.base import (
-    AttemptRow,
-    CheckpointRow,
-    DecisionRow,
-    DepRow,
-    EffectRow,
-    EventRow,
-    ProductRow,
-    RunRow,
-    StageRow,
-    Store,
-)
+from broker.store.base import DepRow
 
 _A, _S = AttemptState, StageState
 _WAITS_FOR = {_A.STAGING_IN: "stage_in", _A.SUBMITTING: "submit", _A.VERIFYING: "verify"}
 _MAY_NOT_REMAIN = ("stage_in", "submit", "cancel")
 
 
-class Violation(NamedTuple):
-    """Something that must never be."""
-
-    rule: str
-    where: str
-    """The run, or RUN/STAGE, or RUN/STAGE@N."""
-    what: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRows:
-    """Everything that is stored about one run, as of one moment."""
-
-    run: RunRow
-    stages: Sequence[StageRow]
-    deps: Sequence[DepRow]
-    attempts: Sequence[AttemptRow]
-    effects: Sequence[EffectRow]
-    products: Sequence[ProductRow]
-    checkpoints: Sequence[CheckpointRow]
-    decisions: Sequence[DecisionRow]
-    events: Sequence[EventRow]
-    tip: str
-    """Of the chain of events."""
-
-    @cached_property
-    def by_stage(self) -> Mapping[int, Sequence[AttemptRow]]:
-        """Attempts of each stage, by number."""
-        grouped: dict[int, list[AttemptRow]] = defaultdict(list)
-        for attempt in sorted(self.attempts, key=lambda row: row.number):
-            grouped[attempt.n].append(attempt)
-        return grouped
-
-    @cached_property
-    def stage_at(self) -> Mapping[int, StageRow]:
-        return {stage.n: stage for stage in self.stages}
-
-    @cached_property
-    def effect_at(self) -> Mapping[str, EffectRow]:
-        return {effect.key: effect for effect in self.effects}
-
-    @cached_property
-    def rules_at(self) -> Mapping[int, Mapping[str, Any]]:
-        """The rules of each stage; equal texts are read once."""
-        read = {text: json.loads(text) for text in {stage.rules for stage in self.stages}}
-        return {stage.n: read[stage.rules] for stage in self.stages}
-
-    def name(self, n: int, number: int = 0) -> str:
-        """RUN/STAGE@N."""
-        stage = self.stage_at.get(n)
-        path = f"{self.run.run_id}/{stage.path if stage else f'#{n}'}"
-        return f"{path}@{number}" if number else path
-
-
-def audit_run(store: Store, run_id: str) -> list[Violation]:
-    """Read a run whole, and check it. While somebody serves it, rows read at different moments may disagree."""
-    run = store.run(run_id)
-    if run is None:
-        return [Violation("I1", run_id, "there is no such run")]
-    tip = next((tip for name, _, tip in store.streams() if name == run_id), "")
-    return audit(
-        RunRows(
-            run=run,
-            stages=store.stages(run_id),
-            deps=store.deps(run_id),
-            attempts=store.attempts(run_id),
-            effects=store.effects(run_id),
-            products=store.products(run_id),
-            checkpoints=store.checkpoints(run_id),
-            decisions=store.decisions(run_id),
-            events=store.events(run_id, limit=10_000_000),
-            tip=tip,
-        )
-    )
-
-
 def audit(rows: RunRows) -> list[Violation]:
     """All violations, by rule."""
     return [Violation(rule, where, what) for rule, check in _RULES for where, what in check(rows)]
-
-
-Found = Iterator[tuple[str, str]]
 
 
 def _products(rows: RunRows) -> Found:
@@ -236,6 +124,22 @@ def _awake(rows: RunRows) -> Found:
             yield rows.name(stage.n), f"is {stage.state}, and nothing will ever look at it"
 
 
+def _hinted(rows: RunRows) -> Found:
+    """The run's own time is no later than those of its stages and effects: a sweeper looks at nothing else."""
+    run = rows.run
+    hints = [*(stage.due_at for stage in rows.stages), *(effect.due_at for effect in rows.effects)]
+    times = [at for at in hints if at is not None]
+    if times and run.lease_owner is None and (run.due_at is None or run.due_at > min(times)):
+        yield run.run_id, f"it is due at {run.due_at}, something of it at {min(times)}"
+    for effect in rows.effects:
+        if effect.state == "pending" and effect.due_at is None:
+            yield rows.name(effect.n, effect.attempt), f"the effect {effect.key} is pending, and never due"
+    for stage in rows.stages:
+        watched = any(row.open and row.number == stage.attempt for row in rows.by_stage.get(stage.n, ()))
+        if stage.state == _S.ACTIVE and stage.due_at is None and not watched:
+            yield rows.name(stage.n), "is ACTIVE without an open attempt, and never due"
+
+
 def _effects(rows: RunRows) -> Found:
     attempts = {(row.n, row.number): row for row in rows.attempts}
     for row in rows.attempts:
@@ -256,7 +160,12 @@ def _verified(rows: RunRows) -> Found:
     attempts = {(row.n, row.number): row for row in rows.attempts}
     for product in rows.products:
         attempt = attempts.get((product.n, product.attempt))
-        if attempt is None or not json.loads(product.manifest)["files"]:
+        if attempt is None:
+            continue
+        record = json.loads(attempt.exit) if attempt.exit else {}
+        if (record.get("kind"), record.get("exit_code")) != ("done", 0):
+            yield rows.name(product.n, product.attempt), "is a product without a record of its good end"
+        if not json.loads(product.manifest)["files"]:
             continue
         verified = json.loads(attempt.verified) if attempt.verified else {}
         if not verified.get("ok"):
@@ -297,11 +206,17 @@ def _chain(rows: RunRows) -> Found:
 
 def _canceled(rows: RunRows) -> Found:
     products = {product.n for product in rows.products}
+    submitted: dict[int, int] = {}
+    for effect in rows.effects:
+        if effect.kind == "submit":
+            submitted[effect.n] = max(effect.created_at, submitted.get(effect.n, 0))
     for stage in rows.stages:
         if stage.state != _S.CANCELED:
             continue
         if stage.n in products:
             yield rows.name(stage.n), "was canceled, but has a product"
+        if stage.ended_at is not None and submitted.get(stage.n, 0) > stage.ended_at:
+            yield rows.name(stage.n), "was canceled, but a submission was decided afterwards"
         late = [a.number for a in rows.by_stage.get(stage.n, ()) if stage.ended_at and a.created_at > stage.ended_at]
         if late:
             yield rows.name(stage.n), f"was canceled, but attempts {late} began afterwards"
@@ -315,6 +230,7 @@ def _counters(rows: RunRows) -> Found:
         "unsettled": sum(not state.final for state in states.values()),
         "failed": len(lost),
         "open_attempts": sum(bool(row.open) for row in rows.attempts),
+        "commands": rows.open_commands,
     }
     for name, value in counted.items():
         if getattr(run, name) != value:
@@ -350,6 +266,7 @@ _RULES: Sequence[tuple[str, Callable[[RunRows], Found]]] = (
     ("I6", _no_overlap),
     ("I7", _open),
     ("I8", _awake),
+    ("I8", _hinted),
     ("I12", _effects),
     ("I14", _verified),
     ("I15", _restores),
