@@ -151,7 +151,7 @@ class Lab:
         return run_id
 
     def command(self, run_id: str, kind: str, stage: str = "", **args: str) -> None:
-        ident = f"c{next(self._numbers)}"
+        ident = f"c{next(self._numbers):06d}"
         row = CommandRow(ident, run_id, stage, kind, json.dumps(args), "tester", "", self.clock(), None, "")
         self.store.add_command(row)
 

@@ -17,12 +17,16 @@ _S = StageState
 
 
 def carry_out(look: Look) -> None:
-    """Every open command of the run. A command for a stage that is not in this look waits for the next."""
+    """Every open command of the run. A command for a stage that is not in this look waits for the next; so does the
+    second one for a stage, which is then looked at again at once, whatever the first one made of it."""
     stages = {stage.path: stage for stage in look.snapshot.stages}
     for command in look.snapshot.commands:
         if command.stage:
             stage = stages.get(command.stage)
-            if stage is None or stage.n in look.done:
+            if stage is None:
+                continue
+            if stage.n in look.done:
+                look.again.add(stage.n)
                 continue
             outcome = _for_stage(look, command, stage)
         else:

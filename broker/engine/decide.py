@@ -33,6 +33,10 @@ def decide(
     for row in snapshot.stages:
         if row.n not in look.done:
             stage(look, row)
+    if look.again:
+        look.changes.stages[:] = [
+            row._replace(due_at=now) if row.n in look.again else row for row in look.changes.stages
+        ]
     run(look)
     return look.changes
 

@@ -34,6 +34,8 @@ class Look:
         self.changes = Changes()
         self.done: set[int] = set()
         """Stages that a command has dealt with already."""
+        self.again: set[int] = set()
+        """Those of them for which another command waits."""
         self.run_row = snapshot.run
         self.checkpoints = checkpoints
         self.load = Counter(snapshot.load)

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from simulation.crashing import Crash, Points
-from simulation.truth import Broken, judge
+from simulation.truth import Broken, ends, judge
 
 from broker.audit import audit_run
 from broker.clock import SECOND, micros
@@ -162,8 +162,8 @@ class EngineMachine(RuleBasedStateMachine):
                 self.lab.clock.advance_to(self.lab.clock() + micros(7.5))
             if all(self.over(run_id) for run_id in self.runs):
                 break
-        ends = {run_id: self.lab.state(run_id) for run_id in self.runs if not self.over(run_id)}
-        assert ends == {}
+        open_ = [run_id for run_id in self.runs if not self.over(run_id)]
+        assert not open_, [(ends(self.lab.store, run_id), self.lab.store.run(run_id)) for run_id in open_]
         assert judge(self.lab.store, self.lab.sites, Broken(overruled=self.overruled)) == []
 
     def answer_questions(self) -> None:
@@ -178,5 +178,5 @@ class EngineMachine(RuleBasedStateMachine):
         return run is not None and run.state in FINAL and not run.open_attempts and not run.commands
 
 
-EngineMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=25)
+EngineMachine.TestCase.settings = settings(stateful_step_count=30)
 TestEngineMachine = EngineMachine.TestCase
