@@ -192,11 +192,11 @@ def _job_ended(row: AttemptRow) -> Progress | None:
         return None
     if state is JobState.LOST and not row.answer:
         return None  # the effect that submits is still to find out whether there is a job
-    if row.cancel_requested_at is not None:
-        return Progress(to_state(row, _A.CANCELED)._replace(reason=row.reason or f"canceled ({job['native_state']})"))
     gated = job.get("exit_code") == GATED_EXIT  # another job of this attempt holds the claim: follow the key to it
     if (state in _MAY_LAG or gated) and not job["confirmed"]:
         return None  # time alone confirms nothing: the site is asked again
+    if row.cancel_requested_at is not None:
+        return Progress(to_state(row, _A.CANCELED)._replace(reason=row.reason or f"canceled ({job['native_state']})"))
     end, fault, words = JOB_ENDS[state]
     native = job.get("native_reason") or job.get("native_state")
     return fail(row, end, fault, f"{words} ({native})" if native else words, exit_code=job.get("exit_code"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from broker.engine.attempt import Progress, to_state
+from broker.engine.attempt import Progress, never_submitted, to_state
 from broker.engine.look import Look
 from broker.engine.start import effect
 from broker.engine.take_in import closed
@@ -22,8 +22,16 @@ def let_go(look: Look, stage: StageRow, row: AttemptRow, *, reason: str, by_us: 
     look.rewrite(row)
 
 
+def leave(look: Look, stage: StageRow, row: AttemptRow, *, reason: str) -> None:
+    """The stage goes on elsewhere. The attempt stays behind as an orphan, unless nothing of it can exist."""
+    row = row._replace(orphan=1, reason=reason)
+    look.rewrite(call_off(look, stage, row) if unsubmitted(look, row) else row)
+
+
 def ask_to_end(look: Look, stage: StageRow, row: AttemptRow) -> AttemptRow:
-    """Ask its site to end it, once, as soon as the site answers."""
+    """Ask its site to end it, once, as soon as the site answers; what was never submitted is over at once."""
+    if unsubmitted(look, row):
+        return call_off(look, stage, row)
     site = look.site(row.site)
     if row.cancel_requested_at is not None or site is None or not site.answers:
         return row
@@ -31,6 +39,23 @@ def ask_to_end(look: Look, stage: StageRow, row: AttemptRow) -> AttemptRow:
     look.changes.dropped_effects.extend(f"{kind}:{row.submit_key}" for kind in ("stage_in", "submit"))
     look.tell(stage, "cancel", attempt=row.number, data={"site": row.site, "reason": row.reason})
     return row._replace(cancel_requested_at=look.now)
+
+
+def unsubmitted(look: Look, row: AttemptRow) -> bool:
+    """Can no job of it exist? Its submission was never decided, or is only being decided in this very look."""
+    key = f"submit:{row.submit_key}"
+    return never_submitted(row) or any(new.key == key for new in look.changes.effects)
+
+
+def call_off(look: Look, stage: StageRow, row: AttemptRow) -> AttemptRow:
+    """It ends here, wherever its site is: nobody needs to be asked, and its submission must not go out."""
+    key = f"submit:{row.submit_key}"
+    look.changes.effects[:] = [new for new in look.changes.effects if new.key != key]
+    over = to_state(row, _A.CANCELED)._replace(open=0, ended_at=look.now, unreachable_since=None)
+    data = {"site": row.site, "from": row.state, "to": over.state, "reason": row.reason}
+    look.tell(stage, "canceled", attempt=row.number, data=data)
+    closed(look, over)
+    return over
 
 
 def reap_orphans(look: Look, stage: StageRow, attempts: Mapping[int, Progress], *, all_of_them: bool = False) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from broker.engine.attempt import never_submitted
 from broker.engine.look import Look
+from broker.engine.orphans import leave, unsubmitted
 from broker.engine.start import start
 from broker.facts import (
     checkpoint_facts,
@@ -62,7 +62,7 @@ def leave_behind(look: Look, stage: StageRow) -> None:
     """Attempts that are still open when another one is wanted are orphans from then on."""
     for row in open_attempts(look, stage):
         if not row.orphan:
-            look.rewrite(row._replace(orphan=1, reason=row.reason or "left behind"))
+            leave(look, stage, row, reason=row.reason or "left behind")
 
 
 def open_attempts(look: Look, stage: StageRow) -> list[AttemptRow]:
@@ -77,7 +77,7 @@ def may_live(look: Look, stage: StageRow) -> list[AttemptRow]:
     return [
         row
         for row in open_attempts(look, stage)
-        if not never_submitted(row) and (row.stop_before is None or look.now <= row.stop_before + MARGIN_FOR_CLOCKS)
+        if not unsubmitted(look, row) and (row.stop_before is None or look.now <= row.stop_before + MARGIN_FOR_CLOCKS)
     ]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from broker.engine.attempt import Progress, never_submitted
+from broker.engine.attempt import Progress
 from broker.engine.look import Look
-from broker.engine.orphans import ask_to_end
+from broker.engine.orphans import ask_to_end, leave, unsubmitted
 from broker.engine.placing import place
 from broker.engine.take_in import advance_all
 from broker.engine.words import last_fact
@@ -36,7 +36,7 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
         tries=tries_of(stage),
         elsewhere=elsewhere,
         stop_before=row.stop_before,
-        surely_dead=never_submitted(row),
+        surely_dead=unsubmitted(look, row),
     )
     if decision.outcome == "move" and look.run_row.held:
         held = Reason("held", "stay", "the run is held: nothing new starts, elsewhere neither")
@@ -82,7 +82,7 @@ def carry_elsewhere(look: Look, stage: StageRow, row: AttemptRow, decision: Deci
     reason = f"left behind: {row.site} gives no answer"
     data = {"from": row.site, "reason": decision.reasons[0].fact}
     look.tell(stage, "failover", attempt=row.number, data=data, decision=decision)
-    look.rewrite(row._replace(orphan=1, reason=reason))
+    leave(look, stage, row, reason=reason)
     look.changes.dropped_effects.extend(f"{kind}:{row.submit_key}" for kind in ("stage_in", "submit"))
     ready = stage._replace(
         state=move(_S.ACTIVE, _S.READY).value, ready_at=look.now, failovers=stage.failovers + 1, due_at=None
@@ -101,11 +101,13 @@ def move_away(look: Look, stage: StageRow, *, by: str) -> tuple[StageRow | None,
     if row.site == stage.want:
         return None, f"it is at {row.site} already"
     if site is not None and site.answers:
-        look.rewrite(ask_to_end(look, stage, row._replace(reason=by)))
+        asked = look.rewrite(ask_to_end(look, stage, row._replace(reason=by)))
+        if not asked.open:
+            return stage._replace(due_at=look.now), f"it was not submitted yet; goes on at {stage.want}"
         return stage._replace(due_at=None), f"asked {row.site} to stop it; goes on at {stage.want} then"
-    if look.rules_there(stage, row.site).duplicates == "never" and not never_submitted(row):
+    if look.rules_there(stage, row.site).duplicates == "never" and not unsubmitted(look, row):
         return None, f"not possible: duplicates: never, and nobody knows whether the copy at {row.site} lives"
-    look.rewrite(row._replace(orphan=1, reason=by))
+    leave(look, stage, row, reason=by)
     ready = stage._replace(state=move(_S.ACTIVE, _S.READY).value, ready_at=look.now, due_at=None)
     return place(look, ready, why="move"), f"left {row.site} behind, which gives no answer"
 

@@ -87,6 +87,7 @@ class Player:
         plan: list[tuple[float, Callable[[], None]]] = [(story.clears, self._clear)]
         plan += [(at, lambda c=c: self._command(*c)) for at, *c in story.commands]
         plan += [(at, lambda d=d: self._drain(*d)) for at, *d in story.drains]
+        plan += [(at, lambda name=name: self._tear(name)) for at, name in story.tears]
         self.plan = sorted(((self.start + micros(at), i, act) for i, (at, act) in enumerate(plan)), reverse=True)
         self.run_id = self.lab.submit(*story.stages, run_id=f"run-{story.seed}")
 
@@ -187,6 +188,14 @@ class Player:
 
     def _drain(self, site: str, mode: str) -> None:
         self.store.set_site_mode(site, mode=mode, by="operator", reason="tests")
+
+    def _tear(self, name: str) -> None:
+        """Half of a checkpoint's file is gone, and its manifest does not know."""
+        disk = self.sites[name].model.disk
+        files = [(path, blob) for path, blob in disk.files_below("runs") if path.endswith("/files/progress.sim")]
+        if files:
+            path, blob = self.rng.choice(files)
+            disk.put(path, blob.cut(blob.size // 2))
 
     # -- the end -------------------------------------------------------------------------------------------------
 

@@ -18,8 +18,8 @@ def partition(start: float, end: float) -> Callable[[int], Window]:
     return lambda origin: Partition(start=origin + micros(start), end=origin + micros(end))
 
 
-def preemption(start: float) -> Callable[[int], Window]:
-    return lambda origin: Preemption(start=origin + micros(start), count=1, notice=5.0, requeue=True)
+def preemption(start: float, *, notice: float) -> Callable[[int], Window]:
+    return lambda origin: Preemption(start=origin + micros(start), count=1, notice=notice, requeue=True)
 
 
 CHAIN = Scenario(
@@ -112,18 +112,31 @@ RETRIED = Scenario(
     ordained=[("a", "refused")],
     commands=[(20, "retry", "first", {}), (150, "retry", "first", {})],
 )
-REQUEUED = Scenario(
-    "a preempted job is started again by its site",
+STOPPED = Scenario(
+    "a preempted job is told to stop, and does",
     [site("a", requeue_delay=10.0, **FAST)],
     [
         Stage(
-            "requeued",
-            "seconds=40 checkpoint_every=10 outputs=o:10",
+            "stopped",
+            "seconds=30 checkpoint_every=10 outputs=o:10",
             outputs=["o"],
             rules={"checkpoint": CHECKPOINT},
         )
     ],
-    faults=[("a", preemption(22))],
+    faults=[("a", preemption(17, notice=5.0))],
+)
+REQUEUED = Scenario(
+    "a job dies without a word and is started again by its site",
+    [site("a", requeue_delay=5.0, heartbeat=5, fence=10, **FAST)],
+    [
+        Stage(
+            "requeued",
+            "seconds=30 checkpoint_every=10 outputs=o:10",
+            outputs=["o"],
+            rules={"checkpoint": CHECKPOINT},
+        )
+    ],
+    faults=[("a", preemption(17, notice=0.0))],
 )
 HELD = Scenario(
     "held, and released",
@@ -132,4 +145,4 @@ HELD = Scenario(
     commands=[(5, "hold", "", {}), (30, "release", "", {})],
 )
 
-ALL = [CHAIN, FAILOVER, REFUSED, CANCEL, CONTINUED, MOVED, OPTIONAL, RETRIED, REQUEUED, HELD]
+ALL = [CHAIN, FAILOVER, REFUSED, CANCEL, CONTINUED, MOVED, OPTIONAL, RETRIED, STOPPED, REQUEUED, HELD]

@@ -64,6 +64,8 @@ class Story:
     """(when, kind, stage or empty, arguments), in order of time"""
     drains: Sequence[tuple[float, str, str]]
     """(when, site, mode)"""
+    tears: Sequence[tuple[float, str]]
+    """(when, site): one of the checkpoints there is torn by then"""
     clears: float
     """Seconds after which nothing goes wrong any more."""
     split: bool
@@ -86,6 +88,7 @@ def tell(seed: int) -> Story:
         drains=_drains(rng, count, clears),
         clears=clears,
         split=rng.random() < 0.4,
+        tears=[(rng.uniform(0, clears), f"s{rng.randrange(count)}") for _ in range(rng.choice((0, 0, 1, 3)))],
     )
 
 
