@@ -67,6 +67,8 @@ class Hands:
             job = jobs.get(effect)
             if job is None:
                 sightings.effects_done.append(done(effect, {"dropped": "its attempt does not exist"}))
+            elif not job.attempt.open and effect.kind in ("stage_in", "submit"):
+                sightings.effects_done.append(done(effect, {"dropped": "its attempt is over"}))
             else:
                 batches.setdefault((effect.kind, effect.site), []).append((effect, job))
         for (kind, name), batch in batches.items():

@@ -33,12 +33,14 @@ class Result:
     def finish(self, effect: EffectRow, job: Job, **facts: str | int) -> None:
         """The effect is done, and this was learned of its attempt."""
         self.done.append(done(effect, {}))
-        self.seen.append(seen(job, **facts))
+        self.seen.append(seen(effect, job, **facts))
 
 
 def done(effect: EffectRow, outcome: Mapping[str, object]) -> EffectDone:
     """The effect needs no further try."""
-    return EffectDone(key=effect.key, claim=effect.claim, outcome=compact(outcome) if outcome else "{}")
+    return EffectDone(
+        key=effect.key, claim=effect.claim, outcome=compact(outcome) if outcome else "{}", tries=effect.tries
+    )
 
 
 def again(
@@ -55,7 +57,9 @@ def again(
     if note is None:  # what was known before a try that died is not known any more
         note = {} if died_since(effect) else note_of(effect)
     text = compact({**note, "last": reason, "try": effect.tries})
-    return EffectAgain(key=effect.key, claim=effect.claim, due_at=now + round(wait * 1e6), note=text)
+    return EffectAgain(
+        key=effect.key, claim=effect.claim, due_at=now + round(wait * 1e6), note=text, tries=effect.tries
+    )
 
 
 def note_of(effect: EffectRow) -> dict[str, object]:
@@ -69,10 +73,10 @@ def died_since(effect: EffectRow) -> bool:
     return note_of(effect).get("try") != effect.tries - 1
 
 
-def seen(job: Job, **facts: str | int) -> AttemptSeen:
-    """Facts about the attempt of a job."""
+def seen(effect: EffectRow, job: Job, **facts: str | int) -> AttemptSeen:
+    """Facts about the attempt of a job, learned by performing an effect."""
     a = job.attempt
-    return AttemptSeen(run_id=a.run_id, n=a.n, number=a.number, facts=facts)
+    return AttemptSeen(run_id=a.run_id, n=a.n, number=a.number, facts=facts, effect=effect.key)
 
 
 def compact(data: Mapping[str, object]) -> str:

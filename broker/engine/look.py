@@ -134,6 +134,12 @@ class Look:
         kept.append(row)
         return row
 
+    def open_attempts(self, stage: StageRow) -> list[AttemptRow]:
+        """The stage's attempts that are not over, as this look has left them."""
+        rewritten = {row[1:3]: row for row in self.changes.attempts}
+        rows = (rewritten.get(p.row[1:3], p.row) for p in self.seen.get(stage.n, {}).values())
+        return [row for row in rows if row.open]
+
     def mark(self, copy: CheckpointRow, state: str, reason: str = "") -> None:
         self.changes.checkpoint_states.append(copy._replace(state=state, reason=reason))
 

@@ -60,23 +60,16 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
 
 def leave_behind(look: Look, stage: StageRow) -> None:
     """Attempts that are still open when another one is wanted are orphans from then on."""
-    for row in open_attempts(look, stage):
+    for row in look.open_attempts(stage):
         if not row.orphan:
             leave(look, stage, row, reason=row.reason or "left behind")
-
-
-def open_attempts(look: Look, stage: StageRow) -> list[AttemptRow]:
-    """The stage's attempts that are not over, as this look has left them."""
-    rewritten = {row[1:3]: row for row in look.changes.attempts}
-    rows = (rewritten.get(p.row[1:3], p.row) for p in look.seen.get(stage.n, {}).values())
-    return [row for row in rows if row.open]
 
 
 def may_live(look: Look, stage: StageRow) -> list[AttemptRow]:
     """Copies of the stage that may run, now or later."""
     return [
         row
-        for row in open_attempts(look, stage)
+        for row in look.open_attempts(stage)
         if not unsubmitted(look, row) and (row.stop_before is None or look.now <= row.stop_before + MARGIN_FOR_CLOCKS)
     ]
 

@@ -32,7 +32,7 @@ def settle(look: Look, stage: StageRow, state: StageState, *, reason: str, numbe
         state=move(StageState(stage.state), state).value,
         reason=reason,
         ended_at=look.now,
-        due_at=None,
+        due_at=look.now if look.open_attempts(stage) else None,  # what is left of it is ended by the next look
         attempt=stage.attempt if number is None else number,
     )
 

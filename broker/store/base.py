@@ -400,6 +400,8 @@ class EffectDone:
     key: str
     claim: str
     outcome: str
+    tries: int | None = None
+    """Which claim it was, if the same worker may have claimed it twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -410,6 +412,7 @@ class EffectAgain:
     claim: str
     due_at: int
     note: str
+    tries: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -420,6 +423,9 @@ class AttemptSeen:
     n: int
     number: int
     facts: Mapping[str, str | int]
+    effect: str = ""
+    """The key of the effect that brought them, if one did. Ignored together with its end: the answer of a worker that
+    stood still for too long may be one to an earlier question."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Table, and_, case, literal_column, null, o
 
 from broker.clock import micros
 from broker.store import chain, wake
-from broker.store.base import AttemptSeen, EffectRow, NewEvent, Sightings, SiteRow
+from broker.store.base import AttemptSeen, EffectAgain, EffectDone, EffectRow, NewEvent, Sightings, SiteRow
 from broker.store.connect import Tx
 from broker.store.rows import SEEN_IN_ATTEMPTS
 from broker.store.schema import attempt, checkpoint, effect, evidence, log_tail, site
@@ -21,7 +21,11 @@ from broker.store.statement import Lookup, Statement, given, given_time, lease_n
 
 # -- effects -----------------------------------------------------------------------------------------------
 
-EFFECTS = Lookup(lambda keys: select(effect.c.key, effect.c.run_id, effect.c.n).where(effect.c.key.in_(keys)))
+EFFECTS = Lookup(
+    lambda keys: select(
+        effect.c.key, effect.c.run_id, effect.c.n, effect.c.state, effect.c.claim, effect.c.tries
+    ).where(effect.c.key.in_(keys))
+)
 _MINE = and_(effect.c.key == given("key"), effect.c.claim == given("claim"), effect.c.state == "pending")
 EFFECT_DONE = Statement(
     effect.update()
@@ -171,12 +175,15 @@ SAVE_SITE = Statement(
 
 def record(tx: Tx, seen: Sightings, *, now: int) -> Collection[str]:
     """Write what was seen, make stages and runs due; the ids of the runs."""
-    stages = _stages_concerned(tx, seen)
+    ends: list[EffectDone | EffectAgain] = [*seen.effects_done, *seen.effects_again]
+    effects = {key: rest for key, *rest in tx.rows_of(EFFECTS, (), [one.key for one in ends])}
+    ours = {one.key for one in ends if one.key in effects and _is_ours(one, *effects[one.key][2:])}
+    stages = _stages_concerned(tx, seen) | {(run_id, n) for run_id, n, *_ in effects.values()}
     wake.hint(tx, stages, now=now)
-    _record_attempts(tx, seen.attempts)
+    _record_attempts(tx, [one for one in seen.attempts if not one.effect or one.effect in ours])
     tx.many(SAVE_CHECKPOINT, sorted(seen.checkpoints, key=lambda row: row[:6]))
-    done = [(one.key, one.claim, one.outcome, now) for one in seen.effects_done]
-    again = [(one.key, one.claim, one.due_at, one.note) for one in seen.effects_again]
+    done = [(one.key, one.claim, one.outcome, now) for one in seen.effects_done if one.key in ours]
+    again = [(one.key, one.claim, one.due_at, one.note) for one in seen.effects_again if one.key in ours]
     tx.many(EFFECT_DONE, sorted(done))
     tx.many(EFFECT_AGAIN, sorted(again))
     tx.many(SAVE_LOG, seen.logs)
@@ -187,11 +194,14 @@ def record(tx: Tx, seen: Sightings, *, now: int) -> Collection[str]:
     return {run_id for run_id, _ in stages}
 
 
+def _is_ours(one: EffectDone | EffectAgain, state: str, claim: str, tries: int) -> bool:
+    """Is the claim under which this was done still the one that stands?"""
+    return state == "pending" and claim == one.claim and one.tries in (None, tries)
+
+
 def _stages_concerned(tx: Tx, seen: Sightings) -> set[tuple[str, int]]:
     stages = {(one.run_id, one.n) for one in seen.attempts}
     stages.update((row.run_id, row.n) for row in seen.checkpoints)
-    keys = [*(one.key for one in seen.effects_done), *(one.key for one in seen.effects_again)]
-    stages.update((run_id, n) for _, run_id, n in tx.rows_of(EFFECTS, (), keys))
     for name in seen.wake_sites:
         stages.update(wake.stages_at_site(tx, name))
     return stages

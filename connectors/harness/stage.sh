@@ -539,18 +539,19 @@ launch() { # payload: its process, the leader of a session of its own where the 
 }
 
 attend() { # code: the payload's exit code; a signal interrupts `wait`, and then we go on
-    before='' pause=0.05
+    before=''
     while :; do
         signaled=''
         wait "$payload"
         code=$?
         [ -n "$signaled" ] || break
         before=$code
-        # not a second wait at once: bash was seen to wait for ever when the end fell into its trap
-        while kill -0 "$payload" 2>/dev/null; do
-            sleep "$pause" 2>/dev/null || sleep 1
-            case $pause in 0.05) pause=0.25 ;; *) pause=1 ;; esac
-        done
+        # bash may have reaped it in the signal's very moment and forgotten so: a second wait would never return.
+        # How it ended is lost then, and it counts as stopped: to run a part again is safe, to believe in it is not
+        if [ -n "${BASH_VERSION:-}" ] && ! kill -0 "$payload" 2>/dev/null; then
+            : >"$gen/.stop"
+            break
+        fi
     done
     # ended in the very moment of a signal: the first wait had its code, the second knows of no such process
     if [ "$code" -eq 127 ]; then
