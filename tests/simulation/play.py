@@ -80,6 +80,7 @@ class Player:
     def _plan(self) -> None:
         story = self.story
         for ordeal in story.ordeals:
+            self.sites[ordeal.config.name].inline = not ordeal.slow
             for fault in ordeal.faults:
                 end = None if fault.end is None else fault.end + self.start
                 model = self.sites[ordeal.config.name].model

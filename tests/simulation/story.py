@@ -49,6 +49,8 @@ class Ordeal:
     dishonest: bool = False
     doubles: bool = False
     """It may take one submission twice: more than one job of a key is its own doing."""
+    slow: bool = False
+    """Its calls take too long to be made inside the drain that decides them."""
     lost: bool = False
     wiped: bool = False
 
@@ -116,7 +118,7 @@ def _ordeal(rng: random.Random, name: str, clears: float, seed: int, *, lost: bo
         odds=odds,
         seed=seed,
     )
-    ordeal = Ordeal(config, dishonest=dishonest, doubles=doubles, lost=lost)
+    ordeal = Ordeal(config, dishonest=dishonest, doubles=doubles, lost=lost, slow=rng.random() < 0.25)
     _weather(rng, ordeal, clears)
     return ordeal
 

@@ -509,7 +509,7 @@ def damaged(draw):
         if draw(st.booleans()):
             del inner[last]
         else:
-            inner[last] = draw(JUNK)
+            inner[last] = copy.deepcopy(draw(JUNK))  # shared, it could come to hold itself
     return data
 
 
