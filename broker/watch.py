@@ -182,7 +182,7 @@ class Watcher:
         since = before["since"] if before.get("state") == fact["state"] else now
         # said again a settle time later: a listing that lags, or a record on its way, would have arrived by now
         fact["confirmed"] = since + round(self._setups[site.name].config.settle * 1e6) <= now
-        fact["confirmed"] &= JobState(fact["state"]).final
+        fact["confirmed"] &= complete and JobState(fact["state"]).final
         if all(before.get(name) == value for name, value in fact.items()):
             return
         text = json.dumps({**fact, "since": since}, separators=(",", ":"))

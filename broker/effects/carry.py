@@ -87,13 +87,14 @@ class Carrier:
             reason = f"{failed.site or 'the broker'} gives no answer: {failed.reason}"
             result.again.append(again(effect, self._clock(), reason=reason, pause=DARK_PAUSE))
             return
+        gone = lost_restore and failed.fault != Fault.SITE.value
         fault = failed.fault or Fault.STAGING.value
         if fault == Fault.SITE.value:
             fault = Fault.STAGING.value
         result.finish(
             effect,
             job,
-            staged=compact({"ok": False, "reason": failed.reason, "fault": fault, "site": failed.site}),
+            staged=compact({"ok": False, "reason": failed.reason, "fault": fault, "site": failed.site, "gone": gone}),
         )
 
     def ship(self, _: Site, batch: Batch) -> Result:

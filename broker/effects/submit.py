@@ -39,6 +39,8 @@ class Submitter:
         result = Result()
         fresh = [(effect, job) for effect, job in batch if effect.tries <= 1]
         doubted = [(effect, job) for effect, job in batch if effect.tries > 1]
+        if not site.inline:  # claimed after the decision that wanted it: a later one may have let it go
+            fresh = [(effect, job) for effect, job in fresh if self._wanted(effect, job, result)]
         if doubted:
             fresh.extend(self._find_first(site, doubted, result))
         if fresh:
@@ -110,6 +112,10 @@ class Submitter:
                 pause = max(0.05, settle / 1e6 / 2)
                 result.again.append(again(effect, now, reason=reason, note=note, pause=pause))
                 return False
+        return self._wanted(effect, job, result)
+
+    def _wanted(self, effect: EffectRow, job: Job, result: Result) -> bool:
+        """Does anybody still want this job, which surely does not exist? If not, its attempt is dead."""
         current = self._current(job)
         if current is None or current.orphan or current.cancel_requested_at is not None or not current.open:
             result.finish(effect, job, dead=compact({"how": "never submitted"}))

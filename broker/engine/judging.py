@@ -52,6 +52,8 @@ def ended(look: Look, stage: StageRow, row: AttemptRow, failure: Failure) -> Sta
     )
     if decision.facts.get("suspect") or "could not be restored" in row.reason:
         suspect(look, stage, row, rows)
+    if row.staged and json.loads(row.staged).get("gone"):
+        gone(look, stage, row, rows)
     if decision.outcome == "fail":
         return settle(look, stage, _S.FAILED, reason=row.reason)
     if decision.outcome == "ask":
@@ -98,6 +100,15 @@ def suspect(look: Look, stage: StageRow, row: AttemptRow, rows: Sequence[Checkpo
         )
         if same and copy.state in USABLE_CHECKPOINTS:
             look.mark(copy, "suspect", f"attempt {row.number} failed right after a restore from it")
+    look.checkpoints = {**look.checkpoints, stage.n: remarked(look, rows)}
+
+
+def gone(look: Look, stage: StageRow, row: AttemptRow, rows: Sequence[CheckpointRow]) -> None:
+    """That copy is not where it was (a site keeps only the newest few): use another one, or another checkpoint."""
+    origin = json.loads(row.restore)
+    for copy in rows:
+        if copy[2:6] == (origin["attempt"], origin["generation"], origin["seq"], origin["site"]):
+            look.mark(copy, "gone", f"attempt {row.number} could not bring it: {row.reason}"[:300])
     look.checkpoints = {**look.checkpoints, stage.n: remarked(look, rows)}
 
 

@@ -439,8 +439,8 @@ class Sightings:
     effects_again: list[EffectAgain] = field(default_factory=list)
     attempts: list[AttemptSeen] = field(default_factory=list)
     checkpoints: list[CheckpointRow] = field(default_factory=list)
-    """Inserted; where the row exists, `state` only moves on (seen < checking < verified < shipped < suspect < bad), and
-    manifest, bytes, verified_at and reason follow it."""
+    """Inserted; where the row exists, `state` only moves on (seen < checking < verified < shipped < gone < suspect <
+    bad), and manifest, bytes, verified_at and reason follow it."""
     logs: list[LogTail] = field(default_factory=list)
     """Replaced; give no hint."""
     sites: list[SiteRow] = field(default_factory=list)

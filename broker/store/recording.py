@@ -132,7 +132,7 @@ def _statement_for(columns: tuple[str, ...]) -> Statement:
 
 # -- checkpoints, logs, sites, evidence ------------------------------------------------------------------------
 
-_ORDER = ("seen", "checking", "verified", "shipped", "suspect", "bad")
+_ORDER = ("seen", "checking", "verified", "shipped", "gone", "suspect", "bad")
 
 
 def _rank(column: ColumnElement[str]) -> ColumnElement[int]:

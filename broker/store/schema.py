@@ -218,7 +218,7 @@ checkpoint = Table(
     Column("generation", Integer, primary_key=True, autoincrement=False),
     Column("seq", Integer, primary_key=True, autoincrement=False),  # grows over all attempts of the stage
     Column("site", Text, primary_key=True),  # where this copy is
-    _text("state"),  # seen, checking, verified, shipped (a copy was ordered), suspect, bad
+    _text("state"),  # seen, checking, verified, shipped (a copy was ordered), gone, suspect, bad
     _text("path"),  # its folder, relative to the site's root
     _text("manifest"),  # JSON {files: [[path, size, sha256]], app, parent}; empty until read
     _size("bytes"),

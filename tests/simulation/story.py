@@ -27,7 +27,7 @@ from sandbox.faults import (
 
 ODDS = {
     "unreachable": 0.03,
-    "request_lost": 0.08,
+    "request_lost": 0.15,
     "reply_lost": 0.12,
     "refused": 0.02,
     "run_twice": 0.05,
@@ -110,7 +110,7 @@ def _ordeal(rng: random.Random, name: str, clears: float, seed: int, *, lost: bo
         unreachable_probes=rng.choice((1, 2, 3)),
         unreachable_seconds=rng.choice((0.0, 5.0, 15.0)),
         adopts=rng.random() < 0.4,
-        listing_lag=rng.choice((0.0, 0.0, 0.0, 3.0)),
+        listing_lag=rng.choice((0.0, 0.0, 3.0)),
         submit_latency=rng.choice((0.0, 0.0, 4.0)),
         cancel_grace=rng.choice((0.0, 0.0, 8.0)),
         requeue_delay=rng.choice((0.0, 6.0)),
