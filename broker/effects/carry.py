@@ -94,7 +94,15 @@ class Carrier:
         result.finish(
             effect,
             job,
-            staged=compact({"ok": False, "reason": failed.reason, "fault": fault, "site": failed.site, "gone": gone}),
+            staged=compact(
+                {
+                    "ok": False,
+                    "reason": failed.reason,
+                    "fault": fault,
+                    "site": failed.site,
+                    **({"gone": True} if gone else {}),
+                }
+            ),
         )
 
     def ship(self, _: Site, batch: Batch) -> Result:

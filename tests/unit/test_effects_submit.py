@@ -117,6 +117,7 @@ class Desk:
     ended: bool = True
     asked: int = 0
     name: str = "nersc"
+    inline: bool = True
 
     def submit(self, specs: Sequence[Any]) -> dict[str, Any]:
         self.asked += len(specs)
