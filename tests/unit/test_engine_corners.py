@@ -37,7 +37,7 @@ def test_a_failed_optional_stage_of_a_run_that_succeeded_is_not_retried() -> Non
 def test_what_is_canceled_in_the_very_look_that_would_submit_it_is_never_submitted() -> None:
     lab = Lab(site("a"))
     run_id = lab.submit(Stage("make", "seconds=5 outputs=o:1", outputs=["o"]), Stage("use", inputs=[("in", "make")]))
-    lab.run_for(5)
+    lab.run_for(2, step=1.0)
     lab.sites["a"].model.inject(Partition(start=lab.clock(), end=lab.clock() + 8_000_000, capabilities=("transfer",)))
     while not lab.attempts(run_id, "use"):
         lab.step(1.0)
