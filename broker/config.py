@@ -8,6 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from broker.addresses import Address, read_address
+from broker.errors import UsageError
+
+DATABASE = "CROSSFADE_DATABASE"
+REDIS = "CROSSFADE_REDIS"
+REDIS_CA = "CROSSFADE_REDIS_CA_FILE"
+TOKEN_FILE = "CROSSFADE_TOKEN_FILE"  # noqa: S105 - the name of a variable
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -18,10 +26,29 @@ class Settings:
     sites: Path | None = None
     """`--sites` or CROSSFADE_SITES; None: searched."""
     user: str = ""
+    postgres: Address | None = None
+    """CROSSFADE_DATABASE: the truth of a service; None: SQLite in the home, for one process."""
+    redis: Address | None = None
+    """CROSSFADE_REDIS: the wake-ups of a service."""
+    redis_ca: Path | None = None
+    """CROSSFADE_REDIS_CA_FILE: whose certificates are believed with `rediss://`; None: the system's."""
+
+    token_file: Path | None = None
+    """CROSSFADE_TOKEN_FILE: what HTTP clients must show; None: `token` in the home."""
 
     @property
     def database(self) -> Path:
         return self.home / "crossfade.db"
+
+    @property
+    def is_service(self) -> bool:
+        """Many processes over PostgreSQL and Redis, instead of one over SQLite."""
+        return self.postgres is not None
+
+    @property
+    def where(self) -> str:
+        """The installation in words, without secrets."""
+        return str(self.postgres or self.home)
 
     @property
     def blobs(self) -> Path:
@@ -29,19 +56,48 @@ class Settings:
         return self.home / "blobs"
 
     @property
+    def token(self) -> Path:
+        """The file with the installation's token."""
+        return self.token_file or self.home / "token"
+
+    @property
+    def socket(self) -> Path:
+        """Where the server of this home listens."""
+        return self.home / "serve.sock"
+
+    @property
     def lock(self) -> Path:
         """Held by the one process that serves."""
         return self.home / "serve.lock"
 
+    def transport(self) -> Address:
+        """Redis, for those who cannot do without. Raises UsageError."""
+        if self.redis is None:
+            raise UsageError(
+                f"{DATABASE} is set and {REDIS} is not", help=f"set {REDIS}=redis://... : workers wake each other by it"
+            )
+        return self.redis
+
 
 def read_settings(environ: Mapping[str, str], *, sites: Path | None = None) -> Settings:
-    """Settings from the environment; `sites` beats CROSSFADE_SITES."""
+    """Settings from the environment; `sites` beats CROSSFADE_SITES. Raises UsageError."""
     told = environ.get("CROSSFADE_SITES")
-    return Settings(
+    ca, token = environ.get(REDIS_CA), environ.get(TOKEN_FILE)
+    settings = Settings(
         home=_home(environ),
         sites=sites or (Path(told).expanduser() if told else None),
         user=environ.get("USER") or environ.get("LOGNAME") or _login(),
+        postgres=read_address(environ, DATABASE, ("postgresql", "postgresql+psycopg")),
+        redis=read_address(environ, REDIS, ("redis", "rediss", "redis+socket")),
+        redis_ca=Path(ca).expanduser() if ca else None,
+        token_file=Path(token).expanduser() if token else None,
     )
+    if settings.redis is not None and settings.postgres is None:
+        raise UsageError(
+            f"{REDIS} is set and {DATABASE} is not",
+            help=f"set {DATABASE}=postgresql://... : SQLite serves one process, which needs no Redis",
+        )
+    return settings
 
 
 def _login() -> str:

@@ -17,7 +17,9 @@ from broker.drain import Drained, Drainer
 from broker.effects import Hands, JobCache
 from broker.engine.expand import AddedStage, ExpansionError, expand
 from broker.facts import SiteSetup, World
+from broker.reconcile import Reconciler
 from broker.store.base import Store
+from broker.turns import OwnTurns, SharedTurns, Turns
 from broker.watch import Watcher
 from connectors.base import Mover, Site
 from connectors.registry import SiteConfig
@@ -40,6 +42,8 @@ class Parts:
     """Who this worker is (`worker_name`): leases and claims carry it."""
     elapsed: Callable[[], float] = time.monotonic
     """A stopwatch for budgets; seconds."""
+    among_others: bool = False
+    """Several workers share the store: sites are looked at in turns, and slow calls are left to who acts there."""
 
 
 class Broker:
@@ -55,7 +59,9 @@ class Broker:
         self.world = World(installation=parts.store.installation(), sites=setups, claimant=parts.owner)
         self.hands = Hands(store=parts.store, world=self.world, sites=parts.sites, mover=parts.mover, clock=parts.clock)
         self.watcher = Watcher(store=parts.store, setups=setups, sites=parts.sites, clock=parts.clock)
+        self._reconciler = Reconciler(store=parts.store, world=self.world, sites=parts.sites, clock=parts.clock)
         self._owner = parts.owner
+        self._turns = _turns(parts, self.watcher)
         self._drainer = Drainer(
             store=parts.store,
             world=self.world,
@@ -64,7 +70,10 @@ class Broker:
             clock=parts.clock,
             owner=parts.owner,
             elapsed=parts.elapsed,
+            hasten=self._turns.hasten,
+            acts_beside=parts.among_others,
         )
+        self._among_others = parts.among_others
 
     def go_on(self, run_id: str, *, budget: float = 0.2) -> Drained | None:
         """Look at a run. None: another worker is at it."""
@@ -100,46 +109,50 @@ class Broker:
         if not looked.sightings.empty():
             runs = self.store.record(looked.sightings, now=self.clock())
         self.watcher.forget(site, looked)
+        if self._reconciler.reconcile(site):
+            self.watcher.hasten(site)
+        self._turns.looked(site)
         return runs
 
-    def act(self, *, site: str | None = None) -> int:
-        """Perform due effects, of one site or of any; how many there were."""
+    def act(self, *, site: str | None = None) -> Collection[str]:
+        """Perform due effects, of one site or of any; the runs that wanted them."""
         effects = self.store.claim_effects(
             claim=self._owner, ttl=60.0, now=self.clock(), limit=EFFECTS_AT_ONCE, site=site
         )
-        if effects:
-            sightings = self.hands.perform(effects, JobCache(self.store))
-            self.store.record(sightings, now=self.clock())
-        return len(effects)
+        if not effects:
+            return ()
+        runs = self.store.record(self.hands.perform(effects, JobCache(self.store)), now=self.clock())
+        for name in {effect.site for effect in effects if effect.site in self.sites}:
+            self._turns.hasten(name)
+        return runs
 
     def due(self) -> Sequence[str]:
         """Runs to wake now; each is named again only after a while, however often this is asked."""
         return self.store.due_runs(now=self.clock(), limit=1000, resend_after=RESEND_AFTER)
 
-    def sites_to_look_at(self) -> list[str]:
-        """Sites whose time has come: something of ours is there, they had stopped answering, or nobody has looked
-        for long."""
-        now = self.clock()
-        ripe = [name for name in self.sites if self.watcher.next_look(name) <= now]
-        if not ripe:
-            return []
-        silent = {row.site for row in self.store.sites() if row.cannot_ask_since is not None}
-        wanted = []
-        for name in ripe:
-            if name in silent or self.watcher.idle_look_due(name) or self.store.open_attempts(name):
-                wanted.append(name)
-            else:  # else whoever sleeps until the next look would not sleep at all
-                self.watcher.put_off(name)
-        return wanted
+    def sites_to_act_at(self) -> Sequence[str]:
+        """Sites of which something is wanted that no drain does."""
+        return self.store.sites_wanted(now=self.clock()) if self._among_others else ()
+
+    def sites_to_look_at(self) -> Sequence[str]:
+        """Sites that the caller is to look at now (see `broker.turns`)."""
+        return self._turns.ripe()
 
     def next_look(self) -> int:
         """When the next look at any site is due."""
-        return min((self.watcher.next_look(name) for name in self.sites), default=self.clock() + 1_000_000)
+        return self._turns.next_look()
+
+
+def _turns(parts: Parts, watcher: Watcher) -> Turns:
+    if parts.among_others:
+        polls = {name: config.poll for name, config in parts.configs.items()}
+        return SharedTurns(store=parts.store, watcher=watcher, polls=polls, clock=parts.clock)
+    return OwnTurns(store=parts.store, watcher=watcher, sites=list(parts.sites), clock=parts.clock)
 
 
 def worker_name() -> str:
-    """`pid@host:boot:start`: enough to tell later, on this host, whether this very process still lives."""
-    return f"{os.getpid()}@{platform.node()}:{boot_id()}:{process_start(os.getpid())}"
+    """`pid@host:boot.namespace:start`: enough to tell later, on this host, whether this very process still lives."""
+    return f"{os.getpid()}@{platform.node()}:{boot_id()}.{pid_namespace()}:{process_start(os.getpid())}"
 
 
 def worker_is_dead(name: str) -> bool:
@@ -152,6 +165,9 @@ def worker_is_dead(name: str) -> bool:
         return False
     if host != platform.node():
         return False
+    boot, _, namespace = boot.partition(".")
+    if boot == boot_id() and namespace != pid_namespace():
+        return False  # two containers of one name: its number means another process here
     return boot != boot_id() or process_start(number) != start
 
 
@@ -160,6 +176,14 @@ def boot_id() -> str:
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()[:8]
+    except OSError:
+        return "unknown"
+
+
+def pid_namespace() -> str:
+    """Which numbering of processes this one lives in: containers have their own."""
+    try:
+        return os.readlink("/proc/self/ns/pid").strip("pid:[]")
     except OSError:
         return "unknown"
 

@@ -7,7 +7,7 @@ transaction; outside calls happen between transactions, never inside one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from threading import Lock
 
@@ -26,6 +26,7 @@ from broker.store.base import (
     Sightings,
     StaleRow,
     Store,
+    StrayRow,
 )
 from broker.watch import Watcher
 
@@ -46,6 +47,8 @@ class Drained:
     """Its time was up before the run was quiet: wake it again."""
     due_at: int | None = None
     """When it wants to be looked at, if nothing is seen before."""
+    acts: frozenset[str] = frozenset()
+    """Sites where something is wanted now that others are to do."""
 
 
 class Drainer:
@@ -61,13 +64,19 @@ class Drainer:
         clock: Clock,
         owner: str,
         elapsed: Callable[[], float],
+        hasten: Callable[[str], None],
+        acts_beside: bool = False,
     ) -> None:
+        """`acts_beside`: what is wanted of sites whose calls take time is left to those who act there for all runs."""
         self._store, self._world, self._hands, self._watcher = store, world, hands, watcher
         self._clock, self._owner, self._elapsed = clock, owner, elapsed
+        self._hasten = hasten
         self._guard, self._draining = Lock(), set[str]()
         self._again: set[str] = set()
         """Runs that were woken while they were drained here: what woke them may have come too late to be seen."""
         self._instant = {name for name, setup in world.sites.items() if setup.inline and setup.config.poll == 0}
+        self._inline = sorted(name for name, setup in world.sites.items() if setup.inline) if acts_beside else None
+        """Where drains act; None: everywhere."""
 
     def drain(self, run_id: str, *, budget: float = 0.2) -> Drained | None:
         """Go on with a run for about `budget` seconds. None: another worker has it."""
@@ -84,7 +93,7 @@ class Drainer:
                 self._draining.discard(run_id)
                 woken = run_id in self._again
                 self._again.discard(run_id)
-        return Drained(busy=True) if woken and drained is not None else drained
+        return replace(drained, busy=True) if woken and drained is not None else drained
 
     def _drain(self, run_id: str, budget: float) -> Drained | None:
         lease = self._store.acquire(run_id, owner=self._owner, ttl=LEASE_SECONDS)
@@ -104,16 +113,19 @@ class Drainer:
     def _until_quiet(self, lease: Lease, *, deadline: float) -> Drained:
         jobs = JobCache(self._store)
         effects: Sequence[EffectRow] = self._unfinished(lease.run_id)
+        acts: set[str] = set()
         while True:
             decided = self._decide(lease, jobs)
             effects = [*effects, *decided.effects]
+            acts |= decided.left
             seen = self._act_and_observe(effects, jobs, decided.sites)
             effects = ()
             if not (seen or decided.more):
                 # places may come free in other runs, which know nothing of this one
-                return Drained(busy=False, due_at=self._clock() + ASK_FOR_ROOM if decided.wants else None)
+                due_at = self._clock() + ASK_FOR_ROOM if decided.wants else None
+                return Drained(busy=False, due_at=due_at, acts=frozenset(acts))
             if self._elapsed() >= deadline:
-                return self._busy()
+                return replace(self._busy(), acts=frozenset(acts))
 
     def _busy(self) -> Drained:
         """To be gone on with at once, by whoever sweeps, should the caller not live to do it."""
@@ -121,15 +133,22 @@ class Drainer:
 
     def _unfinished(self, run_id: str) -> Sequence[EffectRow]:
         """Effects of this run that are due: tried in vain before, or left by a worker that died."""
-        return self._store.claim_effects(
-            claim=self._owner, ttl=LEASE_SECONDS, now=self._clock(), limit=LIMIT, run_id=run_id
-        )
+        sites: Sequence[str | None] = [None] if self._inline is None else self._inline
+        now = self._clock()
+        claimed = [
+            self._store.claim_effects(
+                claim=self._owner, ttl=LEASE_SECONDS, now=now, limit=LIMIT, run_id=run_id, site=site
+            )
+            for site in sites
+        ]
+        return [effect for effects in claimed for effect in effects]
 
     # -- decide ------------------------------------------------------------------------------------------------
 
     def _decide(self, lease: Lease, jobs: JobCache) -> Decided:
         effects: list[EffectRow] = []
         sites: set[str] = set()
+        left: set[str] = set()
         with self._store.deciding(lease, ttl=LEASE_SECONDS) as tx:
             for _ in range(ROUNDS):
                 changes, more, wants = self._round(tx)
@@ -139,10 +158,12 @@ class Drainer:
                 self._remember(changes, jobs)
                 effects.extend(effect for effect in changes.effects if effect.claim == self._owner)
                 sites.update(attempt.site for attempt in changes.new_attempts)
+                if self._inline is not None:
+                    left.update(effect.site for effect in changes.effects if not effect.claim)
                 more = more or _leads_on(changes)
                 if not more:
                     break
-        return Decided(effects, sites, more and not changes.empty(), wants)
+        return Decided(effects, sites, left, more and not changes.empty(), wants)
 
     def _round(self, tx: DecisionTx) -> tuple[Changes, bool, bool]:
         """What to write; whether more stages are due than were looked at; whether some wait for room."""
@@ -150,7 +171,10 @@ class Drainer:
         snapshot = tx.snapshot(now=now, limit=LIMIT, room=self._room)
         checkpointed = [stage.n for stage in snapshot.stages if rules_of(stage.rules).checkpoint is not None]
         checkpoints: Mapping[int, Sequence[CheckpointRow]] = tx.checkpoints(checkpointed) if checkpointed else {}
-        changes = decide(self._world, snapshot, now=now, checkpoints=checkpoints)
+        strays: Mapping[int, StrayRow] = {}
+        if self._world.installation.incarnation:  # only a restored backup has lost hours
+            strays = tx.strays([stage.n for stage in snapshot.stages])
+        changes = decide(self._world, snapshot, now=now, checkpoints=checkpoints, strays=strays)
         return changes, snapshot.more, bool((changes.run or snapshot.run).wants)
 
     def _room(self, load: Mapping[str, int]) -> int:
@@ -181,7 +205,7 @@ class Drainer:
         for name, looked in looks:
             self._watcher.forget(name, looked)
         for name in {effect.site for effect in effects if effect.site in self._world.sites}:
-            self._watcher.hasten(name)
+            self._hasten(name)
         return bool(sightings.effects_done or sightings.attempts or sightings.checkpoints)
 
 
@@ -191,6 +215,8 @@ class Decided:
 
     effects: Sequence[EffectRow]
     sites: set[str]
+    left: set[str]
+    """Sites where something is wanted that this worker leaves to others."""
     more: bool
     wants: bool
     """Stages are left for which there was no room."""

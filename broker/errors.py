@@ -2,6 +2,7 @@
 
 BrokerError
 ├── UsageError       2   the request or the document is wrong
+│   └── KeyInUse     2   the key belongs to a run that asked for something else
 ├── NotFound         3   no such run, stage, attempt or site
 ├── RefusedByPolicy  4   understood, and not allowed
 ├── SiteDark         5   a site cannot be reached
@@ -26,6 +27,14 @@ class BrokerError(Exception):
 
 class UsageError(BrokerError):
     exit_code = 2
+
+
+class KeyInUse(UsageError):
+    """`run_id` is the run that holds the key."""
+
+    def __init__(self, message: str, *, run_id: str, help: str = "") -> None:  # noqa: A002 - the reader's word
+        super().__init__(message, help=help)
+        self.run_id = run_id
 
 
 class NotFound(BrokerError):

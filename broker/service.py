@@ -12,19 +12,27 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from broker import ids, views
 from broker.clock import Clock, wall_clock
 from broker.config import Settings
-from broker.errors import NotFound, RefusedByPolicy, Unwritable, UsageError
+from broker.errors import KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
 from broker.facts import SiteSetup, rules_at, site_facts
-from broker.formats import import_wfformat, looks_like_wfformat
+from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
 from broker.rows import stage_row
 from broker.sites import Sites, load_sites
-from broker.spec import CompiledRun, RawDocument, compile_workflow, load_workflow, parse_document, read_document
+from broker.spec import (
+    CompiledRun,
+    RawDocument,
+    Wrong,
+    compile_workflow,
+    document_from,
+    load_workflow,
+    read_document,
+)
 from broker.states import RunState, StageState
 from broker.store.base import (
     AttemptRow,
@@ -58,7 +66,8 @@ class Submitted:
 class Request:
     """What is asked for: a document, and how to read it."""
 
-    document: Path
+    document: Path | RawDocument
+    """A file; or a document that came by itself, and may name no files, neither here nor beside it."""
     params: Mapping[str, str]
     key: str | None = None
     again: bool = False
@@ -66,6 +75,11 @@ class Request:
     """For WfFormat documents: noop, sleep or bytes."""
     scale: float = 1.0
     name: str | None = None
+
+    @property
+    def base(self) -> Path | None:
+        """Where the document's files are."""
+        return self.document.absolute().parent if isinstance(self.document, Path) else None
 
 
 class Service:
@@ -79,24 +93,26 @@ class Service:
 
     def compile(self, request: Request) -> CompiledRun:
         """Read, check and fill in a document. Raises DocumentError."""
-        raw = read_document(request.document)
-        base = request.document.absolute().parent
+        raw = read_document(request.document) if isinstance(request.document, Path) else request.document
+        base = request.base
+        notes: Sequence[str] = ()
         if isinstance(raw.data, dict) and looks_like_wfformat(raw.data):
-            raw = self._imported(raw.data, request)
+            raw, notes = self._imported(raw, request)
         workflow = load_workflow(raw, base=base)
         budget = max((config.unreachable_seconds for config in self.sites.configs.values()), default=60.0)
-        return compile_workflow(workflow, params=request.params, base=base, probe_budget=budget)
+        compiled = compile_workflow(workflow, params=request.params, base=base, probe_budget=budget)
+        return replace(compiled, warnings=[*notes, *compiled.warnings])
 
     @staticmethod
-    def _imported(data: dict[str, object], request: Request) -> RawDocument:
-        """A foreign document, in our own language."""
-        imported = import_wfformat(
-            data,
-            name=request.name or request.document.stem,
-            bodies=request.bodies,
-            scale=request.scale,
-        )
-        return parse_document(json.dumps(imported.document), name=str(request.document))
+    def _imported(raw: RawDocument, request: Request) -> tuple[RawDocument, Sequence[str]]:
+        """A foreign document in our own language, and what was changed or assumed. Raises DocumentError."""
+        stem = request.document.stem if isinstance(request.document, Path) else request.document.name
+        named = request.name or stem
+        try:
+            imported = import_wfformat(dict(raw.data), name=named, bodies=request.bodies, scale=request.scale)
+        except ImportFault as fault:
+            raise raw.refuse([(fault.path, Wrong(fault.problem, fault.cure))]) from fault
+        return document_from(imported.document, name=raw.name), imported.notes
 
     def submit(self, request: Request) -> Submitted:
         """Store a run, whole or not at all. Raises DocumentError, RefusedByPolicy, UsageError, Unwritable."""
@@ -109,7 +125,8 @@ class Service:
         try:
             known, is_new = self.store.create_run(new, again=request.again)
         except KeyTaken as error:
-            raise UsageError(str(error), help="use another key, or --again for a new run") from error
+            cure = "use another key, or --again for a new run"
+            raise KeyInUse(str(error), run_id=error.run_id, help=cure) from error
         return Submitted(run_id=known, new=is_new, warnings=(*compiled.warnings, *self.unknown_sites(compiled)))
 
     def _new_run(self, compiled: CompiledRun, request: Request, *, run_id: str, now: int) -> NewRun:
@@ -131,7 +148,7 @@ class Service:
             reason="",
             ver=0,
             document_digest=compiled.digest,
-            source=str(request.document.absolute().parent),
+            source=str(request.base or ""),
             created_by=self._actor,
             created_at=now,
             ended_at=None,
@@ -265,6 +282,24 @@ class Service:
             self.store.add_command(command)
         return commands[-1].id
 
+    @staticmethod
+    def refuse_command(kind: str, run: RunRow, stage: StageRow | None) -> None:
+        """Refuse a command that could never be carried out. Raises UsageError, RefusedByPolicy."""
+        if kind == "hold" and stage is not None:
+            raise UsageError("hold is for whole runs", help=f"crossfade hold {run.run_id}")
+        over = StageState(stage.state).final if stage else RunState(run.state).final
+        if kind != "retry" and over:
+            name = f"{run.run_id}/{stage.path}" if stage else run.run_id
+            state = stage.state if stage else run.state
+            raise RefusedByPolicy(f"cannot {kind} {name}: it is {state}", help="see `crossfade history`")
+
+    def asked(self, run_id: str, ident: str) -> dict[str, object]:
+        """A command with its outcome. Raises NotFound."""
+        row = next((c for c in self.store.commands(run_id) if c.id == ident), None)
+        if row is None:
+            raise NotFound(f"run {run_id} has no command {ident!r}")
+        return views.command_view(row)
+
     def command_outcome(self, run_id: str, ident: str) -> str | None:
         """What became of a command; None: it has not been carried out yet."""
         return next((c.outcome for c in self.store.commands(run_id) if c.id == ident and c.done_at is not None), None)
@@ -332,9 +367,9 @@ class Service:
         attempts = self.store.attempts(run.run_id, stage.n if stage else None)
         return views.run_view(run, stages, attempts, self.store.products(run.run_id), now=self._clock())
 
-    def queue(self) -> list[dict[str, object]]:
+    def queue(self, *, limit: int = 10_000) -> list[dict[str, object]]:
         """Unfinished runs, newest first."""
-        return [views.run_line(run, now=self._clock()) for run in self.store.runs(unfinished=True, limit=10_000)]
+        return [views.run_line(run, now=self._clock()) for run in self.store.runs(unfinished=True, limit=limit)]
 
     def history(self, *, limit: int = 50) -> list[dict[str, object]]:
         """All runs, newest first."""
@@ -411,6 +446,10 @@ class Service:
             for name, config in self.sites.configs.items()
         ]
 
+    def workers(self) -> list[dict[str, object]]:
+        """Every process that serves this installation, or did."""
+        return [views.worker_view(row) for row in self.store.workers()]
+
     def site(self, name: str) -> dict[str, object]:
         """One site with its newest evidence and its own events."""
         self._known_site(name)
@@ -424,11 +463,15 @@ def open_store(settings: Settings, *, clock: Clock = wall_clock) -> Store:
     """The installation's database, made or brought up to date. Raises Unwritable."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if settings.postgres is not None:
+            return SqlStore(settings.postgres.url, clock=clock)
         return SqlStore.open(settings.database, clock=clock)
     except (OSError, StoreError) as error:
-        raise Unwritable(
-            f"cannot use {settings.database}: {error}", help="check the folder and the disk, or set CROSSFADE_HOME"
-        ) from error
+        help = "check the folder and the disk, or set CROSSFADE_HOME"  # noqa: A001 - the word of our errors
+        if settings.postgres is not None:
+            help = "check CROSSFADE_DATABASE, and whether the server runs"  # noqa: A001
+        where = settings.postgres or settings.database
+        raise Unwritable(f"cannot use {where}: {error}", help=help) from error
 
 
 def open_service(settings: Settings, *, clock: Clock = wall_clock) -> Service:

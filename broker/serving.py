@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+from broker.celery_app import make_app
 from broker.clock import Clock, wall_clock
 from broker.config import Settings
 from broker.core import Broker, Parts, worker_is_dead, worker_name
@@ -15,6 +16,8 @@ from broker.errors import UsageError
 from broker.serve_lock import only_server
 from broker.sites import Sites
 from broker.store.base import NewEvent, Sightings, Store
+from broker.tasks import RUNS, site_queue
+from broker.worker import USUAL, Habits, Worker
 from connectors.base import ClosableMover, Preparable, Site
 from connectors.errors import SiteError
 from connectors.registry import SiteConfig, UnknownConnector, make_mover, make_site
@@ -72,7 +75,7 @@ def _make(config: SiteConfig, clock: Clock) -> Site:
         raise UsageError(str(error), help="mend the site document: `crossfade site ls`") from error
 
 
-def make_broker(connected: Connected, store: Store, *, clock: Clock = wall_clock) -> Broker:
+def make_broker(connected: Connected, store: Store, *, clock: Clock = wall_clock, among_others: bool = False) -> Broker:
     """The engine over these connectors; claims and leases of dead predecessors are free from now on."""
     store.break_leases(worker_is_dead)
     return Broker(
@@ -83,6 +86,7 @@ def make_broker(connected: Connected, store: Store, *, clock: Clock = wall_clock
             mover=connected.mover,
             clock=clock,
             owner=worker_name(),
+            among_others=among_others,
         )
     )
 
@@ -95,6 +99,41 @@ def serving(settings: Settings, sites: Sites, store: Store, *, clock: Clock = wa
         connected = connect(settings, sites, store, clock=clock)
         stack.callback(connected.close)
         yield stack.enter_context(Embedded(make_broker(connected, store, clock=clock)))
+
+
+@contextmanager
+def working(
+    settings: Settings,
+    sites: Sites,
+    store: Store,
+    *,
+    queues: Sequence[str] = (),
+    habits: Habits = USUAL,
+    clock: Clock = wall_clock,
+) -> Iterator[Worker]:
+    """A worker of a service, ready to run. `queues`: which it takes hints from; none: all there are.
+
+    Raises UsageError.
+    """
+    wanted = queues_of(sites, queues)
+    app = make_app(settings.transport(), ca=settings.redis_ca)
+    connected = connect(settings, sites, store, clock=clock)
+    try:
+        broker = make_broker(connected, store, clock=clock, among_others=True)
+        yield Worker(broker, app, name=worker_name(), queues=wanted, habits=habits)
+    finally:
+        connected.close()
+
+
+def queues_of(sites: Sites, queues: Sequence[str]) -> list[str]:
+    """The queues of these names: `runs`, `sites` (of every site), `site.NAME`. Raises UsageError."""
+    every = [RUNS, *map(site_queue, sites.configs)]
+    found: list[str] = []
+    for name in queues or every:
+        found += every[1:] if name == "sites" else [name]
+    if unknown := sorted(set(found) - set(every)):
+        raise UsageError(f"no queue {unknown[0]!r}", help=f"queues are: sites, {', '.join(every)}")
+    return sorted(set(found))
 
 
 @contextmanager

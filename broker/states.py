@@ -173,3 +173,7 @@ def move(old: S, new: S) -> S:
     if not may_move(old, new):
         raise IllegalMove(f"{type(old).__name__}: {old} may not become {new}")
     return new
+
+
+ENDS_WITH_ATTEMPT = ("stage_in", "submit", "cancel", "verify")
+"""Kinds of effects that nobody wants any more once their attempt is over."""

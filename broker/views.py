@@ -12,6 +12,7 @@ from broker.states import AttemptState
 from broker.store.base import (
     AttemptRow,
     CheckpointRow,
+    CommandRow,
     DecisionRow,
     EventRow,
     LogTail,
@@ -19,6 +20,7 @@ from broker.store.base import (
     RunRow,
     SiteRow,
     StageRow,
+    WorkerRow,
 )
 from connectors.registry import SiteConfig
 from policies.explain import sentences
@@ -152,6 +154,22 @@ def event_view(event: EventRow) -> View:
     }
 
 
+def command_view(row: CommandRow) -> View:
+    """What somebody asked for, and what became of it. `outcome` is null until somebody has carried it out."""
+    return {
+        "command": row.id,
+        "kind": row.kind,
+        "run": row.run_id,
+        "stage": row.stage or None,
+        "args": json.loads(row.args),
+        "reason": row.reason,
+        "by": row.actor,
+        "at": when(row.at),
+        "done_at": when(row.done_at),
+        "outcome": row.outcome if row.done_at is not None else None,
+    }
+
+
 def decision_view(decision: Decision) -> View:
     """A decision with its reasons, and in words."""
     return {
@@ -267,6 +285,20 @@ def evidence_view(row: tuple[str, int, str, bool, int, str]) -> View:
     """One measured fact about a site."""
     _, at, capability, ok, latency, detail = row
     return {"at": when(at), "capability": capability, "ok": ok, "latency_ms": latency / 1e3, "detail": detail}
+
+
+def worker_view(row: WorkerRow) -> View:
+    """One process that serves, alive or gone: `seen_at` tells."""
+    return {
+        "worker": row.name,
+        "kind": row.kind,
+        "host": row.host,
+        "queues": row.queues,
+        "started_at": when(row.started_at),
+        "seen_at": when(row.seen_at),
+        "progress_at": when(row.progress_at),
+        "detail": row.detail,
+    }
 
 
 def final_attempt(row: AttemptRow) -> bool:

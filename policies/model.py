@@ -159,6 +159,8 @@ class SiteFacts:
     claim: str = "atomic_fs"
     drained: str = ""
     """Not empty: an operator drained it, and said why."""
+    quarantined: bool = False
+    """A backup was restored, and its jobs of the lost hours are not known yet."""
     cannot_ask_since: int | None = None
     probes: int = 0
     """Failed looks since then."""

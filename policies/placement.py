@@ -63,9 +63,31 @@ def passing_refusal(site: SiteFacts) -> Reason | None:
     """Why this site does not take anything just now; None: it does."""
     if site.drained:
         return _refused("drained", f"{site.name} is drained: {site.drained}", site)
+    if site.quarantined:
+        fact = f"{site.name} is in quarantine: its jobs since the backup that was restored are not known yet"
+        return _refused("quarantine", fact, site)
     if not site.answers:
         return _refused("answers", f"{site.name} gives no answer", site)
     return None
+
+
+def held_back(candidates: Iterable[Candidate]) -> Reason | None:
+    """Why nothing may start at any of these sites yet, after a backup was restored; None: it may.
+
+    A site in quarantine may hold a copy from the lost hours. It is waited for as long as it may answer; where copies
+    may not overlap, until it has.
+    """
+    for site, rules in ((candidate.site, candidate.rules) for candidate in candidates):
+        if site.quarantined and (rules.duplicates != "allow" or not site.silent):
+            fact = f"{site.name} may hold a copy from the hours that the restored backup does not know"
+            return Reason("quarantine", "wait", fact, site.name)
+    return None
+
+
+def taken_up(*, site: str, key: str) -> Decision:
+    """The stage's next attempt was begun in the hours that are lost, and its job was found: go on with that one."""
+    fact = f"its job {key} was found at {site} after a backup was restored: it is taken up, not started again"
+    return Decision("placement", "place", (Reason("found", "chosen", fact, site),), site=site)
 
 
 def place(
@@ -93,6 +115,10 @@ def place(
             possible.append(candidate)
     if not possible:
         return Decision("placement", "impossible", (*reasons, Reason("candidates", "refused", "no site can take it")))
+    held = held_back(possible)
+    if held is not None:
+        reasons.append(held)
+        return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
     open_ = []
     for candidate in possible:
         refusal = passing_refusal(candidate.site)

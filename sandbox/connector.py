@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from connectors.model import Evidence, FileInfo, JobSpec, Listing, SubmitAnswer
 from connectors.registry import Clock, SiteConfig
 from sandbox.blob import Blob
-from sandbox.options import faults_of, remember_of, seed_of, shape_of
+from sandbox.options import faults_of, remember_of, seed_of, shape_of, socket_of
+from sandbox.shared import SharedSite
 from sandbox.site import SiteModel
 from sandbox.world import world_of
 
@@ -61,7 +62,9 @@ class SimulatedSite:
 
     def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
         with self._lock:
-            self._asked("files")
+            now = self._asked("files")
+            if path.endswith("/heartbeat"):
+                self.model.show_beat(path, now)
             return self.model.disk.read(path, offset=offset, limit=limit)
 
     def read_many(self, paths: Sequence[str], *, limit: int = 1 << 16) -> Mapping[str, bytes]:
@@ -119,11 +122,17 @@ class SimulatedSite:
         return now
 
 
-def make(config: SiteConfig, clock: Clock) -> SimulatedSite:
-    """A new, empty site from its entry in the site document; found by a mover under the same clock.
-
-    Raises ValueError with the option that is wrong and what may stand there.
+def make(config: SiteConfig, clock: Clock) -> SimulatedSite | SharedSite:
+    """A site from its entry in the site document: a new, empty one in this process, or with `world:` a way to the one
+    that all processes share. Raises ValueError with the option that is wrong and what may stand there.
     """
+    if socket_of(config) is not None:
+        return SharedSite(config, clock)
+    return make_here(config, clock)
+
+
+def make_here(config: SiteConfig, clock: Clock) -> SimulatedSite:
+    """A new, empty site in this process; found by a mover under the same clock. Raises ValueError."""
     now = clock()
     model = SiteModel(
         name=config.name,

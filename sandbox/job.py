@@ -172,9 +172,9 @@ class Execution:
     def host(self) -> str:
         return self.owner.split(".")[2]
 
-    def last_beat(self, beat: int) -> int:
+    def last_beat(self, beat: int, now: int) -> int:
         """The last sign of life that others have seen (µs); `beat` is the rhythm in seconds."""
-        lived = (self.started_at if self.ended_at is None else self.ended_at) - self.started_at
+        lived = (now if self.ended_at is None else self.ended_at) - self.started_at
         return self.started_at + lived // (beat * 1_000_000) * beat * 1_000_000
 
     def work_done(self, now: int) -> float:

@@ -25,6 +25,7 @@ from sandbox.blob import Blob
 from sandbox.errand import Errand
 from sandbox.faults import TransferOdds
 from sandbox.places import Place
+from sandbox.shared import SharedMover, SharedSite
 from sandbox.world import SimulatedWorld, world_of
 
 _STAGING = Fault.STAGING.value
@@ -271,8 +272,14 @@ def _drop(place: Place, folder: str) -> None:
         return
 
 
-def make_mover(sites: Mapping[str, Site], blobs: Path, clock: Clock) -> SimulatedMover:  # noqa: ARG001 - the port's
-    """A mover in the world of that clock, where the sites are already, and the broker's own store ("")."""
+def make_mover(sites: Mapping[str, Site], blobs: Path, clock: Clock) -> SimulatedMover | SharedMover:
+    """A mover in the world where the sites are already, with the broker's own store (""): that of the clock, or the
+    one that another process hosts. Raises ValueError when some sites are here and some are there."""
+    shared = [site for site in sites.values() if isinstance(site, SharedSite)]
+    if shared:
+        if len(shared) < len(sites):
+            raise ValueError("simulated sites with and without `world:` cannot share files")
+        return SharedMover(shared, blobs)
     world = world_of(clock)
     world.add_folder("", blobs)
     return SimulatedMover(world, clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from connectors.registry import SiteConfig
@@ -17,7 +18,11 @@ _NUMBERS = frozenset(
     {"submit_latency", "listing_lag", "requeue_delay", "cancel_grace", "preempt_notice", "latency", "first_id"}
 )
 _FLAGS = frozenset({"adopts", "enforce_limits", "preempting", "count_cores"})
-_OTHERS = frozenset({"claim", "seed", "faults", "odds", "remember"})
+WORLD = "world"
+"""The option that names the socket of a world which another process hosts."""
+LONGEST_SOCKET = 100
+"""Bytes of path; the system's own limit is a little above."""
+_OTHERS = frozenset({"claim", "seed", "faults", "odds", "remember", WORLD})
 _CLAIMS = ("atomic_fs", "unique_name", "conditional_put", "none")
 
 
@@ -69,6 +74,18 @@ def remember_of(config: SiteConfig) -> int:
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"site {config.name}: remember must be a whole number from 1 on, not {count!r}")
     return count
+
+
+def socket_of(config: SiteConfig) -> Path | None:
+    """Where the site's world is hosted; None: in this process. Raises ValueError."""
+    if WORLD not in config.options:
+        return None
+    path = config.options[WORLD]
+    if not isinstance(path, str) or not path.startswith("/") or len(path.encode()) > LONGEST_SOCKET:
+        raise ValueError(
+            f"site {config.name}: world must be an absolute path of at most {LONGEST_SOCKET} bytes, not {path!r}"
+        )
+    return Path(path)
 
 
 def _number(config: SiteConfig, name: str) -> float | int:

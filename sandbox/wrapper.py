@@ -40,7 +40,7 @@ class Wrapper:
         if last is not None and self._gate:
             if last.alive or last.left_record or papers.one_generation:
                 return None
-            silence = now - last.last_beat(papers.beat)
+            silence = now - last.last_beat(papers.beat, now)
             if silence <= papers.fence * 1_000_000:
                 return papers.fence * 1_000_000 - silence + 1 if last.native_id == execution.native_id else None
         execution.generation = 1 if last is None else last.generation + 1
@@ -155,6 +155,12 @@ class Wrapper:
             for n in range(1, execution.records + 1):
                 for kind in ("started", "checkpoint", "exit"):
                     self._disk.remove(f"{spool.FOLDER}/{execution.key}.{generation}.{n}.{kind}")
+
+    def show_beat(self, directory: str, now: int) -> None:
+        """Write the last beat of whoever holds the attempt in that folder."""
+        for execution in self._owners.values():
+            if execution.job.spec.directory == directory:
+                self._beat(execution, execution.last_beat(execution.job.papers.beat, now))
 
     def wiped(self) -> None:
         """The disks came back empty, claims included."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import leftovers
 import pytest
 import tool_kit
+
+if TYPE_CHECKING:
+    from postgres_kit import Server
 
 LEFT = pytest.StashKey[list[str]]()
 
@@ -23,7 +27,7 @@ hypothesis.settings.register_profile("slow", deadline=None, print_blob=True, max
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the long forms: simulations, races, soaks")
-    parser.addoption("--seeds", type=int, default=500, help="how many stories the simulation plays (default: 500)")
+    parser.addoption("--seeds", type=int, default=2000, help="how many stories the simulation plays (default: 2000)")
     parser.addoption("--seed", type=int, default=None, help="play this one story of the simulation, and tell it")
 
 
@@ -57,6 +61,22 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 def require_tool() -> Callable[[str], str]:
     """`require_tool("redis-server")`: where it is, or this test is skipped; with CI=true it fails."""
     return tool_kit.require_tool
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL that tests share and leave running: one for each process of tests."""
+    from postgres_kit import serving
+
+    yield from serving()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Server]:
+    """A PostgreSQL for one test, which may kill it. Commits are on disk."""
+    from postgres_kit import serving
+
+    yield from serving(durable=True)
 
 
 @pytest.hookimpl(tryfirst=True)

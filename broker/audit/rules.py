@@ -7,13 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from broker.audit.rows import Found, RunRows, Violation
-from broker.states import AttemptState, RunState, StageState
+from broker.states import ENDS_WITH_ATTEMPT, AttemptState, RunState, StageState
 from broker.store.audit import verify_chain
 from broker.store.base import DepRow
 
 _A, _S = AttemptState, StageState
 _WAITS_FOR = {_A.STAGING_IN: "stage_in", _A.SUBMITTING: "submit", _A.VERIFYING: "verify"}
-_MAY_NOT_REMAIN = ("stage_in", "submit", "cancel")
 
 
 def audit(rows: RunRows) -> list[Violation]:
@@ -152,7 +151,7 @@ def _effects(rows: RunRows) -> Found:
         attempt = attempts.get((effect.n, effect.attempt))
         if attempt is None:
             yield rows.name(effect.n, effect.attempt), f"the effect {effect.key} is of no attempt"
-        elif not attempt.open and effect.state == "pending" and not effect.claim and effect.kind in _MAY_NOT_REMAIN:
+        elif not attempt.open and effect.state == "pending" and not effect.claim and effect.kind in ENDS_WITH_ATTEMPT:
             yield rows.name(effect.n, effect.attempt), f"is {attempt.state}, but the effect {effect.key} is pending"
 
 

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import click
 
 from broker.cli.options import change_options, confirm, output_option
 from broker.cli.output import emit
 from broker.cli.session import Session, note
-from broker.errors import RefusedByPolicy, UsageError
-from broker.serve_lock import served_by
-
-if TYPE_CHECKING:
-    from broker.store.base import RunRow, StageRow
+from broker.errors import RefusedByPolicy
 
 OUTCOME_SECONDS = 3.0
 """How long to wait for a server to carry a command out."""
@@ -91,7 +86,7 @@ def _change(
 ) -> None:
     service = session.service
     run, stage = service.find(target)
-    _refuse_what_cannot_be(kind, run, stage)
+    service.refuse_command(kind, run, stage)
     subject = f"{run.run_id}/{stage.path}" if stage else run.run_id
     state = stage.state if stage else run.state
     words = f"{kind} {subject} ({run.name}, {state})" + (f" to {args['to']}" if args else "")
@@ -111,21 +106,9 @@ def _change(
     emit(view, output=output, text=lambda: f"{words}: {outcome or 'asked for'}")
 
 
-def _refuse_what_cannot_be(kind: str, run: RunRow, stage: StageRow | None) -> None:
-    from broker.states import RunState, StageState  # noqa: PLC0415
-
-    if kind == "hold" and stage is not None:
-        raise UsageError("hold is for whole runs", help=f"crossfade hold {run.run_id}")
-    over = StageState(stage.state).final if stage else RunState(run.state).final
-    if kind != "retry" and over:
-        name = f"{run.run_id}/{stage.path}" if stage else run.run_id
-        state = stage.state if stage else run.state
-        raise RefusedByPolicy(f"cannot {kind} {name}: it is {state}", help="see `crossfade history`")
-
-
 def _outcome(session: Session, run_id: str, ident: str) -> str | None:
     """What became of it; at once None when nobody serves."""
-    if not served_by(session.settings):
+    if not session.served_by():
         return None
     end = time.monotonic() + OUTCOME_SECONDS
     while time.monotonic() < end:

@@ -16,7 +16,6 @@ from broker.cli.options import output_option
 from broker.cli.output import cell, emit, table
 from broker.cli.session import Session
 from broker.errors import BrokerError
-from broker.serve_lock import served_by
 
 LEAST_FREE = 256 << 20
 """Bytes free below the home, less than which is told."""
@@ -46,7 +45,8 @@ def doctor(session: Session, output: str) -> None:
         _told("home", lambda: _home(session)),
         _told("database", lambda: _database(session)),
         _told("site document", lambda: _sites(session)),
-        Check("served by", True, served_by(session.settings) or "nobody (`crossfade serve` does)"),
+        _told("redis", lambda: _redis(session)),
+        Check("served by", True, session.served_by() or "nobody (`crossfade serve` does)"),
         *_tools(),
     ]
     views = [{"what": c.what, "ok": c.ok, "found": c.found, "help": c.help} for c in checks]
@@ -101,6 +101,9 @@ def _database(session: Session) -> Check:
     installation = session.service.store.installation()
     from broker.store.migrate import HEAD  # noqa: PLC0415 - after the store, which imports it
 
+    if session.settings.postgres is not None:
+        found = f"{session.settings.postgres}, shape {HEAD}, installation {installation.id}"
+        return Check("database", True, found)
     path = session.settings.database
     reading = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
@@ -109,6 +112,23 @@ def _database(session: Session) -> Check:
         reading.close()
     found = f"{path}, shape {HEAD}, installation {installation.id}, integrity {answer}"
     return Check("database", answer == "ok", found, "restore a backup; `crossfade db check` looks at every run")
+
+
+def _redis(session: Session) -> Check:
+    """Is the transport there? Without it work goes on by sweeps, slower."""
+    settings = session.settings
+    if settings.redis is None:
+        return Check("redis", True, "not needed: one process over SQLite")
+    from broker.celery_app import make_app  # noqa: PLC0415 - imports Celery
+
+    try:
+        with make_app(settings.redis, ca=settings.redis_ca).connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+    except Exception as error:  # noqa: BLE001 - a transport has many ways to fail
+        return Check(
+            "redis", False, f"{settings.redis}: {type(error).__name__}", "check CROSSFADE_REDIS and the server"
+        )
+    return Check("redis", True, str(settings.redis))
 
 
 def _sites(session: Session) -> Check:

@@ -24,6 +24,14 @@ output_option = click.option(
     help="How to print the answer.",
 )
 file_argument = click.argument("file", type=click.Path(path_type=Path))
+listen_option = click.option(
+    "--listen",
+    metavar="PLACE",
+    multiple=True,
+    default=("unix",),
+    show_default=True,
+    help="Where HTTP requests are taken: unix (a socket in the home), HOST:PORT on loopback, or none; repeatable.",
+)
 target_argument = click.argument("target", metavar="[RUN[/STAGE]]", required=False)
 
 

@@ -99,6 +99,9 @@ def _serve_or_watch(session: Session, follower: Follower) -> Ending:
     from broker.serving import serving  # noqa: PLC0415 - imports Celery
 
     service, said = session.service, False
+    if service.settings.is_service:
+        tell_who_serves(session, follower.run_id)
+        return follower.follow()
     while True:
         try:
             with serving(service.settings, service.sites, service.store) as embedded:

@@ -35,6 +35,17 @@ class Session:
             self._service = open_service(self.settings)
         return self._service
 
+    def served_by(self) -> str:
+        """Who goes on with runs: the process that serves this home, or the workers of a service; empty: nobody."""
+        from broker.serve_lock import served_by  # noqa: PLC0415
+
+        if not self.settings.is_service:
+            return served_by(self.settings)
+        from broker.clock import wall_clock  # noqa: PLC0415
+        from broker.heart import who_works  # noqa: PLC0415
+
+        return ", ".join(row.name for row in who_works(self.service.store, clock=wall_clock))
+
     def close(self) -> None:
         if self._service is not None:
             self._service.store.close()

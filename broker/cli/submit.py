@@ -18,7 +18,6 @@ from broker.cli.options import (
 )
 from broker.cli.output import emit
 from broker.cli.session import Session, note
-from broker.serve_lock import served_by
 
 if TYPE_CHECKING:
     from broker.service import Request, Submitted
@@ -100,7 +99,11 @@ def show_dry_run(session: Session, request: Request, output: str) -> None:
 
 def tell_who_serves(session: Session, run_id: str) -> None:
     """Say it when nobody will go on with the run."""
-    if not served_by(session.settings):
+    if session.served_by():
+        return
+    if session.settings.is_service:
+        note(f"no worker gets on now: run {run_id} is kept, and starts when there is one; see `crossfade health`")
+    else:
         note(
             f"nobody serves {session.settings.home} now: the run is kept, and starts with `crossfade serve` "
             f"or `crossfade run --resume {run_id}`"

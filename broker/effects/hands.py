@@ -12,10 +12,13 @@ from broker.effects.outcome import Result, again, done
 from broker.effects.submit import Submitter
 from broker.facts import World
 from broker.jobs import Job
+from broker.states import ENDS_WITH_ATTEMPT
 from broker.store.base import EffectRow, Sightings, Store
 from connectors.base import Mover, Site
 from connectors.errors import SiteError
 
+BRINGS_WORK = ("stage_in", "submit")
+"""Kinds of effects that a site in quarantine must wait for."""
 JobKey = tuple[str, int, int]
 
 
@@ -46,7 +49,7 @@ class Hands:
     """Performs effects at the sites it was given."""
 
     def __init__(self, *, store: Store, world: World, sites: Mapping[str, Site], mover: Mover, clock: Clock) -> None:
-        self._sites, self._clock = sites, clock
+        self._store, self._world, self._sites, self._clock = store, world, sites, clock
         submitter = Submitter(store=store, world=world, clock=clock)
         carrier = Carrier(store=store, world=world, mover=mover, clock=clock)
         checker = Checker(clock=clock)
@@ -67,7 +70,7 @@ class Hands:
             job = jobs.get(effect)
             if job is None:
                 sightings.effects_done.append(done(effect, {"dropped": "its attempt does not exist"}))
-            elif not job.attempt.open and effect.kind in ("stage_in", "submit"):
+            elif not job.attempt.open and effect.kind in ENDS_WITH_ATTEMPT:
                 sightings.effects_done.append(done(effect, {"dropped": "its attempt is over"}))
             else:
                 batches.setdefault((effect.kind, effect.site), []).append((effect, job))
@@ -80,8 +83,16 @@ class Hands:
         if site is None:
             reason = f"site {name} is not in the site document"
             return Result(again=[again(effect, self._clock(), reason=reason, slowest=60.0) for effect, _ in batch])
+        if kind in BRINGS_WORK and self._quarantined(name):
+            reason = f"{name} is in quarantine after a restore: first its jobs are listed and reconciled"
+            return Result(again=[again(effect, self._clock(), reason=reason, slowest=5.0) for effect, _ in batch])
         try:
             return self._rooms[kind](site, batch)
         except SiteError as error:
             # whoever may have caused a side effect has caught this nearer by; here nothing can have happened twice
             return Result(again=[again(effect, self._clock(), reason=str(error)) for effect, _ in batch])
+
+    def _quarantined(self, name: str) -> bool:
+        if not self._world.installation.incarnation:  # no backup was ever restored
+            return False
+        return any(row.quarantined for row in self._store.sites() if row.site == name)

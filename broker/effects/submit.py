@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from broker.clock import Clock
 from broker.effects.outcome import Result, again, compact, died_since, note_of
+from broker.engine.start import FIND_FIRST
 from broker.facts import World
+from broker.ids import submit_key
 from broker.jobs import Job, job_spec
 from broker.spec import MissingSiteVariable
 from broker.store.base import AttemptRow, EffectRow, Store
@@ -37,8 +39,8 @@ class Submitter:
     def submit(self, site: Site, batch: Batch) -> Result:
         """Submit what is surely new; look the rest up by key first."""
         result = Result()
-        fresh = [(effect, job) for effect, job in batch if effect.tries <= 1]
-        doubted = [(effect, job) for effect, job in batch if effect.tries > 1]
+        fresh = [(effect, job) for effect, job in batch if not self._in_doubt(effect, job)]
+        doubted = [(effect, job) for effect, job in batch if self._in_doubt(effect, job)]
         if not site.inline:  # claimed after the decision that wanted it: a later one may have let it go
             fresh = [(effect, job) for effect, job in fresh if self._wanted(effect, job, result)]
         if doubted:
@@ -46,6 +48,17 @@ class Submitter:
         if fresh:
             self._send(site, fresh, result)
         return result
+
+    def _in_doubt(self, effect: EffectRow, job: Job) -> bool:
+        """May the job exist already? It was tried before, or it may have been, before a backup was restored: what was
+        decided under an older incarnation may have been carried out in the hours that are lost."""
+        if effect.tries > 1 or effect.payload == FIND_FIRST:
+            return True
+        home, a = self._world.installation, job.attempt
+        if not home.incarnation:
+            return False
+        number = a.number
+        return a.submit_key != submit_key(home.id, home.incarnation, a.run_id, job.stage.path, number, job.stage.digest)
 
     def _send(self, site: Site, batch: Batch, result: Result) -> None:
         """The one call. Its failure is a doubt unless the error says that nothing can have happened."""

@@ -19,16 +19,23 @@ from broker.facts import (
     World,
 )
 from broker.states import AttemptState, RunState, StageState, move
-from broker.store.base import Changes, CheckpointRow, NewEvent, Snapshot, StageRow
+from broker.store.base import Changes, CheckpointRow, NewEvent, Snapshot, StageRow, StrayRow
 
 _S, _A = StageState, AttemptState
+NO_STRAYS: Mapping[int, StrayRow] = {}
 
 
 def decide(
-    world: World, snapshot: Snapshot, *, now: int, checkpoints: Mapping[int, Sequence[CheckpointRow]]
+    world: World,
+    snapshot: Snapshot,
+    *,
+    now: int,
+    checkpoints: Mapping[int, Sequence[CheckpointRow]],
+    strays: Mapping[int, StrayRow] = NO_STRAYS,
 ) -> Changes:
-    """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule."""
-    look = Look(world, snapshot, now=now, checkpoints=checkpoints)
+    """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
+    its stages that were begun in the hours that a restored backup does not know."""
+    look = Look(world, snapshot, now=now, checkpoints=checkpoints, strays=strays)
     carry_out(look)
     for row in snapshot.stages:
         if row.n not in look.done:

@@ -17,7 +17,7 @@ from broker.facts import (
 )
 from broker.spec import body_for, site_variables
 from broker.states import AttemptState, StageState
-from broker.store.base import AttemptRow, Changes, CheckpointRow, NewEvent, Snapshot, StageRow
+from broker.store.base import AttemptRow, Changes, CheckpointRow, NewEvent, Snapshot, StageRow, StrayRow
 from policies import placement
 from policies.model import Decision, Reason, Rules, SiteFacts
 
@@ -28,7 +28,13 @@ class Look:
     """One look at a run: collects the changes while it goes from stage to stage."""
 
     def __init__(
-        self, world: World, snapshot: Snapshot, *, now: int, checkpoints: Mapping[int, Sequence[CheckpointRow]]
+        self,
+        world: World,
+        snapshot: Snapshot,
+        *,
+        now: int,
+        checkpoints: Mapping[int, Sequence[CheckpointRow]],
+        strays: Mapping[int, StrayRow],
     ) -> None:
         self.world, self.snapshot, self.now = world, snapshot, now
         self.changes = Changes()
@@ -38,6 +44,7 @@ class Look:
         """Those of them for which another command waits."""
         self.run_row = snapshot.run
         self.checkpoints = checkpoints
+        self.strays = strays
         self.load = Counter(snapshot.load)
         self.own = Counter(snapshot.own_load)
         self.seen: dict[int, dict[int, Progress]] = {}

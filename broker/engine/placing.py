@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from broker.engine.look import Look
 from broker.engine.orphans import leave, unsubmitted
-from broker.engine.start import start
+from broker.engine.start import Start, start
+from broker.engine.start import take_up as start_found
 from broker.facts import (
     checkpoint_facts,
     rules_of,
 )
 from broker.states import AttemptState, StageState, move
-from broker.store.base import AttemptRow, StageRow
+from broker.store.base import AttemptRow, StageRow, StrayRow
 from policies import placement
 from policies.checkpoint import choose
 from policies.failover import MARGIN_FOR_CLOCKS
@@ -27,6 +28,10 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     if stage.attempt and rules_of(stage.rules).duplicates == "never" and (copies := may_live(look, stage)):
         return waits_for_death(look, stage, copies)
     candidates, static = look.candidates(stage)
+    stray = look.strays.get(stage.n)
+    if stray is not None and stray.site in look.world.sites and stage.want in ("", stray.site):
+        walltime = next((c.rules.resources.walltime for c in candidates if c.site.name == stray.site), None)
+        return take_up(look, stage, stray, why=why, walltime=walltime)
     rows = look.checkpoints.get(stage.n, ())
     known = checkpoint_facts(rows)
     avoid = json.loads(stage.avoid) if stage.avoid else ()
@@ -38,15 +43,33 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     walltime = next(c.rules.resources.walltime for c in candidates if c.site.name == decision.site)
     leave_behind(look, stage)
     begun = start(look.world, stage, site=decision.site, why=why, restore=best, walltime=walltime, now=look.now)
-    row = begun.attempt
-    look.changes.new_attempts.append(row)
-    look.changes.effects.append(begun.effect)
-    look.took(decision.site)
-    data = {"site": row.site, "key": row.submit_key, "why": why, "state": row.state}
-    look.tell(stage, "placed", attempt=row.number, data=data, decision=decision)
+    row = begin(look, stage, begun, decision)
     if stage.attempt or rows:
         origin: dict[str, object] = {"seq": best.seq if best else None, "from": best.site if best else None}
         look.tell(stage, "restore", attempt=row.number, data=origin, decision=choice)
+    return with_attempt(stage, row)
+
+
+def take_up(look: Look, stage: StageRow, stray: StrayRow, *, why: str, walltime: float | None) -> StageRow:
+    """Go on with an attempt that was begun in the hours that a restored backup does not know."""
+    leave_behind(look, stage)
+    begun = start_found(look.world, stage, stray, why=why, walltime=walltime, now=look.now)
+    return with_attempt(stage, begin(look, stage, begun, placement.taken_up(site=stray.site, key=stray.key)))
+
+
+def begin(look: Look, stage: StageRow, begun: Start, decision: Decision) -> AttemptRow:
+    """Write a new attempt down, with its first effect and the decision that placed it."""
+    row = begun.attempt
+    look.changes.new_attempts.append(row)
+    look.changes.effects.append(begun.effect)
+    look.took(row.site)
+    data = {"site": row.site, "key": row.submit_key, "why": row.why, "state": row.state}
+    look.tell(stage, "placed", attempt=row.number, data=data, decision=decision)
+    return row
+
+
+def with_attempt(stage: StageRow, row: AttemptRow) -> StageRow:
+    """The stage, active with that attempt."""
     return stage._replace(
         state=move(_S.READY, _S.ACTIVE).value,
         attempt=row.number,

@@ -67,6 +67,8 @@ def next_look(look: Look, site: str, until: int | None, elsewhere: Sequence[Site
 def takers_now(look: Look, stage: StageRow, away_from: str) -> list[SiteFacts]:
     """The sites that could take the stage now, in document order of their facts."""
     candidates, static = look.candidates(stage)
+    if placement.held_back(c for c in candidates if static[c.site.name] is None) is not None:
+        return []
     return [
         c.site
         for c in candidates

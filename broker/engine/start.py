@@ -10,9 +10,11 @@ from broker.facts import World
 from broker.ids import submit_key
 from broker.spec import body_for
 from broker.states import AttemptState
-from broker.store.base import AttemptRow, EffectRow, StageRow
+from broker.store.base import AttemptRow, EffectRow, StageRow, StrayRow
 from policies.model import CheckpointFacts
 
+FIND_FIRST = '{"find":true}'
+"""Payload of a submission whose job is known to have existed."""
 _UNSAFE = str.maketrans({"/": "~", "[": "(", "]": ")", "#": "+"})
 """Stage paths may hold `/ [ ] #`; folders of attempts may not."""
 
@@ -34,30 +36,80 @@ def start(
     now: int,
 ) -> Start:
     """The stage's next attempt, at `site`, and the effect that begins it (bringing files in, or submitting)."""
-    setup = world.sites[site]
     number = stage.attempt + 1
-    key = submit_key(
-        world.installation.id, world.installation.incarnation, stage.run_id, stage.path, number, stage.digest
-    )
-    body = body_for(json.loads(stage.body), site, setup.config.profile)
+    installation = world.installation
+    key = submit_key(installation.id, installation.incarnation, stage.run_id, stage.path, number, stage.digest)
+    body = body_for(json.loads(stage.body), site, world.sites[site].config.profile)
     staging = restore is not None or brings_files(body)
-    limit = walltime if walltime is not None else setup.config.max_walltime
+    row = _attempt(
+        world,
+        stage,
+        key=key,
+        directory=attempt_directory(stage, number, installation.incarnation),
+        site=site,
+        state=AttemptState.STAGING_IN if staging else AttemptState.SUBMITTING,
+        why=why,
+        restore=restore_json(restore),
+        walltime=walltime,
+        now=now,
+    )
+    return Start(row, effect(world, row, "stage_in" if staging else "submit", now=now))
+
+
+def take_up(world: World, stage: StageRow, stray: StrayRow, *, why: str, walltime: float | None, now: int) -> Start:
+    """The stage's next attempt is one of the hours that a restored backup does not know: its job is looked up under
+    the key that it has, in the folder that it has, before anything is submitted."""
+    row = _attempt(
+        world,
+        stage,
+        key=stray.key,
+        directory=attempt_directory(stage, stray.number, stray.incarnation),
+        site=stray.site,
+        state=AttemptState.SUBMITTING,
+        why=why,
+        restore="",
+        walltime=walltime,
+        now=now,
+    )
+    return Start(row, effect(world, row, "submit", now=now, payload=FIND_FIRST))
+
+
+def attempt_directory(stage: StageRow, number: int, incarnation: int) -> str:
+    """An attempt's folder, relative to the site's root. After a restore numbers are given again: folders are not."""
+    again = f"-{incarnation}" if incarnation else ""
+    return f"runs/{stage.run_id}/{stage.path.translate(_UNSAFE)}/a{number}{again}"
+
+
+def _attempt(
+    world: World,
+    stage: StageRow,
+    *,
+    key: str,
+    directory: str,
+    site: str,
+    state: AttemptState,
+    why: str,
+    restore: str,
+    walltime: float | None,
+    now: int,
+) -> AttemptRow:
+    limit = walltime if walltime is not None else world.sites[site].config.max_walltime
     latest_start = now + round(world.queue_seconds * 1e6)
-    row = AttemptRow(
+    return AttemptRow(
         run_id=stage.run_id,
         n=stage.n,
-        number=number,
+        number=stage.attempt + 1,
         epoch=stage.epoch + 1,
         site=site,
-        state=(AttemptState.STAGING_IN if staging else AttemptState.SUBMITTING).value,
+        state=state.value,
         ver=0,
         why=why,
         reason="",
         failure="",
         submit_key=key,
         digest=stage.digest,
-        directory=f"runs/{stage.run_id}/{stage.path.translate(_UNSAFE)}/a{number}",
-        restore=restore_json(restore),
+        directory=directory,
+        restore=restore,
         orphan=0,
         open=1,
         created_at=now,
@@ -77,7 +129,6 @@ def start(
         dead="",
         seen_at=None,
     )
-    return Start(row, effect(world, row, "stage_in" if staging else "submit", now=now))
 
 
 def brings_files(body: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from broker.engine.attempt import Progress, advance
 from broker.engine.look import Look
 from broker.engine.start import effect
 from broker.engine.words import compact
-from broker.states import AttemptState, StageState
+from broker.states import ENDS_WITH_ATTEMPT, AttemptState, StageState
 from broker.store.base import AttemptRow, StageRow
 
 
@@ -58,7 +58,7 @@ def closed(look: Look, row: AttemptRow) -> None:
     look.load[row.site] -= 1
     look.own[row.site] -= 1
     look.sites.pop(row.site, None)
-    look.changes.dropped_effects.extend(f"{kind}:{row.submit_key}" for kind in ("cancel", "stage_in", "submit"))
+    look.changes.dropped_effects.extend(f"{kind}:{row.submit_key}" for kind in ENDS_WITH_ATTEMPT)
 
 
 def vouched(row: AttemptRow) -> str:

@@ -16,6 +16,12 @@ class ImportFault(ValueError):
         self.problem = problem
         self.cure = cure
 
+    @property
+    def path(self) -> tuple[str | int, ...]:
+        """`place` as keys and list positions from the top; empty where it is no place in the document."""
+        _, *steps = self.place.split("/")
+        return tuple(int(step) if step.isdecimal() else step for step in steps)
+
 
 def shown(value: object, *, most: int = 80) -> str:
     """A foreign value for a message: quoted, without control characters, at most `most` characters of it.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from broker.formats.wfgraph import Task
+from broker.formats.wftask import Task
 
 Bodies = Literal["noop", "sleep", "bytes"]
 BODIES: tuple[Bodies, ...] = ("noop", "sleep", "bytes")
@@ -49,8 +49,7 @@ def noop() -> Part:
 
 def sleep(task: Task, scale: float) -> Part:
     """A recorded runtime of 0 is 0; a task that was not recorded sleeps 0 as well."""
-    runtime = task.recorded.runtime if task.recorded else 0.0
-    return {"run": f"sleep {seconds(runtime * scale)}"}
+    return {"run": f"sleep {seconds(task.runtime * scale)}"}
 
 
 def seconds(value: float) -> str:

@@ -1,4 +1,4 @@
-"""WfFormat 1.5 (wfcommons.org), the field's exchange format for recorded workflows, into our workflow document.
+"""WfFormat (wfcommons.org), the field's exchange format for recorded workflows, into our workflow document.
 
 The graph is kept stage by stage and edge by edge; what a stage does is chosen by `bodies`, for the programs that were
 recorded are not here to be run. What had to be changed or assumed is told in notes, so that nothing happens silently.
@@ -14,10 +14,10 @@ from typing import Any
 from broker.formats.fault import ImportFault, shown
 from broker.formats.names import lawful_names
 from broker.formats.wfbodies import BODIES, Bodies, LocalFile, Part, local_files, noop, sleep, write_bytes
-from broker.formats.wfgraph import Recorded, Task, TaskGraph, read_graph
-from broker.formats.wfshape import DOCUMENT, SPECIFICATION
+from broker.formats.wfgraph import TaskGraph, checked_graph
+from broker.formats.wftask import Recorded, Task
+from broker.formats.wfversions import read_told
 
-VERSION = "1.5"
 MAX_TASKS = 100_000
 MAX_BYTES = 16 * 2**30
 """Bytes that the stages of one workflow would write: room for the real ones, none for a disk filled by a slip."""
@@ -52,18 +52,19 @@ def import_wfformat(
     max_tasks: int = MAX_TASKS,
     max_bytes: int = MAX_BYTES,
 ) -> ImportedWorkflow:
-    """Reads a parsed WfFormat 1.5 document; `scale` multiplies the runtimes of `sleep` and the sizes of `bytes`.
+    """Reads a parsed WfFormat document, 1.3 to 1.6.
+
+    `scale` multiplies the runtimes of `sleep` and the sizes of `bytes`.
 
     `name` becomes the workflow's, made lawful. Raises ImportFault, with the place, for whatever is wrong in `data`,
     `bodies` or `scale`, and for more than `max_tasks` tasks or `max_bytes` bytes to write. Never runs anything.
     """
     _check_options(bodies, scale)
-    _check_version(data)
-    DOCUMENT(data, "")
-    graph = read_graph(data, max_tasks=max_tasks)
+    told = read_told(data, max_tasks=max_tasks)
+    graph = checked_graph(told)
     stages = lawful_names(task.id for task in graph.tasks)
     files = local_files(graph.sizes, scale) if bodies == "bytes" else {}
-    _check_bytes(graph, files, max_bytes)
+    _check_bytes(graph, files, max_bytes, told.place)
 
     def body(task: Task) -> Part:
         if bodies == "bytes":
@@ -76,7 +77,7 @@ def import_wfformat(
             "name": next(iter(lawful_names([name or "workflow"]).values())),
             "stages": {stages[task.id]: _stage(task, stages, keep_resources) | body(task) for task in graph.tasks},
         },
-        notes=tuple(_notes(graph, stages, files, bodies, scale, keep_resources)),
+        notes=(*told.notes, *_notes(graph, stages, files, bodies, scale, keep_resources)),
         stages=stages,
         files={foreign: file.name for foreign, file in files.items()},
     )
@@ -100,26 +101,17 @@ def _resources(task: Task, keep: bool) -> Part:
 
 def _check_options(bodies: str, scale: float) -> None:
     if bodies not in BODIES:
-        raise ImportFault("bodies", f"{shown(bodies)} is not known", f"choose one of {', '.join(BODIES)}")
+        raise ImportFault("bodies", f"the bodies {shown(bodies)} are not known", f"choose one of {', '.join(BODIES)}")
     if not (math.isfinite(scale) and 0 <= scale <= 1e6):
-        raise ImportFault("scale", f"{scale} is out of bounds", "choose a number from 0 to 1000000")
+        raise ImportFault("scale", f"the scale {scale} is out of bounds", "choose a number from 0 to 1000000")
 
 
-def _check_version(data: object) -> None:
-    """Before anything else: in another version every field would seem wrong."""
-    version = data.get("schemaVersion") if isinstance(data, dict) else None
-    if not isinstance(version, str) or version == VERSION:
-        return  # right, or so wrong that the table of the shape says it better
-    cure = f"convert it to version {VERSION}; other versions cannot be read yet"
-    raise ImportFault("/schemaVersion", f"this is WfFormat {shown(version)}", cure)
-
-
-def _check_bytes(graph: TaskGraph, files: Mapping[str, LocalFile], most: int) -> None:
+def _check_bytes(graph: TaskGraph, files: Mapping[str, LocalFile], most: int, place: str) -> None:
     total = sum(files[name].size for name in graph.producers) if files else 0
     if total > most:
         problem = f"the stages would write {_bytes(total)}, over the limit of {_bytes(most)}"
         cure = "choose a smaller scale, or raise max_bytes if the sites have room"
-        raise ImportFault(f"{SPECIFICATION}/files", problem, cure)
+        raise ImportFault(place, problem, cure)
 
 
 # -- what is told ------------------------------------------------------------------------------------------
@@ -140,6 +132,9 @@ def _notes(
     unrecorded = sum(task.recorded is None for task in graph.tasks)
     if unrecorded:
         yield f"{_tasks(unrecorded)} without a recorded execution: a runtime of 0 s and 1 core were assumed."
+    untimed = sum(task.recorded is not None and task.recorded.runtime is None for task in graph.tasks)
+    if untimed:
+        yield f"{_tasks(untimed)} without a recorded runtime: 0 s were assumed."
     if graph.unsized:
         yield f"{_files(graph.unsized)} without a recorded size: 0 bytes were assumed."
     if graph.repeats:
@@ -149,7 +144,7 @@ def _notes(
 def _note_bodies(graph: TaskGraph, files: Mapping[str, LocalFile], bodies: Bodies, scale: float) -> Iterator[str]:
     yield "The recorded commands are never run."
     if bodies == "sleep":
-        total = sum(task.recorded.runtime for task in graph.tasks if task.recorded) * scale
+        total = sum(task.runtime for task in graph.tasks) * scale
         yield f"The stages sleep {total:.0f} s in all (scale {scale:g})."
     if bodies == "bytes":
         written = sum(files[name].size for name in graph.producers)
@@ -185,10 +180,7 @@ def _note_resources(graph: TaskGraph, kept: bool) -> Iterator[str]:
     memory = max((each.memory for each in recorded), default=0)
     if not kept and (cores > 1 or memory):
         said = f"{cores} {'core' if cores == 1 else 'cores'}" + (f" and {_bytes(memory)} of memory" if memory else "")
-        yield (
-            f"Up to {said} were recorded per task; every stage asks for 1 core, since its body needs no more "
-            "(keep_resources asks for what was recorded)."
-        )
+        yield f"Up to {said} were recorded per task; every stage asks for 1 core, since its body needs no more."
 
 
 def _tasks(count: int) -> str:

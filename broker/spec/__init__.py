@@ -9,7 +9,7 @@ from __future__ import annotations
 from broker.spec.compile import canonical, compile_workflow
 from broker.spec.compiled import FORMAT, CompiledRun, CompiledStage
 from broker.spec.effective import body_for, input_matches, render_command, rules_for, site_variables
-from broker.spec.errors import DocumentError, MissingSiteVariable, Problem, UnreadableDocument
+from broker.spec.errors import DocumentError, MissingSiteVariable, Problem, UnreadableDocument, Wrong
 from broker.spec.load import load_workflow
 from broker.spec.raw import RawDocument, document_from, parse_document, read_document
 from broker.spec.schema import sites_schema, workflow_schema
@@ -25,6 +25,7 @@ __all__ = [
     "RawDocument",
     "UnreadableDocument",
     "Workflow",
+    "Wrong",
     "body_for",
     "canonical",
     "compile_workflow",

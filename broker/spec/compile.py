@@ -21,10 +21,11 @@ from broker.spec.workflow import Workflow
 
 
 def compile_workflow(
-    workflow: Workflow, *, params: Mapping[str, str], base: Path, probe_budget: float = 60.0
+    workflow: Workflow, *, params: Mapping[str, str], base: Path | None, probe_budget: float = 60.0
 ) -> CompiledRun:
     """The workflow with these params, its files looked up below `base` (the document's folder).
 
+    Without a `base` the document came by itself, from somewhere else: a file that it names is refused, unlooked at.
     `probe_budget`: seconds that it takes at most until a site counts as unreachable; a `failover.after` below it is
     worth a warning. Raises DocumentError; opens files, stores nothing.
     """

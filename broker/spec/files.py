@@ -34,29 +34,37 @@ class FoundFile:
 
 
 class FileFinder:
-    """Looks below one document's folder; remembers digests, and counts against the limits."""
+    """Looks below one document's folder; remembers digests, and counts against the limits.
 
-    def __init__(self, base: Path) -> None:
-        self._base = Path(os.path.realpath(base))
+    With no folder it opens nothing: a document that came over a network must not fetch what lies here.
+    """
+
+    def __init__(self, base: Path | None) -> None:
+        self._base = None if base is None else Path(os.path.realpath(base))
         self._digested: dict[Path, tuple[str, int, int]] = {}
         self._bytes = 0
 
     def find(self, path: str) -> list[FoundFile]:
         """The file, or all files below the folder, by path. Raises Wrong."""
+        if self._base is None:
+            message = f"{quoted(path)} is a file, and this document came without any"
+            cure = "write its content into `run`, or submit on the machine where it lies: crossfade submit FILE"
+            raise Wrong(message, cure, kind="file")
         try:
-            start = self._resolved(path)
-            return [self._file(relative, source) for relative, source in self._files(path, start)]
+            start = self._resolved(path, self._base)
+            return [self._file(relative, source) for relative, source in self._files(path, start, self._base)]
         except (OSError, ValueError, RuntimeError) as error:  # ValueError: a path that no file can have
             if isinstance(error, Wrong):
                 raise
             reason = getattr(error, "strerror", None) or "it cannot be reached"
             raise Wrong(f"{quoted(path)}: {reason}", "check its name and permissions", kind="file") from error
 
-    def _resolved(self, path: str) -> Path:
+    @staticmethod
+    def _resolved(path: str, base: Path) -> Path:
         """Where the path leads. A relative one must stay below the document's folder, links followed."""
         given = Path(path)
-        real = Path(os.path.realpath(given if given.is_absolute() else self._base / given))
-        if not given.is_absolute() and not real.is_relative_to(self._base):
+        real = Path(os.path.realpath(given if given.is_absolute() else base / given))
+        if not given.is_absolute() and not real.is_relative_to(base):
             raise Wrong(f"{quoted(path)} leads out of the document's folder", "copy it there", kind="file")
         if not real.exists():
             where = "beside the document" if not given.is_absolute() else "there"
@@ -65,7 +73,7 @@ class FileFinder:
             raise Wrong(f"{quoted(path)} is a file", "leave the / at its end out", kind="file")
         return real
 
-    def _files(self, path: str, start: Path) -> Iterator[tuple[str, Path]]:
+    def _files(self, path: str, start: Path, base: Path) -> Iterator[tuple[str, Path]]:
         if not start.is_dir():
             yield "", start
             return
@@ -78,12 +86,13 @@ class FileFinder:
             for name in sorted(names):
                 inner = Path(folder, name)
                 relative = inner.relative_to(start).as_posix()
-                yield relative, self._linked(f"{path.rstrip('/')}/{relative}", inner, start)
+                yield relative, self._linked(f"{path.rstrip('/')}/{relative}", inner, start, base)
 
-    def _linked(self, path: str, inner: Path, start: Path) -> Path:
+    @staticmethod
+    def _linked(path: str, inner: Path, start: Path, base: Path) -> Path:
         """A file in a folder, links followed no further than the document's folder (or the folder asked for)."""
         real = Path(os.path.realpath(inner))
-        if not (real.is_relative_to(start) or real.is_relative_to(self._base)):
+        if not (real.is_relative_to(start) or real.is_relative_to(base)):
             raise Wrong(f"{quoted(path)} leads out of the document's folder", "copy it there", kind="file")
         return real
 

@@ -15,14 +15,14 @@ from broker.spec.unbuilt import UNBUILT
 from broker.spec.workflow import Workflow
 
 
-def load_workflow(source: Path | RawDocument, *, base: Path) -> Workflow:
-    """The workflow in a file, or in a document already read; `files` are looked for below `base`.
+def load_workflow(source: Path | RawDocument, *, base: Path | None) -> Workflow:
+    """The workflow in a file, or in a document already read; `files` are looked for below `base` (None: nowhere).
 
     Values that depend on params stay texts until `compile_workflow`. Raises DocumentError with everything found.
     """
     raw = source if isinstance(source, RawDocument) else read_document(source)
     workflow = filled_workflow(raw, None)
-    missing = missing_files(workflow, base)
+    missing = missing_files(workflow, base) if base is not None else ()
     if missing:
         raise raw.refuse(missing)
     return workflow

@@ -116,7 +116,11 @@ def unknown_sites(tx: Tx, names: Iterable[str]) -> list[str]:
 
 
 def make_sites(tx: Tx, names: Iterable[str]) -> None:
-    tx.many(MAKE_SITE, [_fresh_site(name) for name in names])
+    """Rows for those that have none. Once a backup was restored, a site without a row may be one that was added,
+    and used, in the hours that are lost: it begins in quarantine, which its first complete look ends."""
+    known = known_installation(tx)
+    quarantined = int(known is not None and known.incarnation > 0)
+    tx.many(MAKE_SITE, [_fresh_site(name, quarantined) for name in names])
 
 
 def set_site_mode(tx: Tx, name: str, *, mode: str, by: str, reason: str, now: int) -> None:
@@ -128,7 +132,7 @@ def set_site_mode(tx: Tx, name: str, *, mode: str, by: str, reason: str, now: in
     chain.append(tx, f"site:{name}", [told], at=now)
 
 
-def _fresh_site(name: str) -> SiteRow:
+def _fresh_site(name: str, quarantined: int) -> SiteRow:
     return SiteRow(
         site=name,
         mode="up",
@@ -141,6 +145,7 @@ def _fresh_site(name: str) -> SiteRow:
         probes=0,
         detail="",
         ver=0,
+        quarantined=quarantined,
     )
 
 

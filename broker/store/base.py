@@ -13,7 +13,7 @@ Rows are named tuples with the columns of `schema` in order. Texts that hold JSO
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple, Protocol
@@ -206,6 +206,45 @@ class SiteRow(NamedTuple):
     probes: int
     detail: str
     ver: int
+    quarantined: int
+
+
+class WorkerRow(NamedTuple):
+    name: str
+    kind: str
+    host: str
+    queues: str
+    started_at: int
+    seen_at: int
+    progress_at: int | None
+    detail: str
+
+
+class StrayRow(NamedTuple):
+    """A job of the hours that a restored backup does not know (`broker.reconcile`)."""
+
+    key: str
+    site: str
+    native_id: str
+    state: str
+    run_id: str
+    n: int
+    number: int
+    incarnation: int
+    fate: str
+    found_at: int
+    done_at: int | None
+    outcome: str
+
+
+class OpenStage(NamedTuple):
+    """What the key of a stage's next attempt is made of."""
+
+    run_id: str
+    n: int
+    path: str
+    attempt: int
+    digest: str
 
 
 class LogTail(NamedTuple):
@@ -388,6 +427,11 @@ class DecisionTx(Protocol):
 
     def parents(self, stages: Collection[int]) -> Mapping[int, Sequence[DepRow]]: ...
 
+    def strays(self, stages: Collection[int]) -> Mapping[int, StrayRow]:
+        """For each of these stages the earliest attempt of the hours that a restored backup does not know, found
+        at its site and not taken up yet."""
+        ...
+
     def apply(self, changes: Changes, *, now: int) -> None:
         """Raises LeaseLost or StaleRow; then the whole transaction is lost."""
         ...
@@ -444,7 +488,7 @@ class Sightings:
     logs: list[LogTail] = field(default_factory=list)
     """Replaced; give no hint."""
     sites: list[SiteRow] = field(default_factory=list)
-    """Written: last_ok_at, cannot_ask_since, probes, detail, next_poll_at."""
+    """Written: last_ok_at, cannot_ask_since, probes, detail."""
     wake_sites: list[str] = field(default_factory=list)
     """All stages with an open attempt at these sites become due: the site's standing changed."""
     evidence: list[tuple[str, int, str, bool, int, str]] = field(default_factory=list)
@@ -537,6 +581,47 @@ class Store(Protocol):
         """Make a row for each site that has none; the names that were new."""
         ...
 
+    # -- workers -------------------------------------------------------------------------------------------
+
+    def heartbeat(self, row: WorkerRow) -> None:
+        """A process says that it lives: its row is written or replaced. `progress_at` never goes back, and null
+        leaves it as it is: the heartbeat and the message that proves progress are written by different threads."""
+        ...
+
+    def workers(self) -> Sequence[WorkerRow]:
+        """All rows, also of processes long gone, by kind and name."""
+        ...
+
+    def forget_workers(self, seen_before: int) -> int:
+        """Remove the rows last written before that time; how many."""
+        ...
+
+    # -- after a restore -----------------------------------------------------------------------------------
+
+    def unknown_keys(self, keys: Collection[str]) -> Collection[str]:
+        """Those of the keys that belong to no attempt and to no stray."""
+        ...
+
+    def open_stages(self) -> Iterator[OpenStage]:
+        """All stages that are not over, of all runs that are not. Many transactions; memory for one run."""
+        ...
+
+    def add_strays(self, rows: Sequence[StrayRow], *, now: int) -> None:
+        """Keep jobs found under unknown keys, told in their sites' streams; those known are left as they are."""
+        ...
+
+    def strays(self, open_at: str = "") -> Sequence[StrayRow]:
+        """Those still to be dealt with at a site; no name: all that were ever found."""
+        ...
+
+    def finish_strays(self, outcomes: Sequence[tuple[str, str]], *, now: int) -> None:
+        """(key, what became of it): they are dealt with."""
+        ...
+
+    def lift_quarantine(self, site: str, told: NewEvent, *, now: int) -> bool:
+        """Let a site have new jobs again; `told` in its stream; what waited becomes due. False: it was in none."""
+        ...
+
     # -- lease and decide ----------------------------------------------------------------------------------
 
     def acquire(self, run_id: str, *, owner: str, ttl: float) -> Lease | None:
@@ -591,6 +676,18 @@ class Store(Protocol):
 
     def next_due(self) -> int | None:
         """The earliest time at which any run or effect is due."""
+        ...
+
+    def sites_wanted(self, *, now: int) -> Sequence[str]:
+        """Sites of which an effect is due that nobody has claimed."""
+        ...
+
+    def take_look(self, site: str, *, now: int, until: int) -> bool:
+        """May the caller look at that site now? To one of many who ask the answer is yes, until `until`."""
+        ...
+
+    def hasten_look(self, site: str, *, at: int) -> None:
+        """The next look is to be no later than `at`."""
         ...
 
     # -- read ----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from sqlalchemy import case, or_, select
 from broker.store.base import Changes
 from broker.store.connect import Tx
 from broker.store.schema import stage, stage_dep
-from broker.store.statement import Lookup, Statement, given, given_time
+from broker.store.statement import Lookup, Statement, given, given_count, given_time
 
 CHILDREN = Lookup(
     lambda parents: select(stage_dep.c.parent, stage_dep.c.child, stage_dep.c.inputs).where(
@@ -29,7 +29,7 @@ UPDATE_CHILD = Statement(
         due_at=case(
             (
                 or_(
-                    given("always") == 1,
+                    given_count("always") == 1,
                     stage.c.unmet + given("unmet") <= 0,
                     stage.c.doomed + given("doomed") > 0,
                 ),
@@ -45,6 +45,7 @@ UPDATE_CHILD = Statement(
     "run_id",
     "n",
     "now",
+    key=("run_id", "n"),
 )
 
 

@@ -142,6 +142,8 @@ class Database:
 
     def __init__(self, url: str | URL, *, clock: Clock, busy_seconds: float = BUSY_SECONDS) -> None:
         self.url = make_url(url)
+        if self.url.drivername == "postgresql":
+            self.url = self.url.set(drivername="postgresql+psycopg")
         self.counts = Counts()
         self._tally = Tally(self.counts)
         self._turn = Turn(busy_seconds)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from broker.clock import micros
 from broker.states import StageState
-from broker.store import look, wake
+from broker.store import look, stray, wake
 from broker.store.base import (
     AttemptRow,
     Changes,
@@ -24,6 +24,7 @@ from broker.store.base import (
     Snapshot,
     StageRow,
     StaleRow,
+    StrayRow,
 )
 from broker.store.chain import Chain
 from broker.store.children import UPDATE_CHILD, changes_of_children
@@ -138,6 +139,9 @@ class Decision:
 
     def parents(self, stages: Collection[int]) -> Mapping[int, Sequence[DepRow]]:
         return look.grouped(self._of(PARENTS, stages), DepRow._make, 2, stages)
+
+    def strays(self, stages: Collection[int]) -> Mapping[int, StrayRow]:
+        return stray.adoptable(self._tx, self._lease.run_id, stages)
 
     # -- write -------------------------------------------------------------------------------------------------
 

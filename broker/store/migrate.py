@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest step; this code works with that shape and no other."""
 
 
@@ -46,10 +46,13 @@ def head() -> str:
     return str(_scripts().get_current_head())
 
 
-def upgrade(engine: Engine) -> None:
-    """Take all steps that are missing, in one transaction: interrupted, none of them was taken."""
+def upgrade(engine: Engine, *, to: str = "head") -> None:
+    """Take all steps that are missing, in one transaction: interrupted, none of them was taken.
+
+    `to` stops at an older step, for a copy of an older database. Raises WrongSchema for one that nobody knows.
+    """
     with engine.begin() as connection:
-        _upgrade(connection)
+        _upgrade(connection, to=to)
 
 
 def _make_ready(connection: Connection) -> None:
@@ -67,10 +70,10 @@ def _make_ready(connection: Connection) -> None:
         _upgrade(connection)
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, *, to: str = "head") -> None:
     from alembic import command  # noqa: PLC0415  (slow; see above)
 
-    found = _current(connection)
+    found = to if to != "head" else _current(connection)
     known = {script.revision for script in _scripts().walk_revisions()}
     if found is not None and found not in known:
         raise WrongSchema(
@@ -79,7 +82,7 @@ def _upgrade(connection: Connection) -> None:
         )
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def _current(connection: Connection) -> str | None:

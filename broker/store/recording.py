@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, case, literal_column, null, or_, select
+from sqlalchemy import ColumnElement, Table, and_, case, exists, func, literal_column, null, or_, select
 
 from broker.clock import micros
+from broker.states import ENDS_WITH_ATTEMPT
 from broker.store import chain, wake
 from broker.store.base import AttemptSeen, EffectAgain, EffectDone, EffectRow, NewEvent, Sightings, SiteRow
 from broker.store.connect import Tx
-from broker.store.rows import SEEN_IN_ATTEMPTS
-from broker.store.schema import attempt, checkpoint, effect, evidence, log_tail, site
+from broker.store.rows import SEEN_IN_ATTEMPTS, rank_of_checkpoint
+from broker.store.schema import attempt, checkpoint, effect, evidence, log_tail, run, site
 from broker.store.statement import Lookup, Statement, given, given_time, lease_now, upsert
 
 # -- effects -----------------------------------------------------------------------------------------------
@@ -35,13 +36,39 @@ EFFECT_DONE = Statement(
     "claim",
     "outcome",
     "now",
+    key=("key",),
+)
+# a decision that closes an attempt drops what nobody is at; what was being performed meanwhile is dropped here
+_UNWANTED = and_(
+    effect.c.kind.in_([literal_column(f"'{kind}'") for kind in ENDS_WITH_ATTEMPT]),
+    exists().where(
+        attempt.c.run_id == effect.c.run_id,
+        attempt.c.n == effect.c.n,
+        attempt.c.number == effect.c.attempt,
+        attempt.c.open == literal_column("0"),
+    ),
 )
 EFFECT_AGAIN = Statement(
-    effect.update().values(due_at=given("due_at"), note=given("note"), claim="", claim_until=null()).where(_MINE),
+    effect.update()
+    .values(
+        state=case((_UNWANTED, literal_column("'dropped'")), else_=literal_column("'pending'")),
+        due_at=case((_UNWANTED, null()), else_=given_time("due_at")),
+        done_at=case((_UNWANTED, given_time("now")), else_=null()),
+        note=given("note"),
+        claim="",
+        claim_until=null(),
+    )
+    .where(_MINE),
     "key",
     "claim",
     "due_at",
     "note",
+    "now",
+    key=("key",),
+)
+# on a server with row locks: no decision closes an attempt between this and the commit
+_HOLD_RUNS = Lookup(
+    lambda runs: select(run.c.run_id).where(run.c.run_id.in_(runs)).order_by(run.c.run_id).with_for_update()
 )
 
 
@@ -72,6 +99,7 @@ CLAIM = Statement(
     "claim",
     "until",
     "tries",
+    key=("key",),
 )
 
 
@@ -104,7 +132,8 @@ def _seen(columns: Collection[str]) -> Statement:
         else:
             values[name] = case((or_(newer, column == ""), given(name)), else_=column)
     row = and_(*(column == given(column.name) for column in attempt.primary_key))
-    return Statement(attempt.update().values(values).where(row), "run_id", "n", "number", *columns)
+    key = ("run_id", "n", "number")
+    return Statement(attempt.update().values(values).where(row), *key, *columns, key=key)
 
 
 _SEEN: dict[tuple[str, ...], Statement] = {}
@@ -132,15 +161,6 @@ def _statement_for(columns: tuple[str, ...]) -> Statement:
 
 # -- checkpoints, logs, sites, evidence ------------------------------------------------------------------------
 
-_ORDER = ("seen", "checking", "verified", "shipped", "gone", "suspect", "bad")
-
-
-def _rank(column: ColumnElement[str]) -> ColumnElement[int]:
-    whens: list[tuple[ColumnElement[bool], ColumnElement[int]]] = [
-        (column == literal_column(f"'{word}'"), literal_column(str(rank))) for rank, word in enumerate(_ORDER)
-    ]
-    return case(*whens, else_=literal_column("-1"))
-
 
 def _upsert(table: Table, moved: Collection[str], *, unless_behind: str = "") -> Statement:
     """Insert whole rows; where one is there, replace the `moved` columns (evidence, checkpoints: not backwards)."""
@@ -150,11 +170,14 @@ def _upsert(table: Table, moved: Collection[str], *, unless_behind: str = "") ->
         new = upsert(dialect, table)
         held = None
         if unless_behind == "state":
-            held = _rank(new.excluded.state) > _rank(table.c.state)
+            held = rank_of_checkpoint(new.excluded.state) > rank_of_checkpoint(table.c.state)
         elif unless_behind == "ok":
             held = new.excluded.ok < table.c.ok
+        to = {name: new.excluded[name] for name in moved}
+        if "verified_at" in to:  # what was verified once was so then, whatever became of it
+            to["verified_at"] = func.coalesce(table.c.verified_at, to["verified_at"])
         return new.values({name: given(name) for name in names}).on_conflict_do_update(
-            index_elements=list(table.primary_key), set_={name: new.excluded[name] for name in moved}, where=held
+            index_elements=list(table.primary_key), set_=to, where=held
         )
 
     return Statement(build, *names)
@@ -164,7 +187,7 @@ SAVE_CHECKPOINT = _upsert(checkpoint, ("state", "manifest", "bytes", "verified_a
 SAVE_LOG = _upsert(log_tail, ("tail", "size", "read_at"))
 # with a clock that stands still, two looks may share an instant: the failure is the one to keep
 SAVE_EVIDENCE = _upsert(evidence, ("ok", "latency_us", "detail"), unless_behind="ok")
-_SITE_SEEN = ("next_poll_at", "last_ok_at", "cannot_ask_since", "probes", "detail")
+_SITE_SEEN = ("last_ok_at", "cannot_ask_since", "probes", "detail")
 SAVE_SITE = Statement(
     site.update()
     .values({**{name: given(name) for name in _SITE_SEEN}, "ver": site.c.ver + literal_column("1")})
@@ -179,11 +202,13 @@ def record(tx: Tx, seen: Sightings, *, now: int) -> Collection[str]:
     effects = {key: rest for key, *rest in tx.rows_of(EFFECTS, (), [one.key for one in ends])}
     ours = {one.key for one in ends if one.key in effects and _is_ours(one, *effects[one.key][2:])}
     stages = _stages_concerned(tx, seen) | {(run_id, n) for run_id, n, *_ in effects.values()}
+    if seen.effects_again:
+        tx.rows_of(_HOLD_RUNS, (), sorted({run_id for run_id, _ in stages}))
     wake.hint(tx, stages, now=now)
     _record_attempts(tx, [one for one in seen.attempts if not one.effect or one.effect in ours])
     tx.many(SAVE_CHECKPOINT, sorted(seen.checkpoints, key=lambda row: row[:6]))
     done = [(one.key, one.claim, one.outcome, now) for one in seen.effects_done if one.key in ours]
-    again = [(one.key, one.claim, one.due_at, one.note) for one in seen.effects_again if one.key in ours]
+    again = [(one.key, one.claim, one.due_at, one.note, now) for one in seen.effects_again if one.key in ours]
     tx.many(EFFECT_DONE, sorted(done))
     tx.many(EFFECT_AGAIN, sorted(again))
     tx.many(SAVE_LOG, seen.logs)

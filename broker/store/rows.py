@@ -44,6 +44,7 @@ UPDATE_STAGE = Statement(
     .values({**{name: given(name) for name in DECIDED_OF_STAGE}, "ver": stage.c.ver + _ONE})
     .where(stage.c.run_id == given("run_id"), stage.c.n == given("n"), stage.c.ver == given("ver")),
     *StageRow._fields,
+    key=("run_id", "n"),
 )
 UPDATE_ATTEMPT = Statement(
     attempt.update()
@@ -55,6 +56,7 @@ UPDATE_ATTEMPT = Statement(
         attempt.c.ver == given("ver"),
     ),
     *AttemptRow._fields,
+    key=("run_id", "n", "number"),
 )
 DROP_EFFECT = Statement(
     effect.update()
@@ -62,11 +64,27 @@ DROP_EFFECT = Statement(
     .where(effect.c.key == given("key"), effect.c.state == "pending", effect.c.claim == ""),
     "key",
     "now",
+    key=("key",),
 )
+_COURSE = ("seen", "checking", "verified", "shipped", "gone", "suspect", "bad")
+
+
+def rank_of_checkpoint(state: ColumnElement[str]) -> ColumnElement[int]:
+    """How far a checkpoint's state is on its way, which goes one way only."""
+    whens: list[tuple[ColumnElement[bool], ColumnElement[int]]] = [
+        (state == literal_column(f"'{word}'"), literal_column(str(rank))) for rank, word in enumerate(_COURSE)
+    ]
+    return case(*whens, else_=literal_column("-1"))
+
+
 JUDGE_CHECKPOINT = Statement(
+    # a check may have been recorded since the decision looked: its word is not taken back
     checkpoint.update()
     .values(state=given("state"), reason=given("reason"))
-    .where(*(column == given(column.name) for column in checkpoint.primary_key)),
+    .where(
+        *(column == given(column.name) for column in checkpoint.primary_key),
+        rank_of_checkpoint(given("state")) > rank_of_checkpoint(checkpoint.c.state),
+    ),
     *CheckpointRow._fields,
 )
 FINISH_COMMAND = Statement(

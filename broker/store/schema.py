@@ -309,6 +309,7 @@ site = Table(
     _int("probes"),  # failed looks since then
     _text("detail"),  # the newest failure in words
     _int("ver"),
+    _int("quarantined"),  # 1: a backup was restored; nothing is submitted until its jobs were listed and reconciled
 )
 
 evidence = Table(
@@ -334,3 +335,35 @@ log_tail = Table(
     _size("size"),  # of the whole log when last read
     _time("read_at", null=False),
 )
+
+worker = Table(  # a heartbeat of each process: who is there, and does work get through to it?
+    "worker",
+    metadata,
+    Column("name", Text, primary_key=True),  # as leases carry it
+    _text("kind"),  # serve, worker, beat
+    _text("host"),
+    _text("queues"),  # JSON list
+    _time("started_at", null=False),
+    _time("seen_at", null=False),  # when the heartbeat was last written
+    _time("progress_at"),  # when a message that had gone through the queue last came back; null: never yet
+    _text("detail"),  # JSON object
+)
+
+stray = Table(  # jobs found at a site after a backup was restored, under keys that no attempt had: of the lost hours
+    "stray",
+    metadata,
+    Column("key", Text, primary_key=True),
+    _text("site"),
+    _text("native_id"),
+    _text("state"),  # a value of connectors.model.JobState, as last listed
+    _text("run_id"),  # whose attempt it would be, as its key tells; empty: of no stage that is known
+    _int("n"),
+    _int("number"),  # of the attempt in the lost hours; 0: not known
+    _int("incarnation"),  # under which its key was made
+    _text("fate"),  # adopt: by its stage, when that starts again; cancel; keep: left to a person
+    _time("found_at", null=False),
+    _time("done_at"),  # adopted, surely dead, or left alone; null: still to be dealt with
+    _text("outcome"),
+)
+Index("stray_run", stray.c.run_id, stray.c.n)
+Index("stray_site", stray.c.site, stray.c.done_at)

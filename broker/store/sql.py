@@ -1,13 +1,14 @@
 """The store on SQL: SQLite for one machine, PostgreSQL for a service. The rooms behind it:
 
 `connect` (engine, transactions, errors), `statement` (SQL, built once), `accepting`, `deciding` (with `look` and
-`children`), `recording`, `wake` (hints and leases), `reading`, `chain` (events), `migrate`.
+`children`), `recording`, `wake` (hints and leases), `pace`, `workers`, `stray` (after a restore), `reading`, `chain`
+(events), `migrate`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from sqlalchemy.engine import URL
 
 from broker.clock import Clock
 from broker.ids import RandomBits, random_bits
-from broker.store import accepting, migrate, recording, wake
+from broker.store import accepting, migrate, pace, recording, stray, wake, workers
 from broker.store.base import (
     CommandRow,
     Counts,
@@ -24,9 +25,13 @@ from broker.store.base import (
     EffectRow,
     Installation,
     Lease,
+    NewEvent,
     NewRun,
+    OpenStage,
     Sightings,
     StoreError,
+    StrayRow,
+    WorkerRow,
 )
 from broker.store.connect import BUSY_SECONDS, Database
 from broker.store.deciding import deciding
@@ -115,6 +120,37 @@ class SqlStore(Reading):
             self._database.do(lambda tx: accepting.make_sites(tx, new))
         return new
 
+    # -- workers -------------------------------------------------------------------------------------------------
+
+    def heartbeat(self, row: WorkerRow) -> None:
+        self._database.do(lambda tx: workers.heartbeat(tx, row))
+
+    def workers(self) -> Sequence[WorkerRow]:
+        return self._database.read(workers.workers)
+
+    def forget_workers(self, seen_before: int) -> int:
+        return self._database.do(lambda tx: workers.forget(tx, seen_before))
+
+    # -- after a restore -----------------------------------------------------------------------------------------
+
+    def unknown_keys(self, keys: Collection[str]) -> Collection[str]:
+        return self._database.read(lambda tx: stray.unknown_keys(tx, keys))
+
+    def open_stages(self) -> Iterator[OpenStage]:
+        return stray.open_stages(self._database)
+
+    def add_strays(self, rows: Sequence[StrayRow], *, now: int) -> None:
+        self._database.do(lambda tx: stray.add(tx, rows, now=now))
+
+    def strays(self, open_at: str = "") -> Sequence[StrayRow]:
+        return self._database.read(lambda tx: stray.strays(tx, open_at))
+
+    def finish_strays(self, outcomes: Sequence[tuple[str, str]], *, now: int) -> None:
+        self._database.do(lambda tx: stray.finish(tx, outcomes, now=now))
+
+    def lift_quarantine(self, site: str, told: NewEvent, *, now: int) -> bool:
+        return self._database.do(lambda tx: stray.lift(tx, site, told, now=now))
+
     # -- lease and decide ----------------------------------------------------------------------------------------
 
     def acquire(self, run_id: str, *, owner: str, ttl: float) -> Lease | None:
@@ -160,3 +196,12 @@ class SqlStore(Reading):
 
     def next_due(self) -> int | None:
         return self._database.read(wake.next_due)
+
+    def sites_wanted(self, *, now: int) -> Sequence[str]:
+        return self._database.read(lambda tx: pace.sites_wanted(tx, now=now))
+
+    def take_look(self, site: str, *, now: int, until: int) -> bool:
+        return self._database.do(lambda tx: pace.take_look(tx, site, now=now, until=until))
+
+    def hasten_look(self, site: str, *, at: int) -> None:
+        self._database.do(lambda tx: pace.hasten_look(tx, site, at=at))

@@ -32,6 +32,7 @@ HINT_RUN = Statement(
     .where(run.c.run_id == given("run_id"), or_(run.c.due_at.is_(None), run.c.due_at > given_time("at"))),
     "run_id",
     "at",
+    key=("run_id",),
 )
 HINT_STAGE = Statement(
     stage.update()
@@ -44,6 +45,7 @@ HINT_STAGE = Statement(
     "run_id",
     "n",
     "at",
+    key=("run_id", "n"),
 )
 
 
@@ -167,7 +169,10 @@ DUE_RUNS = Statement(
     "limit",
 )
 MARK_SENT = Statement(
-    run.update().values(wake_sent_at=given_time("now")).where(run.c.run_id == given("run_id")), "run_id", "now"
+    run.update().values(wake_sent_at=given_time("now")).where(run.c.run_id == given("run_id")),
+    "run_id",
+    "now",
+    key=("run_id",),
 )
 
 

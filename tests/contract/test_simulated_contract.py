@@ -1,9 +1,10 @@
-"""The simulated site and the simulated mover against the contracts that all connectors and movers share."""
+"""The simulated site and the simulated mover against the contracts that all connectors and movers share, in this
+process and behind the socket of one that hosts them."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from connectors.registry import SiteConfig, make_site
 from sandbox.blob import blob_of
 from sandbox.connector import SimulatedSite
 from sandbox.faults import Partition
+from sandbox.host import WorldHost
 from sandbox.mover import SimulatedMover
 from sandbox.shape import SiteShape
+from sandbox.shared import SharedMover, SharedSite
 from sandbox.site import SiteModel
 from sandbox.world import SimulatedWorld
 
@@ -131,6 +134,64 @@ class TestSimulatedMoverIntoAFolder(MoverContract):
     @pytest.fixture
     def rig(self, tmp_path: Path) -> FolderMoverRig:
         return FolderMoverRig(VirtualClock(), SimulatedWorld(), tmp_path)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[WorldHost]:
+    with WorldHost(tmp_path / "door" / "world", clock=VirtualClock()) as host:
+        yield host
+
+
+def shared(tmp_path: Path, name: str = "sim") -> SiteConfig:
+    return SiteConfig(name=name, connector="simulated", slots=20, options={"world": str(tmp_path / "door" / "world")})
+
+
+class SharedRig(SimulatedRig):
+    """The same site, and another way to it."""
+
+    def __init__(self, host: WorldHost, config: SiteConfig) -> None:
+        self.clock, self.model, self._config = host.clock, host.site(config).model, config
+        self._made: list[SharedSite] = []
+
+    def connect(self) -> SharedSite:
+        self._made.append(SharedSite(self._config, self.clock))
+        return self._made[-1]
+
+    def close(self) -> None:
+        for site in self._made:
+            site.close()
+
+
+class TestSharedSite(SiteContract):
+    @pytest.fixture
+    def rig(self, host: WorldHost, tmp_path: Path) -> Iterator[SharedRig]:
+        rig = SharedRig(host, shared(tmp_path))
+        yield rig
+        rig.close()
+
+
+class SharedMoverRig(MemoryMoverRig):
+    def __init__(self, host: WorldHost, tmp_path: Path) -> None:
+        self.clock, self.world, self._blobs = host.clock, host.world, tmp_path / "blobs"
+        self._sites = [SharedSite(shared(tmp_path, name), self.clock) for name in (self.source, self.destination)]
+        self._made: list[SharedMover] = []
+        self.connect().status([])  # with the first call the sites come to be
+
+    def connect(self) -> SharedMover:
+        self._made.append(SharedMover(self._sites, self._blobs))
+        return self._made[-1]
+
+    def close(self) -> None:
+        for mover in self._made:
+            mover.close()
+
+
+class TestSharedMover(MoverContract):
+    @pytest.fixture
+    def rig(self, host: WorldHost, tmp_path: Path) -> Iterator[SharedMoverRig]:
+        rig = SharedMoverRig(host, tmp_path)
+        yield rig
+        rig.close()
 
 
 def test_the_registry_makes_a_simulated_site() -> None:

@@ -190,6 +190,26 @@ def test_an_effect_to_be_tried_again_waits_and_keeps_its_note(store: SqlStore, c
     assert (row.note, row.tries) == ('{"looks": 1}', 2)
 
 
+@pytest.mark.parametrize("kind", ["stage_in", "submit", "cancel", "verify"])
+def test_an_effect_is_not_tried_again_when_its_attempt_was_closed_meanwhile(store: SqlStore, kind: str) -> None:
+    apply(store, Changes(effects=[effect_row("e", kind=kind)]))
+    claim(store)
+    apply(store, Changes(attempts=[attempt_row(0, state="FAILED", open=0)], dropped_effects=["e"]))
+    store.record(Sightings(effects_again=[EffectAgain(key="e", claim="me", due_at=5, note="{}")]), now=100)
+    effect = store.effect("e")
+    assert effect
+    assert (effect.state, effect.due_at, effect.done_at, effect.claim) == ("dropped", None, 100, "")
+    assert claim(store) == []
+
+
+@pytest.mark.parametrize("kind", ["ship", "check"])
+def test_what_outlives_an_attempt_is_tried_again_after_its_end(store: SqlStore, kind: str) -> None:
+    apply(store, Changes(effects=[effect_row("e", kind=kind)], attempts=[attempt_row(0, state="FAILED", open=0)]))
+    claim(store)
+    store.record(Sightings(effects_again=[EffectAgain(key="e", claim="me", due_at=5, note="{}")]), now=100)
+    assert [row.key for row in claim(store)] == ["e"]
+
+
 def test_an_effect_that_comes_claimed_is_performed_by_its_claimant(store: SqlStore, clock: VirtualClock) -> None:
     lapses = store.now() + 10 * SECOND
     apply(store, Changes(effects=[effect_row("e", claim="engine", claim_until=lapses, tries=1)]))
@@ -232,6 +252,24 @@ def test_a_checkpoints_state_only_moves_on(store: SqlStore) -> None:
     assert after("verified", manifest="other") == ("bad", "m")
 
 
+def test_what_was_verified_once_keeps_its_time_when_it_is_found_gone_later(store: SqlStore) -> None:
+    store.record(Sightings(checkpoints=[checkpoint_row(0, 1, state="verified", verified_at=3)]), now=3)
+    store.record(Sightings(checkpoints=[checkpoint_row(0, 1, state="bad", reason="no such file")]), now=9)
+    (row,) = store.checkpoints(RUN)
+    assert (row.state, row.verified_at) == ("bad", 3)
+
+
+def test_a_decision_takes_no_checks_word_back(store: SqlStore) -> None:
+    """What was recorded since the decision looked stands: a checkpoint that is verified is not «checking» again."""
+    seen = checkpoint_row(0, 1)
+    store.record(Sightings(checkpoints=[seen]), now=1)
+    store.record(Sightings(checkpoints=[seen._replace(state="verified", verified_at=2)]), now=2)
+    apply(store, Changes(checkpoint_states=[seen._replace(state="checking")]))
+    assert store.checkpoints(RUN)[0].state == "verified"
+    apply(store, Changes(checkpoint_states=[seen._replace(state="shipped", reason="kept here")]))
+    assert store.checkpoints(RUN)[0].state == "shipped"
+
+
 def test_a_new_checkpoint_wakes_its_stage(store: SqlStore) -> None:
     store.record(Sightings(checkpoints=[checkpoint_row(1, 1)]), now=40)
     assert stage_of(store, 1).due_at == 40
@@ -253,7 +291,7 @@ def test_a_look_at_a_site_leaves_its_mode_alone(store: SqlStore) -> None:
     assert set(store.ensure_sites(["alcf", "olcf"])) == {"olcf"}
     store.set_site_mode("nersc", mode="drained", by="ann", reason="works")
     before = next(row for row in store.sites() if row.site == "nersc")
-    seen = before._replace(mode="up", probes=3, cannot_ask_since=7, detail="timeout", next_poll_at=9, last_ok_at=2)
+    seen = before._replace(mode="up", probes=3, cannot_ask_since=7, detail="timeout", last_ok_at=2)
     store.record(Sightings(sites=[seen]), now=1)
     after = next(row for row in store.sites() if row.site == "nersc")
     assert after == seen._replace(mode="drained", ver=before.ver + 1)

@@ -1,16 +1,19 @@
-"""One worker at a time over simulated sites, ended at a numbered point; another one goes on from the rows alone."""
+"""One worker at a time over simulated sites, ended at numbered points; another one goes on from the rows alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from broker_kit import Lab, Stage
 from simulation.seams import Call
 from simulation.truth import Broken, ends, judge
 
+from broker.clock import VirtualClock
 from broker.core import Broker
 from broker.store.base import StoreBusy, StoreError
+from broker.store.sql import SqlStore
 from connectors.errors import SiteUnreachable
 from connectors.registry import SiteConfig
 from sandbox.faults import Window
@@ -23,39 +26,52 @@ class Crash(BaseException):
     """The worker is no more. Not an Exception: nothing in the broker may catch it and live."""
 
 
+class Strike(NamedTuple):
+    """What befalls at one point."""
+
+    at: int
+    """The call's number, counted over all workers of the story."""
+    how: str = "crash"
+    """`crash` before the call; `reply`: it was made, and its answer is lost; `nap`: the worker stands still."""
+    heal: str = "break"
+    """How the next worker learns of a crash: leases and claims are broken, or `wait`: they lapse."""
+
+
 @dataclass
 class Points:
-    """Counts the calls at the seams; at the chosen one it ends the worker, or loses the answer."""
+    """Counts the calls at the seams; at the chosen ones it ends the worker, or loses the answer."""
 
-    at: int = -1
-    variant: str = "crash"
-    """`crash` before the call; `reply`: it was made, and its answer is lost; `nap`: the worker stands still."""
+    strikes: tuple[Strike, ...] = ()
     seen: list[Call] = field(default_factory=list)
     dead: bool = False
-    struck: bool = False
+    struck: list[Strike] = field(default_factory=list)
     nap: Callable[[], None] = lambda: None
 
     def before(self, call: Call) -> None:
         if self.dead:
             raise Crash
         self.seen.append(call)
-        if len(self.seen) - 1 != self.at:
+        if (strike := self._due("crash", "nap")) is None:
             return
-        if self.variant == "crash":
-            self.struck = self.dead = True
-            raise Crash
-        if self.variant == "nap":
-            self.struck = True
+        self.struck.append(strike)
+        if strike.how == "nap":
             self.nap()
+            return
+        self.dead = True
+        raise Crash
 
     def after(self, call: Call) -> None:
         if self.dead:
             raise Crash
-        if len(self.seen) - 1 == self.at and self.variant == "reply" and not self.struck:
-            self.struck = True
+        if (strike := self._due("reply")) is not None:
+            self.struck.append(strike)
             if call.of in ("store", "decision"):
                 raise StoreBusy("the answer of the store was lost")
             raise SiteUnreachable("the answer of the site was lost", site=call.of.removeprefix("site:"))
+
+    def _due(self, *how: str) -> Strike | None:
+        now = len(self.seen) - 1
+        return next((s for s in self.strikes if s.at == now and s.how in how and s not in self.struck), None)
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,15 @@ class Scenario:
     """(site, name of the odds that befall once)"""
 
 
+Ground = Callable[[], tuple[VirtualClock, SqlStore | None]]
+"""Makes what a story stands on: a clock, and an empty store that goes by it (none: one in memory)."""
+
+
+def in_memory() -> tuple[VirtualClock, SqlStore | None]:
+    """A store in memory; the Lab makes it."""
+    return VirtualClock(), None
+
+
 @dataclass(frozen=True)
 class Played:
     """How a story ended."""
@@ -85,9 +110,12 @@ class Played:
 class Rig:
     """Plays a scenario with workers that may be ended at any point."""
 
-    def __init__(self, scenario: Scenario, points: Points, *, heal: str = "break", naps: int = 12) -> None:
-        self.scenario, self.points, self.heal = scenario, points, heal
-        self.lab = Lab(*scenario.sites)
+    def __init__(self, scenario: Scenario, *strikes: Strike, naps: int = 12, ground: Ground = in_memory) -> None:
+        """`naps`: rounds that a worker stands still; `ground`: makes clock and store."""
+        points = Points(strikes)
+        self.scenario, self.points = scenario, points
+        clock, store = ground()
+        self.lab = Lab(*scenario.sites, clock=clock, store=store)
         self.start = self.lab.clock()
         points.nap = lambda: self.lab.clock.advance(STEP * naps)
         for site, fault in scenario.faults:
@@ -150,7 +178,7 @@ class Rig:
     def _bury(self) -> None:
         """The worker is thrown away. Its leases and claims are broken, or lapse by themselves."""
         dead, self.points.dead = self.owner, False
-        if self.heal == "break":
+        if self.points.struck[-1].heal == "break":
             self.lab.store.break_leases(lambda owner: owner == dead)
         self.broker = self.worker(f"after-{dead}")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from greenlet import greenlet
+from simulation.glance import Glance
 from simulation.seams import Call
 
 from broker.clock import VirtualClock, micros
@@ -68,9 +69,15 @@ class Crew:
     THREADS = 2
 
     def __init__(
-        self, *, rng: random.Random, clock: VirtualClock, store: Store, make: Callable[[Process], Broker]
+        self,
+        *,
+        rng: random.Random,
+        clock: VirtualClock,
+        store: Store,
+        glance: Glance,
+        make: Callable[[Process], Broker],
     ) -> None:
-        self.rng, self.clock, self.store, self._make = rng, clock, store, make
+        self.rng, self.clock, self.store, self.glance, self._make = rng, clock, store, glance, make
         self.processes: list[Process] = []
         self.late: set[str] = set()
         self.stormy = True
@@ -153,12 +160,13 @@ class Crew:
             return
         broker = self.rng.choice(able).broker
         now = self.clock()
-        silent = {row.site for row in self.store.sites() if row.cannot_ask_since is not None}
-        for name in broker.sites:
-            if broker.watcher.next_look(name) <= now and (name in silent or self.store.open_attempts(name)):
+        for name in self.glance.watched():
+            if broker.watcher.next_look(name) <= now:
                 self.send("site", name)
-        for run_id in self.store.due_runs(now=now, limit=100, resend_after=2.0):
-            self.send("run", run_id)
+        due = self.glance.next_due()
+        if due is not None and due <= now:
+            for run_id in self.store.due_runs(now=now, limit=100, resend_after=2.0):
+                self.send("run", run_id)
 
     # -- going on ----------------------------------------------------------------------------------------------
 

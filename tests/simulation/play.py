@@ -9,6 +9,7 @@ from typing import Any
 
 from broker_kit import Lab
 from simulation.crew import Crew, Process
+from simulation.glance import Glance
 from simulation.seams import Seam, StoreSeam
 from simulation.split import SplitStore
 from simulation.story import Story, tell
@@ -63,7 +64,8 @@ class Player:
             odds=TransferOdds(corrupt=0.04, source_vanished=0.02, reply_lost=0.05),
             rng=self.rng,
         )
-        self.crew = Crew(rng=self.rng, clock=self.clock, store=self.store, make=self._broker)
+        self.glance = Glance(self.store, self.sites)
+        self.crew = Crew(rng=self.rng, clock=self.clock, store=self.store, glance=self.glance, make=self._broker)
         self.broken = Broken(
             late_keys=self.crew.late,
             dishonest={o.config.name for o in story.ordeals if o.dishonest},
@@ -157,13 +159,12 @@ class Player:
     def _pass_time(self) -> None:
         """Jump to where something may happen, and sweep there."""
         now = self.clock()
-        ahead = [self.crew.next_message(), self.store.next_due(), self.mover.next_event_at()]
+        ahead = [self.crew.next_message(), self.glance.next_due(), self.mover.next_event_at()]
         ahead += [process.wakes_at for process in self.crew.processes if process.wakes_at > now]
         ahead += [*self.births, *([self.plan[-1][0]] if self.plan else [])]
-        silent = {row.site for row in self.store.sites() if row.cannot_ask_since is not None}
-        for name in self.sites:
-            if name in silent or self.store.open_attempts(name):
-                ahead += [process.broker.watcher.next_look(name) for process in self.crew.sweepers()]
+        sweepers = self.crew.sweepers()
+        for name in self.glance.watched():
+            ahead += [process.broker.watcher.next_look(name) for process in sweepers]
         times = [at for at in ahead if at is not None]
         self.clock.advance_to(max(min(times, default=0), now + micros(0.5)))
         if min(times, default=0) <= self.clock():
@@ -201,16 +202,12 @@ class Player:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def _progress(self) -> tuple[int, int]:
-        run = self.store.run(self.run_id)
-        assert run is not None
+        run = self.glance.run(self.run_id)
         return run.unsettled, sum(len(site.model.journal.executions) for site in self.sites.values())
 
     def _quiet(self) -> bool:
-        run = self.store.run(self.run_id)
-        assert run is not None
-        if run.unsettled or run.open_attempts or run.commands:
-            return False
-        return not any(effect.state == "pending" for effect in self.store.effects(self.run_id))
+        run = self.glance.run(self.run_id)
+        return not (run.unsettled or run.open_attempts or run.commands or self.glance.pending(self.run_id))
 
     def _answer(self) -> bool:
         """A person answers every stage that asks; False: none does, or they have asked often enough."""

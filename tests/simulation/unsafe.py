@@ -12,7 +12,6 @@ from unittest.mock import patch
 
 from sqlalchemy import insert
 
-from broker import watch
 from broker.effects import submit
 from broker.effects.outcome import Result, note_of
 from broker.effects.outcome import again as outcome_again
@@ -29,6 +28,7 @@ from broker.store.rows import (
 )
 from broker.store.schema import attempt, effect, product, run, stage
 from broker.store.statement import Statement, given
+from broker.watch import jobs
 from connectors.model import JobStatus
 from sandbox.wrapper import Wrapper
 
@@ -117,7 +117,7 @@ def without_follow_the_key() -> Iterator[None]:
     def newest(items: Sequence[JobStatus]) -> dict[str, JobStatus]:
         return {item.key: item for item in sorted(items, key=lambda item: int(item.native_id))}
 
-    with patch.object(watch, "_by_key", newest):
+    with patch.object(jobs, "_by_key", newest):
         yield
 
 
@@ -138,12 +138,12 @@ def without_fresh_doubt() -> Iterator[None]:
 @contextmanager
 def without_second_look() -> Iterator[None]:
     """A job that one listing does not show is lost at once."""
-    real = watch._job_fact
+    real = jobs._job_fact
 
     def confirmed(status: JobStatus | None) -> dict[str, Any]:
         return _Sure(real(status))
 
-    with patch.object(watch, "_job_fact", confirmed):
+    with patch.object(jobs, "_job_fact", confirmed):
         yield
 
 

@@ -6,8 +6,8 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from broker.core import Broker, Parts, worker_is_dead, worker_name
 from broker.embedded import Embedded
 from broker.store.base import StoreBusy, StoreError, StoreFull
 from broker.store.sql import SqlStore
-from broker.tasks import LOOK_AT_RUN, LOOK_AT_SITE
+from broker.tasks import LOOK_AT_RUNS, LOOK_AT_SITE, RUNS
 from connectors.base import Preparable
 from connectors.registry import SiteConfig, make_mover, make_site
 
@@ -197,7 +197,7 @@ def test_a_store_that_is_full_or_busy_is_told_and_tried_again(
 # -- messages that are no hints ----------------------------------------------------
 
 
-def put(embedded: Embedded, body: bytes, *, task: str = LOOK_AT_RUN, content_type: str = "application/json") -> None:
+def put(embedded: Embedded, body: bytes, *, task: str = LOOK_AT_RUNS, content_type: str = "application/json") -> None:
     """A message into the memory queue, as if from a stranger."""
     ident = str(uuid.uuid4())
     headers = {
@@ -213,7 +213,7 @@ def put(embedded: Embedded, body: bytes, *, task: str = LOOK_AT_RUN, content_typ
         producer = connection.Producer(serializer=None)
         producer.publish(
             body,
-            routing_key="crossfade",
+            routing_key=RUNS,
             headers=headers,
             correlation_id=ident,
             content_type=content_type,
@@ -267,16 +267,16 @@ REFUSALS = ("unregistered task", "Refusing to deserialize", "invalid task messag
 def test_hints_that_are_lost_cost_time_only(house: House) -> None:
     run = house.submit(Shell("a"), Shell("b", needs=["a"]))
     embedded = Embedded(house.broker())
-    lost: list[str] = []
-    publish = embedded._wake.look_at_run
+    lost: list[Sequence[str]] = []
+    wakeups = embedded._hints._wakeups
 
-    def lose_one(name: str) -> None:
+    def lose_one(names: Sequence[str]) -> None:
         if not lost:
-            lost.append(name)
+            lost.append(names)
         else:
-            publish(name)
+            wakeups.look_at_runs(names)
 
-    embedded._wake = type(embedded._wake)(look_at_run=lose_one, look_at_site=embedded._wake.look_at_site)
+    embedded._hints._wakeups = replace(wakeups, look_at_runs=lose_one)
     with embedded:
         assert ended(house, run) == "SUCCEEDED"
     assert len(lost) == 1
@@ -286,8 +286,8 @@ def test_hints_that_come_twice_start_nothing_twice(house: House) -> None:
     run = house.submit(Shell("a", line="echo x >> ../../count"))
     with Embedded(house.broker()) as embedded:
         for _ in range(20):
-            embedded._wake.look_at_run(run)
-            embedded._wake.look_at_site("here")
+            embedded._hints._wakeups.look_at_runs([run])
+            embedded._hints._wakeups.look_at_site("here")
         assert ended(house, run) == "SUCCEEDED"
     assert len(house.store.attempts(run)) == 1
 

@@ -45,7 +45,7 @@ def test_a_run_starts_no_more_than_its_part_while_others_wait(
 
 
 def standing(**said: Any) -> SiteRow:
-    return SiteRow("nersc", "up", "", "", None, None, None, None, 0, "", 0)._replace(**said)
+    return SiteRow("nersc", "up", "", "", None, None, None, None, 0, "", 0, 0)._replace(**said)
 
 
 BUDGETS = [

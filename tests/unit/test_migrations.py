@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
@@ -97,6 +98,21 @@ def test_an_interrupted_upgrade_took_no_step_and_can_be_run_again(
     assert inspect(database.engine).get_table_names() == []
     migrate.upgrade(database.engine)
     assert differences(database.engine) == []
+
+
+def test_a_database_of_the_first_shape_is_carried_on_with_what_it_holds(database: Database) -> None:
+    with database.engine.begin() as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            text("INSERT INTO site (site, mode, mode_by, mode_reason, detail) VALUES ('nersc', 'up', 'ann', '', '')")
+        )
+    migrate.make_ready(database)
+    assert differences(database.engine) == []
+    with database.engine.connect() as connection:
+        kept = connection.execute(text("SELECT site, mode, quarantined FROM site")).all()
+    assert [tuple(row) for row in kept] == [("nersc", "up", 0)]
 
 
 def test_a_newer_database_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ ROWS = {
     "event": base.EventRow,
     "command": base.CommandRow,
     "site": base.SiteRow,
+    "worker": base.WorkerRow,
+    "stray": base.StrayRow,
     "log_tail": base.LogTail,
     "installation": base.Installation,
 }

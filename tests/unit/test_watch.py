@@ -12,12 +12,12 @@ from effects_kit import wired
 from simulation.seams import Seam
 
 from broker.clock import micros
-from broker.store.base import AttemptRow
+from broker.store.base import AttemptRow, AttemptSeen, Sightings
 from broker.watch import GATED_EXIT, LOG_BYTES, SPOOL, Watcher
 from connectors.errors import SiteUnreachable
 from connectors.harness import ExitRecord, StartRecord, format_record, spool_name
 from connectors.model import JobState, JobStatus, Listing
-from sandbox.faults import AccountingPurged, Partition
+from sandbox.faults import AccountingPurged, DisksGone, NodeFailure, Partition
 
 
 class Told(Seam):
@@ -341,6 +341,45 @@ def test_several_jobs_under_one_key_are_followed_to_the_one_that_was_not_turned_
         ([gated], "9"),
     ):
         assert told(lab, row, *items)["native_id"] == followed
+
+
+def test_a_job_that_was_turned_away_is_over_only_when_whoever_holds_its_attempt_has_fallen_silent() -> None:
+    """The holder may be an execution that the site's books know nothing of: on a node that was given up, say."""
+    lab = Lab(site("nersc", settle=5.0, heartbeat=5, fence=10))
+    row = running(lab)
+    gated = status(row, JobState.FAILED, exit_code=GATED_EXIT)
+    watcher = Watcher(
+        store=lab.store,
+        setups=lab.broker.world.sites,
+        sites={"nersc": Told(lab.sites["nersc"], gated)},
+        clock=lab.clock,
+    )
+
+    def confirmed_after(seconds: int) -> bool:
+        lab.clock.advance(seconds)
+        lab.store.record(watcher.look("nersc").sightings, now=lab.clock())
+        return bool(json.loads(lab.store.attempts(row.run_id, row.n)[0].job)["confirmed"])
+
+    assert not any(confirmed_after(5) for _ in range(12))
+    lab.sites["nersc"].model.inject(NodeFailure(start=lab.clock(), requeue=False))
+    assert [confirmed_after(5) for _ in range(3)] == [False, False, True]  # settle and fence after the last beat
+
+
+def test_a_job_that_was_turned_away_where_nobody_ever_began_is_over_in_time() -> None:
+    lab = Lab(site("nersc", settle=5.0, heartbeat=5, fence=10))
+    row = running(lab)
+    site_ = lab.sites["nersc"]
+    site_.model.inject(DisksGone(start=lab.clock(), end=lab.clock() + 1, wiped=True))
+    gated = status(row, JobState.FAILED, exit_code=GATED_EXIT)
+    lab.clock.advance(1)
+    for expected in (False, True):
+        facts = told(lab, row, gated)
+        assert json.loads(facts["job"])["confirmed"] is expected
+        lab.store.record(
+            Sightings(attempts=[AttemptSeen(run_id=row.run_id, n=row.n, number=row.number, facts=facts)]),
+            now=lab.clock(),
+        )
+        lab.clock.advance(15)
 
 
 def test_a_job_that_the_site_has_lost_is_looked_for_in_its_own_exit_record() -> None:

@@ -1,0 +1,207 @@
+"""The routes. Each is one use case, answered with the view that the command line prints with `-o json`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from broker.api.health import Health
+from broker.api.models import CommandBody, Submission, read_body, read_yaml_body
+from broker.api.problems import Refusal
+from broker.api.wakes import Wakes
+from broker.errors import NotFound
+from broker.service import Request as Asked
+from broker.service import Service
+from broker.store.base import RunRow, StageRow
+
+M = TypeVar("M", Submission, CommandBody)
+
+MOST_RUNS = 1000
+JSON = "application/json"
+YAML = ("application/yaml", "application/x-yaml")
+
+router = APIRouter(prefix="/v1")
+
+_RUN = re.compile(r"[a-z0-9-]{1,64}")
+_STAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+async def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+async def _wakes(request: Request) -> Wakes:
+    wakes: Wakes = request.app.state.wakes
+    return wakes
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A body, and what stands beside it."""
+
+    kind: str
+    content: bytes
+    query: Sequence[tuple[str, str]]
+
+    def submission(self) -> Submission:
+        """Raises Refusal."""
+        if self.kind in YAML:
+            return read_yaml_body(self.content, self.query)
+        return self.json(Submission, also=" or application/yaml")
+
+    def json(self, model: type[M], *, also: str = "") -> M:
+        """Raises Refusal."""
+        if self.kind != JSON:  # a page can send no such thing without asking first, and is told no
+            raise Refusal("media-type", f"send Content-Type: {JSON}{also}")
+        return read_body(model, self.content)
+
+
+async def _content(request: Request) -> Sent:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Sent(kind, await request.body(), request.query_params.multi_items())
+
+
+TheService = Annotated[Service, Depends(_service)]
+TheWakes = Annotated[Wakes, Depends(_wakes)]
+Content = Annotated[Sent, Depends(_content)]
+Limit = Annotated[int, Query(ge=1, le=MOST_RUNS)]
+OfStage = Annotated[str | None, Query(max_length=128)]
+
+
+def _takes(model: type[Submission | CommandBody]) -> dict[str, Any]:
+    """For the OpenAPI document: what the body is. It is read by us, within our limits."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+
+
+# -- runs --------------------------------------------------------------------------------------------------------
+
+
+@router.post("/runs", status_code=201, openapi_extra=_takes(Submission))
+def submit(content: Content, service: TheService, wakes: TheWakes) -> Response:
+    """Store a run. 201: it is new. 200: its key named a run that asked for the same."""
+    body = content.submission()
+    asked = Asked(
+        document=body.raw(),
+        params=body.params,
+        key=body.key,
+        again=body.again,
+        bodies=body.bodies,
+        scale=body.scale,
+        name=body.name,
+    )
+    submitted = service.submit(asked)
+    wakes.give(submitted.run_id)
+    view = {"run": submitted.run_id, "new": submitted.new, "warnings": list(submitted.warnings)}
+    return JSONResponse(view, 201 if submitted.new else 200, {"Location": f"/v1/runs/{submitted.run_id}"})
+
+
+@router.get("/runs")
+def runs(
+    service: TheService,
+    limit: Limit = 100,
+    everything: Annotated[bool, Query(alias="all", description="Also those that are over.")] = False,
+) -> Response:
+    """Unfinished runs, newest first."""
+    return JSONResponse(service.history(limit=limit) if everything else service.queue(limit=limit))
+
+
+@router.get("/runs/{run}")
+def status(run: str, service: TheService) -> Response:
+    """A run with its stages and attempts."""
+    return JSONResponse(service.status(_target(service, run)))
+
+
+@router.get("/runs/{run}/timeline")
+def timeline(run: str, service: TheService, stage: OfStage = None) -> Response:
+    """What happened, in order."""
+    return JSONResponse(service.timeline(_target(service, run, stage)))
+
+
+@router.get("/runs/{run}/explain")
+def explain(run: str, service: TheService, stage: OfStage = None) -> Response:
+    """Every decision, with its reasons and in words."""
+    return JSONResponse(service.explain(_target(service, run, stage)))
+
+
+@router.get("/runs/{run}/stages/{path:path}")
+def stage(run: str, path: str, service: TheService) -> Response:
+    """A run with one of its stages."""
+    return JSONResponse(service.status(_target(service, run, path)))
+
+
+# -- commands ----------------------------------------------------------------------------------------------------
+
+
+@router.post("/runs/{run}/commands", status_code=202, openapi_extra=_takes(CommandBody))
+def command(run: str, content: Content, service: TheService, wakes: TheWakes) -> Response:
+    """Ask for a change of a run or a stage. Whoever serves carries it out."""
+    body = content.json(CommandBody)
+    found, stage = _found(service, run, body.stage)
+    service.refuse_command(body.kind, found, stage)
+    if body.to is not None and body.to not in service.sites.configs:
+        known = ", ".join(sorted(service.sites.configs))
+        raise Refusal(
+            "invalid", problems=[{"where": "to", "message": "there is no such site", "cure": f"sites: {known}"}]
+        )
+    target = f"{found.run_id}/{stage.path}" if stage else found.run_id
+    ident = service.command(body.kind, target, reason=body.reason, args={"to": body.to} if body.to else None)
+    wakes.give(found.run_id)
+    place = f"/v1/runs/{found.run_id}/commands/{ident}"
+    return JSONResponse(service.asked(found.run_id, ident), 202, {"Location": place})
+
+
+@router.get("/runs/{run}/commands/{ident}")
+def asked(run: str, ident: str, service: TheService) -> Response:
+    """A command, with its outcome once somebody has carried it out."""
+    return JSONResponse(service.asked(_found(service, run)[0].run_id, ident))
+
+
+# -- the installation --------------------------------------------------------------------------------------------
+
+
+@router.get("/sites")
+def sites(service: TheService) -> Response:
+    """Every site: how it stands, since when, and why."""
+    return JSONResponse(service.site_list())
+
+
+@router.get("/workers")
+def workers(service: TheService) -> Response:
+    """Every process that serves this installation, or did."""
+    return JSONResponse(service.workers())
+
+
+@router.get("/health/live")
+async def live() -> Response:
+    """Does this process answer?"""
+    return JSONResponse({"ok": True})
+
+
+@router.get("/health")
+async def ready(request: Request) -> Response:
+    """Does the store answer, and does what serves beside this go well? 503: not."""
+    health: Health = request.app.state.health
+    view = await health.view()
+    return JSONResponse(view, 200 if view["ok"] else 503)
+
+
+# -- finding -----------------------------------------------------------------------------------------------------
+
+
+def _found(service: Service, run: str, stage: str | None = None) -> tuple[RunRow, StageRow | None]:
+    """A run by its whole id: what a person may shorten, a program may not. Raises NotFound."""
+    row = service.store.run(run) if _RUN.fullmatch(run) else None
+    if row is None or (stage is not None and not _STAGE.fullmatch(stage)):
+        raise NotFound("no such run")
+    return service.find(row.run_id if stage is None else f"{row.run_id}/{stage}")
+
+
+def _target(service: Service, run: str, stage: str | None = None) -> str:
+    found, row = _found(service, run, stage)
+    return f"{found.run_id}/{row.path}" if row else found.run_id

@@ -1,0 +1,280 @@
+"""A small client of the HTTP face: submit, look, command, wait.
+
+    with Client.of_home() as crossfade:
+        run = crossfade.submit(Path("workflow.yaml"), key="night-12").run
+        print(crossfade.wait(run)["state"])
+
+Errors are the broker's own: UsageError, NotFound, RefusedByPolicy, KeyInUse, WaitTimedOut, and Unavailable.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+from urllib.parse import quote
+
+import httpx
+
+from broker.api.auth import Token, read_token
+from broker.api.places import reachable
+from broker.config import Settings, read_settings
+from broker.errors import BrokerError, KeyInUse, NotFound, RefusedByPolicy, UsageError, WaitTimedOut
+from broker.states import RunState
+
+TIMEOUT = 60.0
+"""Seconds for one request. The server's store may have others to serve first."""
+LOOK_EVERY = 0.2
+LONGEST_PAUSE = 5.0
+"""Seconds between two looks of `wait`: it begins with the first, and comes to the second."""
+TRIES = 4
+"""For a request that may be sent again at no risk."""
+
+View = dict[str, Any]
+Command = Literal["cancel", "hold", "release", "retry", "move"]
+
+
+class Unavailable(BrokerError):
+    """No server answers there, or it cannot use its store now. What was asked may or may not have been done."""
+
+
+class Refused(UsageError):
+    """The server does not take what was sent; `problem` is its answer whole."""
+
+    def __init__(self, message: str, *, problem: View, help: str = "") -> None:  # noqa: A002 - the reader's word
+        super().__init__(message, help=help)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A run that is stored. `new` is False when its key named a run that was there already."""
+
+    run: str
+    new: bool
+    warnings: Sequence[str]
+
+
+class Client:
+    """One server. Thread-safe. A context manager.
+
+    `where` is the path of a server's socket, or http://HOST:PORT on loopback.
+    """
+
+    def __init__(
+        self,
+        where: Path | str,
+        token: Token,
+        *,
+        timeout: float = TIMEOUT,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stack = ExitStack()
+        self._sleep, self._clock = sleep, clock
+        base = "http://localhost"
+        if isinstance(where, str):
+            base = where
+        elif transport is None:
+            transport = httpx.HTTPTransport(uds=self._stack.enter_context(reachable(where)))
+        self._where = str(where)
+        self._http = self._stack.enter_context(
+            # no proxy and no .netrc: the token is for this server alone
+            httpx.Client(
+                transport=transport,
+                base_url=base,
+                headers={"Authorization": token.header},
+                timeout=timeout,
+                trust_env=False,
+            )
+        )
+
+    @classmethod
+    def of_home(cls, settings: Settings | None = None, *, where: str | None = None) -> Client:
+        """The server of this installation: its socket, or `where`, with the token in its file."""
+        settings = settings or read_settings(os.environ)
+        return cls(where or settings.socket, read_token(settings))
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._stack.close()
+
+    # -- asking ------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        document: Path | str | Mapping[str, Any],
+        *,
+        params: Mapping[str, str | int | float | bool] | None = None,
+        key: str | None = None,
+        again: bool = False,
+        name: str | None = None,
+        bodies: Literal["noop", "sleep", "bytes"] = "noop",
+        scale: float = 1.0,
+    ) -> Submitted:
+        """Store a run of a document: a file, its text, or its data. With a `key` (and not `again`) it is sent again
+        when no answer came, and is the same run."""
+        try:
+            sent = document.read_text(encoding="utf-8") if isinstance(document, Path) else document
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read {document}: {error}") from error
+        body: View = {"document": sent, "params": dict(params or {}), "bodies": bodies, "scale": scale, "again": again}
+        body |= {name: value for name, value in (("key", key), ("name", name)) if value is not None}
+        view = self._asked("POST", "/v1/runs", body, once=key is None or again)
+        return Submitted(run=view["run"], new=view["new"], warnings=tuple(view["warnings"]))
+
+    def command(
+        self, kind: Command, run: str, *, stage: str | None = None, to: str | None = None, reason: str = ""
+    ) -> View:
+        """Ask for a change of a run or a stage; the command as it is kept."""
+        return self._view("POST", f"{_of(run)}/commands", {"kind": kind, "stage": stage, "to": to, "reason": reason})
+
+    def cancel(self, run: str, *, stage: str | None = None, reason: str = "") -> View:
+        """End a run or a stage for good."""
+        return self.command("cancel", run, stage=stage, reason=reason)
+
+    def outcome(self, run: str, command: str) -> str | None:
+        """What became of a command; None: nobody has carried it out yet."""
+        outcome = self._view("GET", f"{_of(run)}/commands/{quote(command, safe='')}")["outcome"]
+        return None if outcome is None else str(outcome)
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    def status(self, run: str, stage: str | None = None) -> View:
+        """A run with its stages and attempts, or with one of its stages."""
+        return self._view("GET", f"{_of(run)}/stages/{quote(stage, safe='')}" if stage else _of(run))
+
+    def explain(self, run: str, stage: str | None = None) -> View:
+        """Every decision, with its reasons and in words."""
+        return self._view("GET", f"{_of(run)}/explain", stage=stage)
+
+    def timeline(self, run: str, stage: str | None = None) -> list[View]:
+        """What happened, in order."""
+        return self._views(f"{_of(run)}/timeline", stage=stage)
+
+    def queue(self, *, limit: int = 100) -> list[View]:
+        """Unfinished runs, newest first."""
+        return self._views("/v1/runs", limit=limit)
+
+    def history(self, *, limit: int = 100) -> list[View]:
+        """All runs, newest first."""
+        return self._views("/v1/runs", limit=limit, all="true")
+
+    def sites(self) -> list[View]:
+        """Every site: how it stands, since when, and why."""
+        return self._views("/v1/sites")
+
+    def healthy(self) -> bool:
+        """Does a server answer, and its store?"""
+        try:
+            return self._http.get("/v1/health").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def wait(self, run: str, *, timeout: float | None = None) -> View:
+        """The run's status once it is over, however it ended. A server that goes away meanwhile is waited for, too.
+
+        Raises WaitTimedOut after `timeout` seconds; without one, Unavailable when no server comes back for a minute.
+        """
+        begun = heard = self._clock()
+        pause = LOOK_EVERY
+        while True:
+            state = "not known"
+            try:
+                view = self.status(run)
+                state, heard = str(view["state"]), self._clock()
+                if RunState(state).final:
+                    return view
+            except Unavailable:
+                if timeout is None and self._clock() - heard > TIMEOUT:
+                    raise
+            left = pause if timeout is None else begun + timeout - self._clock()
+            if left <= 0:
+                raise WaitTimedOut(f"run {run} is not over yet (its state: {state})")
+            self._sleep(min(pause, left))
+            pause = min(pause * 1.3, LONGEST_PAUSE)
+
+    # -- inner -------------------------------------------------------------------------------------------------
+
+    def _view(self, method: str, path: str, body: View | None = None, **query: object) -> View:
+        view: View = self._asked(method, path, body, once=method == "POST", **query)
+        return view
+
+    def _views(self, path: str, **query: object) -> list[View]:
+        views: list[View] = self._asked("GET", path, None, once=False, **query)
+        return views
+
+    def _asked(self, method: str, path: str, body: View | None, *, once: bool, **query: object) -> Any:
+        """The answer. A request that may be sent `once` only is sent again where it certainly did nothing."""
+        given = {name: str(value) for name, value in query.items() if value is not None}
+        for left in range(TRIES - 1, -1, -1):
+            try:
+                answer = self._http.request(method, path, json=body, params=given)
+            except httpx.TransportError as error:
+                if left and not once:
+                    self._sleep(LOOK_EVERY)
+                    continue
+                what = f"no server answers at {self._where}: {error or type(error).__name__}"
+                raise Unavailable(what, help="crossfade serve") from error
+            if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and left and not once:
+                self._sleep(_seconds(answer))
+                continue
+            return _content(answer)
+        raise AssertionError("unreachable")
+
+
+def _of(run: str) -> str:
+    return f"/v1/runs/{quote(run, safe='')}"
+
+
+def _seconds(answer: httpx.Response) -> float:
+    text = answer.headers.get("Retry-After", "")
+    return min(float(text), LONGEST_PAUSE) if text.isdigit() else LOOK_EVERY
+
+
+def _content(answer: httpx.Response) -> Any:
+    """What was asked for, or the error that says why not."""
+    try:
+        content = answer.json()
+    except ValueError:
+        content = None
+    if answer.is_success and content is not None:
+        return content
+    found: View = content if isinstance(content, dict) else {}
+    raise _error(answer.status_code, found)
+
+
+def _error(status: int, found: View) -> BrokerError:
+    message, cure = _words(status, found), str(found.get("help", ""))
+    match status:
+        case 404:
+            return NotFound(message)
+        case 403 if str(found.get("type", "")).endswith(":refused"):
+            return RefusedByPolicy(message, help=cure)
+        case 409 if "run" in found:
+            return KeyInUse(message, run_id=str(found["run"]), help=cure)
+        case 503 | 507:
+            return Unavailable(message, help=cure)
+    return Refused(message, problem=found, help=cure)
+
+
+def _words(status: int, found: View) -> str:
+    parts = [str(found.get("title", f"the server answered {status}")), str(found.get("detail", ""))]
+    for each in found.get("problems", ()):
+        place = f"line {each['line']} {each['where']}" if each.get("line") else str(each.get("where", ""))
+        parts.append("; ".join(filter(None, (f"{place}: {each.get('message', '')}", str(each.get("cure", ""))))))
+    return "\n".join(filter(None, parts))

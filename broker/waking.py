@@ -1,0 +1,98 @@
+"""What a process that works does with a hint, and whom it hints at when nobody else does.
+
+A hint says what to look at. Whoever takes it in does what is to be done there, and hints at what follows. The sweep
+finds what is due by the rows alone, so a lost hint costs the time until the next sweep.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from broker.core import Broker
+from broker.store.base import StoreError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MOST_RUNS = 8
+"""In one hint. One that takes its whole time each holds a thread for 1.6 s."""
+
+
+class Hints(Protocol):
+    """Where hints go. Each verb answers whether the hint is on its way; it never raises for the transport's sake."""
+
+    def runs(self, run_ids: Sequence[str]) -> bool: ...
+    def look(self, site: str) -> bool: ...
+    def act(self, site: str) -> bool: ...
+
+
+class Waker:
+    """Takes hints in and sends others. Thread-safe."""
+
+    def __init__(
+        self, broker: Broker, hints: Hints, *, on_error: Callable[[BaseException], None] | None = None
+    ) -> None:
+        self._broker, self._hints, self._on_error = broker, hints, on_error
+
+    # -- hints taken in ----------------------------------------------------------------------------------------
+
+    def runs(self, run_ids: Iterable[str]) -> None:
+        """Go on with runs, and again with those whose time was up."""
+        for run_id in run_ids:
+            drained = self.guarded(lambda run_id=run_id: self._broker.go_on(run_id))  # type: ignore[misc]
+            if drained is None:
+                continue
+            if drained.busy:
+                self._hints.runs([run_id])
+            for site in drained.acts:
+                self._hints.act(site)
+
+    def look(self, site: str) -> None:
+        """Look at a site, and wake the runs that are concerned."""
+        self._wake(self.guarded(lambda: self._broker.look(site)) or ())
+
+    def act(self, site: str) -> None:
+        """Do what is wanted at a site, all of it together, and wake the runs that wanted it."""
+        self._wake(self.guarded(lambda: self._broker.act(site=site)) or ())
+
+    # -- the sweep ---------------------------------------------------------------------------------------------
+
+    def sweep(self, *, alone: Callable[[], bool] = lambda: True) -> None:
+        """Hint at whatever is due. What cannot be hinted at is done here and now, while `alone()`: with no transport
+        at all, work goes on as fast as one thread does it."""
+        self.guarded(lambda: self._sweep(alone))
+
+    def _sweep(self, alone: Callable[[], bool]) -> None:
+        for site in self._broker.sites_to_look_at():
+            if not self._hints.look(site) and alone():
+                self.look(site)
+        for site in self._broker.sites_to_act_at():
+            if not self._hints.act(site) and alone():
+                self.act(site)
+        for bundle in bundles(self._broker.due()):
+            if not self._hints.runs(bundle) and alone():
+                self.runs(bundle)
+
+    # -- inner -------------------------------------------------------------------------------------------------
+
+    def _wake(self, run_ids: Iterable[str]) -> None:
+        for bundle in bundles(sorted(run_ids)):
+            self._hints.runs(bundle)
+
+    def guarded(self, work: Callable[[], T]) -> T | None:
+        """Do it; a store that is busy, gone or full is met again by the next sweep, and told."""
+        try:
+            return work()
+        except StoreError as error:
+            log.warning("%s", error)
+            if self._on_error is not None:
+                self._on_error(error)
+            return None
+
+
+def bundles(run_ids: Sequence[str]) -> Iterable[Sequence[str]]:
+    """Runs that are hinted at together: each by itself while there are few, so that every worker gets some."""
+    size = min(MOST_RUNS, 1 + len(run_ids) // 32)
+    return (run_ids[start : start + size] for start in range(0, len(run_ids), size))

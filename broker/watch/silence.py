@@ -1,0 +1,63 @@
+"""Whether a site answers: since when it does not, how often it was asked, and who is to know."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+
+from broker.facts import SiteSetup
+from broker.store.base import NewEvent, Sightings, SiteRow
+from connectors.errors import CredentialError, SiteError
+
+SEEN_EVERY = 10_000_000
+"""Microseconds between two notes that a site answered and nothing had changed."""
+
+
+class Silence:
+    """Notes of answers and of silence. Unreachable is what the policies make of them, not this."""
+
+    def __init__(self, setups: Mapping[str, SiteSetup]) -> None:
+        self._setups = setups
+        self._next_note: dict[str, int] = defaultdict(int)
+        self._told: dict[str, bool] = defaultdict(bool)
+        """Were the stages there woken since both budgets were spent?"""
+
+    def answered(self, name: str, standing: SiteRow | None, now: int, sightings: Sightings) -> None:
+        """Note that the site answered: at once when it had been silent, else only now and then."""
+        back = standing is not None and standing.cannot_ask_since is not None
+        if not back and now < self._next_note[name]:
+            return
+        self._next_note[name] = now + SEEN_EVERY
+        row = standing or _no_row(name)
+        sightings.sites.append(row._replace(last_ok_at=now, cannot_ask_since=None, probes=0, detail=""))
+        if back and standing is not None and standing.cannot_ask_since is not None:
+            sightings.wake_sites.append(name)
+            sightings.evidence.append((name, now, "status", True, 0, "answers again"))
+            data = {"silent_for": (now - standing.cannot_ask_since) / 1e6}
+            sightings.events.append((f"site:{name}", NewEvent(kind="answers", data=json.dumps(data), actor="watch")))
+
+    def refused(self, name: str, error: SiteError, now: int, sightings: Sightings) -> None:
+        """It answered: with «not you», «not now» or «not so», which is no outage."""
+        capability = "credentials" if isinstance(error, CredentialError) else "status"
+        sightings.evidence.append((name, now, capability, False, 0, str(error)[:300]))
+
+    def silent(self, name: str, standing: SiteRow | None, error: SiteError, now: int, sightings: Sightings) -> None:
+        """Note that the site did not answer."""
+        row = standing or _no_row(name)
+        first = row.cannot_ask_since is None
+        since = now if row.cannot_ask_since is None else row.cannot_ask_since
+        probes, config = row.probes + 1, self._setups[name].config
+        sightings.sites.append(row._replace(cannot_ask_since=since, probes=probes, detail=str(error)[:300]))
+        sightings.evidence.append((name, now, "status", False, 0, str(error)[:300]))
+        spent = probes >= config.unreachable_probes and now - since >= round(config.unreachable_seconds * 1e6)
+        if first or (spent and not self._told[name]):
+            sightings.wake_sites.append(name)
+        self._told[name] = spent
+        if first:
+            data = {"detail": str(error)[:300]}
+            sightings.events.append((f"site:{name}", NewEvent(kind="silent", data=json.dumps(data), actor="watch")))
+
+
+def _no_row(name: str) -> SiteRow:
+    return SiteRow(name, "up", "", "", None, None, None, None, 0, "", 0, 0)
