@@ -13,13 +13,13 @@ N ?= 1000
 SEED ?= 1
 RUNS ?= 3
 
-POSIX_SCRIPTS = $(shell find connectors tools examples tests benchmarks -type f \
+POSIX_SCRIPTS = $(shell find connectors tools examples tests benchmarks deploy -type f \
 	\( -name '*.sh' -o -name crossfade-checkpoint \) | LC_ALL=C sort)
 
-.PHONY: help setup demo test check format lint types imports shell fix bench constraints clean distclean
+.PHONY: help setup demo test service-test check format lint types imports shell fix bench constraints clean distclean
 
 help: ## say what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## .venv with crossfade and all it is developed with (PYTHON=... chooses the interpreter)
 	@sh tools/setup.sh
@@ -30,6 +30,10 @@ demo: setup ## reconstruct a picture, lose the site half-way, end with the same 
 test: setup ## all tests; installs missing Debian packages first (WORKERS=2 PYTEST_ARGS=...)
 	@sh tools/test-tools.sh
 	@$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+service-test: setup ## the part of the tests that runs whole services on real servers, through faults
+	@sh tools/test-tools.sh
+	@$(BIN)/pytest -n $(WORKERS) tests/service tests/faults $(PYTEST_ARGS)
 
 check: format lint types imports shell ## format, lint, types, import contracts, shell scripts
 	@echo 'check: all good'

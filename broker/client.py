@@ -79,10 +79,10 @@ class Client:
         self._stack = ExitStack()
         self._sleep, self._clock = sleep, clock
         base = "http://localhost"
-        if isinstance(where, str):
+        if isinstance(where, str) and where.startswith("http://"):
             base = where
         elif transport is None:
-            transport = httpx.HTTPTransport(uds=self._stack.enter_context(reachable(where)))
+            transport = httpx.HTTPTransport(uds=self._stack.enter_context(reachable(Path(where))))
         self._where = str(where)
         self._http = self._stack.enter_context(
             # no proxy and no .netrc: the token is for this server alone

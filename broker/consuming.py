@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
+from typing import Any
 
 from celery import Celery
 from celery.worker import WorkController
+from redis.exceptions import ResponseError
 
 log = logging.getLogger(__name__)
 
 THREADS = 4
 RESTART_AFTER = 0.5
-"""Seconds between the end of a worker and the next one."""
+SLOWEST_RESTART = 8.0
+"""Seconds between the end of a worker and the next one: doubling from the first to the slowest. A message that is no
+message, a server without memory and one that may only be read end a worker at once, and the next one, too."""
+STEADY_AFTER = 20.0
+"""Seconds of work after which a worker's end is a first one again."""
 
 
 class Consumer:
@@ -47,14 +54,34 @@ class Consumer:
             self._worker.stop()
 
     def _work(self) -> None:
+        pause = RESTART_AFTER
         while not self._stop.is_set():
+            began = time.monotonic()
             try:
                 self._consume()
             except Exception:
                 log.exception("the worker broke off; another one begins")
-            if not self._stop.is_set():
-                self.restarts += 1
-                self._stop.wait(RESTART_AFTER)
+            if self._stop.is_set():
+                return
+            self.restarts += 1
+            pause = RESTART_AFTER if time.monotonic() - began > STEADY_AFTER else min(SLOWEST_RESTART, pause * 2)
+            self._mend()
+            self._stop.wait(pause)
+
+    def _mend(self) -> None:
+        """A key of ours that holds something else than a queue ends every worker: it goes. Nothing is lost by that."""
+        try:
+            with self._app.connection_for_write() as connection:
+                channel: Any = connection.default_channel
+                for name in self._queues:
+                    try:
+                        channel.queue_declare(name)
+                    except ResponseError as error:
+                        if "WRONGTYPE" in str(error):
+                            log.warning("the key of queue %s held no queue; it is taken away", name)
+                            channel.queue_purge(name)
+        except Exception as error:  # noqa: BLE001 - a transport has many ways to fail, and the worker will meet it
+            log.debug("queues could not be looked at: %s", type(error).__name__)
 
     def _consume(self) -> None:
         self._app.finalize()

@@ -17,6 +17,7 @@ from broker.drain import Drained, Drainer
 from broker.effects import Hands, JobCache
 from broker.engine.expand import AddedStage, ExpansionError, expand
 from broker.facts import SiteSetup, World
+from broker.limits import Limits, OwnLimits
 from broker.reconcile import Reconciler
 from broker.store.base import Store
 from broker.turns import OwnTurns, SharedTurns, Turns
@@ -42,6 +43,8 @@ class Parts:
     """Who this worker is (`worker_name`): leases and claims carry it."""
     elapsed: Callable[[], float] = time.monotonic
     """A stopwatch for budgets; seconds."""
+    limits: Limits | None = None
+    """How many jobs the sites may be given; None: as this process alone counts them."""
     among_others: bool = False
     """Several workers share the store: sites are looked at in turns, and slow calls are left to who acts there."""
 
@@ -57,7 +60,15 @@ class Broker:
             for name, config in parts.configs.items()
         }
         self.world = World(installation=parts.store.installation(), sites=setups, claimant=parts.owner)
-        self.hands = Hands(store=parts.store, world=self.world, sites=parts.sites, mover=parts.mover, clock=parts.clock)
+        rates = {name: config.submits_per_minute for name, config in parts.configs.items()}
+        self.hands = Hands(
+            store=parts.store,
+            world=self.world,
+            sites=parts.sites,
+            mover=parts.mover,
+            clock=parts.clock,
+            limits=parts.limits or OwnLimits(rates, elapsed=lambda: parts.clock() / 1e6),
+        )
         self.watcher = Watcher(store=parts.store, setups=setups, sites=parts.sites, clock=parts.clock)
         self._reconciler = Reconciler(store=parts.store, world=self.world, sites=parts.sites, clock=parts.clock)
         self._owner = parts.owner

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from broker.celery_app import make_app
+from broker.celery_app import PREFIX, make_app
 from broker.clock import Clock, wall_clock
 from broker.config import Settings
 from broker.core import Broker, Parts, worker_is_dead, worker_name
 from broker.embedded import Embedded
 from broker.errors import UsageError
+from broker.limits import Limits, SharedLimits
+from broker.news import Announcer, make_client
 from broker.serve_lock import only_server
 from broker.sites import Sites
 from broker.store.base import NewEvent, Sightings, Store
@@ -75,7 +77,14 @@ def _make(config: SiteConfig, clock: Clock) -> Site:
         raise UsageError(str(error), help="mend the site document: `crossfade site ls`") from error
 
 
-def make_broker(connected: Connected, store: Store, *, clock: Clock = wall_clock, among_others: bool = False) -> Broker:
+def make_broker(
+    connected: Connected,
+    store: Store,
+    *,
+    clock: Clock = wall_clock,
+    among_others: bool = False,
+    limits: Limits | None = None,
+) -> Broker:
     """The engine over these connectors; claims and leases of dead predecessors are free from now on."""
     store.break_leases(worker_is_dead)
     return Broker(
@@ -87,6 +96,7 @@ def make_broker(connected: Connected, store: Store, *, clock: Clock = wall_clock
             clock=clock,
             owner=worker_name(),
             among_others=among_others,
+            limits=limits,
         )
     )
 
@@ -116,13 +126,22 @@ def working(
     Raises UsageError.
     """
     wanted = queues_of(sites, queues)
-    app = make_app(settings.transport(), ca=settings.redis_ca)
-    connected = connect(settings, sites, store, clock=clock)
-    try:
-        broker = make_broker(connected, store, clock=clock, among_others=True)
-        yield Worker(broker, app, name=worker_name(), queues=wanted, habits=habits)
-    finally:
-        connected.close()
+    redis = settings.transport()
+    with ExitStack() as stack:
+        client = stack.enter_context(make_client(redis, ca=settings.redis_ca))
+        connected = connect(settings, sites, store, clock=clock)
+        stack.callback(connected.close)
+        rates = {name: config.submits_per_minute for name, config in sites.configs.items()}
+        limits = SharedLimits(client, rates, PREFIX)
+        broker = make_broker(connected, store, clock=clock, among_others=True, limits=limits)
+        yield Worker(
+            broker,
+            make_app(redis, ca=settings.redis_ca),
+            name=worker_name(),
+            queues=wanted,
+            habits=habits,
+            announcer=Announcer(client),
+        )
 
 
 def queues_of(sites: Sites, queues: Sequence[str]) -> list[str]:

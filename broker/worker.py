@@ -19,6 +19,7 @@ from broker.consuming import THREADS, Consumer
 from broker.core import Broker
 from broker.heart import BEAT_EVERY, FORGOTTEN_AFTER, STUCK_AFTER, Heart, Pulse, own_queue
 from broker.hints import RemoteHints
+from broker.news import Announcer
 from broker.store.base import Store
 from broker.tasks import register
 from broker.waking import Waker
@@ -61,10 +62,11 @@ class Worker:
         name: str,
         queues: Sequence[str],
         habits: Habits = USUAL,
+        announcer: Announcer | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._broker, self._app, self._habits, self._jitter = broker, app, habits, jitter
-        self.queues = list(queues)
+        self.queues, self._announcer = list(queues), announcer
         self._queue = own_queue(name)
         self._hints = RemoteHints(register(app, self))
         self._waker = Waker(broker, self._hints)
@@ -80,11 +82,13 @@ class Worker:
         threading.Thread(target=self._consumer.start, name="crossfade-consumer", daemon=True).start()
         self._heart.beat()
         try:
-            while not wait(self._habits.beat_every):
+            stopped = False
+            while not stopped:
                 self._pulse.sent(ok=self._hints.come_back(self._queue, self._queue))
                 self._heart.beat(restarts=self._consumer.restarts, redis="dark" if self._hints.dark else "ok")
                 if why := self._pulse.why_stuck:
                     raise Stuck(why)
+                stopped = wait(self._habits.beat_every)
         finally:
             self._stop.set()
         self._consumer.stop()
@@ -95,6 +99,8 @@ class Worker:
 
     def runs_woken(self, run_ids: Sequence[str]) -> None:
         self._waker.runs(run_ids)
+        if self._announcer is not None:
+            self._announcer.tell(run_ids)
 
     def site_woken(self, site: str) -> None:
         self._waker.look(site)

@@ -38,6 +38,8 @@ class Wrapper:
         """
         last = self._owners.get(execution.key)
         if last is not None and self._gate:
+            if last.left_record:
+                self._announce(last, now)
             if last.alive or last.left_record or papers.one_generation:
                 return None
             silence = now - last.last_beat(papers.beat, now)
@@ -207,6 +209,16 @@ class Wrapper:
             return
         name = f"{execution.key}.{execution.generation}.{execution.records}.{kind}"
         self._disk.put_in(spool.FOLDER, name, content, now)
+        if kind == "exit":  # first written in the generation's own folder; the broker takes those of the spool away
+            path = f".crossfade/g{execution.generation}/{execution.records}.exit"
+            self._disk.add(execution.job.spec.directory, path, content, now)
+
+    def _announce(self, ended: Execution, now: int) -> None:
+        """Whoever is turned away because the attempt has ended says so again."""
+        blob = self._disk.get(f"{_generation_folder(ended)}/{ended.records}.exit")
+        if blob is not None and self.writable:
+            name = f"{ended.key}.{ended.generation}.{ended.records}.exit"
+            self._disk.put_in(spool.FOLDER, name, blob.whole(), now)
 
 
 def _generation_folder(execution: Execution) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import tool_kit
 
 if TYPE_CHECKING:
     from postgres_kit import Server
+    from redis_kit import RedisServer
 
 LEFT = pytest.StashKey[list[str]]()
 
@@ -77,6 +79,24 @@ def own_postgres() -> Iterator[Server]:
     from postgres_kit import serving
 
     yield from serving(durable=True)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that tests share and leave running: one for each process of tests; every test has a prefix of its own."""
+    from redis_kit import RedisServer
+
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def make_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
+    """Makes running servers for one test, which may kill them; takes what `RedisServer` takes but the folder."""
+    from redis_kit import RedisServer
+
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(RedisServer(tmp_path_factory.mktemp("redis"), **options))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -61,7 +61,19 @@ class Server:
         if self._user:  # it refuses to run as root
             account = pwd.getpwnam(self._user)
             os.chown(self.folder, account.pw_uid, account.pw_gid)
-        command = [binary("initdb"), "-D", self._data, "-U", "postgres", "-A", "trust", "-N", "--no-locale", "-E", "UTF8"]
+        command = [
+            binary("initdb"),
+            "-D",
+            self._data,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-N",
+            "--no-locale",
+            "-E",
+            "UTF8",
+        ]
         made = subprocess.run(command, user=self._user, cwd="/", capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stderr
         hba = self.folder / "data" / "pg_hba.conf"

@@ -10,7 +10,7 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -75,7 +75,7 @@ class Proxy:
 
     def cut(self) -> None:
         """Reset all connections, now; new ones are welcome."""
-        self._do(self._cut)
+        self._each(_Link.reset)
 
     def black_hole(self, *ways: Way) -> None:
         """Take connections and pass nothing on, one way or both; what was kept arrives at `heal`, late, as with TCP."""
@@ -87,12 +87,12 @@ class Proxy:
 
     def truncate(self, way: Way, after: int) -> None:
         """Each connection passes that many bytes more that way, and is closed."""
+        self._each(lambda link: link.counts_from_here(way))
         self._set(limits={way: after})
-        self._do(lambda: [link.counts_from_here(way) for link in self._links])
 
     def half_close(self, way: Way) -> None:
         """Those that are connected now see the end of the stream that way; the other way goes on."""
-        self._do(lambda: [link.half_close(way) for link in self._links])
+        self._each(lambda link: link.half_close(way))
 
     def drop_replies(self, *, after: bytes | None = None, times: int | None = None) -> None:
         """The server gets all, the client no answer: on every connection, or once the bytes `after` went to the server.
@@ -128,7 +128,8 @@ class Proxy:
 
     async def _end(self) -> None:
         self._server.close()
-        self._cut()
+        for link in list(self._links):
+            link.reset()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -137,7 +138,7 @@ class Proxy:
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(ANSWERS_WITHIN)
 
-    def _do(self, change: Callable[[], object]) -> None:
+    def _do(self, change: Callable[[], None]) -> None:
         async def done() -> None:
             change()
             self._changed.set()  # wakes those who wait; the next ones wait for the next change
@@ -146,11 +147,17 @@ class Proxy:
         self._run(done())
 
     def _set(self, **faults: Any) -> None:
-        self._do(lambda: [setattr(self._faults, name, value) for name, value in faults.items()])
+        def change() -> None:
+            self._faults = replace(self._faults, **faults)
 
-    def _cut(self) -> None:
-        for link in list(self._links):
-            link.reset()
+        self._do(change)
+
+    def _each(self, what: Callable[[_Link], None]) -> None:
+        def change() -> None:
+            for link in list(self._links):
+                what(link)
+
+        self._do(change)
 
     def _heal(self) -> None:
         self._faults = Faults()

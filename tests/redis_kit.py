@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import os
 import signal
 import socket
@@ -17,12 +15,9 @@ from urllib.parse import quote
 
 import redis
 import tool_kit
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from tls_kit import make_certificates
 
 from connectors.local.process import KEY_VARIABLE
 
@@ -31,12 +26,10 @@ READY_WITHIN = 20.0
 KIT_USER, KIT_PASSWORD = "kit", "the-tests-own"  # this one may do everything, where there are users at all
 COMMANDS = tuple(
     """
-    auth hello ping select client|setname multi exec watch unwatch discard evalsha script|load
-    lpush rpush brpop rpop llen sadd srem smembers hset hget hdel hlen zadd zrem zrange zrevrangebyscore set get del
-    pexpire
+    ping multi exec watch evalsha script|load lpush rpush brpop llen sadd hset hget hdel zadd zrem zrange set get del
     """.split()  # noqa: SIM905 (a column of forty strings is no easier to read)
 )
-"""What kombu 5.7 asks of Redis for direct queues."""
+"""What kombu 5.7 asks of Redis 7 for direct queues; the worker ends at the first that is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +74,15 @@ class RedisServer:
             "dir": str(folder),
             "save": '""',
             "daemonize": "no",
+            "set-proc-title": "no",  # it would write over its environment, by which it is found when left behind
+            "repl-diskless-sync-delay": "0",  # a replica gets its copy at once
             "appendonly": "no" if appendonly == "no" else "yes",
             "appendfsync": "everysec" if appendonly == "no" else appendonly,
         }
         if maxmemory is not None:
             self._options |= {"maxmemory": maxmemory, "maxmemory-policy": maxmemory_policy}
         if replicaof is not None:
-            self._options |= {"replicaof": f"127.0.0.1 {replicaof.port}", "repl-diskless-sync-delay": "0"}
+            self._options["replicaof"] = f"127.0.0.1 {replicaof.port}"
 
     # -- where it is -------------------------------------------------------------------------------------------
 
@@ -111,15 +106,15 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """A client that may do everything; the caller closes it."""
-        who = {"username": KIT_USER, "password": KIT_PASSWORD} if self.account else {}
-        return redis.Redis(
-            **({"unix_socket_path": str(self.socket_path)} if self.unix else {"host": "127.0.0.1", "port": self.port}),
-            **({"ssl": True, "ssl_ca_certs": str(self.ca_certificate)} if self.tls else {}),
-            **who,
-            socket_timeout=10,
-            retry=Retry(NoBackoff(), 0),  # what the server does now is the question, not after some tries
-            decode_responses=True,
-        )
+        options: dict[str, Any] = {"host": "127.0.0.1", "port": self.port}
+        if self.unix:
+            options = {"unix_socket_path": str(self.socket_path)}
+        if self.tls:
+            options |= {"ssl": True, "ssl_ca_certs": str(self.ca_certificate)}
+        if self.account:
+            options |= {"username": KIT_USER, "password": KIT_PASSWORD}
+        # what the server does now is the question, not after some tries
+        return redis.Redis(**options, socket_timeout=10, decode_responses=True, retry=Retry(NoBackoff(), 0))
 
     def command(self, *words: Any) -> Any:
         """What Redis answers to that command."""
@@ -203,8 +198,8 @@ class RedisServer:
         deadline = time.monotonic() + READY_WITHIN
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                self.command("PING")
-                if self._process.poll() is None:  # it is this one that answered
+                # another may hold the port and answer in its place
+                if self.command("INFO", "server")["process_id"] == self._process.pid:
                     return True
             except redis.RedisError:  # not there yet, or still reading its file
                 time.sleep(0.02)
@@ -246,67 +241,3 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
-
-
-# -- certificates ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Certificates:
-    """Files: an authority made for this test, and a server's certificate and key signed by it."""
-
-    ca: Path
-    certificate: Path
-    key: Path
-
-
-def make_certificates(folder: Path, *, host: str = "127.0.0.1") -> Certificates:
-    """An authority that lives an hour and forgets its key, and a certificate of it for that address."""
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = _name("crossfade tests' authority")
-    ca = _certificate(authority, authority, ca_key.public_key())
-    ca = ca.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    ca = ca.add_extension(_usage(signs_certificates=True), critical=True)
-    ca = ca.add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
-    leaf = _certificate(_name(host), authority, key.public_key())
-    names = [x509.IPAddress(ipaddress.ip_address(host)), x509.DNSName("localhost")]
-    leaf = leaf.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    leaf = leaf.add_extension(issuer, critical=False)
-    made = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
-    pem = serialization.Encoding.PEM
-    made.ca.write_bytes(ca.sign(ca_key, hashes.SHA256()).public_bytes(pem))
-    made.certificate.write_bytes(leaf.sign(ca_key, hashes.SHA256()).public_bytes(pem))
-    made.key.touch(mode=0o600)
-    made.key.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    return made
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = dt.datetime.now(dt.UTC)
-    return x509.CertificateBuilder(
-        subject_name=subject,
-        issuer_name=issuer,
-        public_key=key,
-        serial_number=x509.random_serial_number(),
-        not_valid_before=now - dt.timedelta(hours=1),
-        not_valid_after=now + dt.timedelta(hours=1),
-    )
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )

@@ -126,12 +126,21 @@ class House:
 
     # -- processes ---------------------------------------------------------------------------------------------
 
-    def start(self, verb: str, *args: str, kept: bool = True, env: Mapping[str, str] | None = None) -> Process:
-        """Start `crossfade VERB ...`, to be started again when it ends unless `kept` is False."""
+    def start(
+        self, verb: str, *args: str, kept: bool = True, env: Mapping[str, str] | None = None, first: str = ""
+    ) -> Process:
+        """Start `crossfade VERB ...`, to be started again when it ends unless `kept` is False.
+
+        `first`: Python that the process runs before: what a test makes worse, or quicker, in it.
+        """
+        program = ["-c", f"{first}\nfrom broker.cli import main\nmain()\n"] if first else ["-m", "broker.cli"]
+        return self.start_as(verb, [sys.executable, *program, verb, *args], {**self.env, **(env or {})}, kept=kept)
+
+    def start_as(self, kind: str, argv: Sequence[str], env: Mapping[str, str], *, kept: bool = True) -> Process:
+        """Start any program as a process of that kind."""
         self._numbers += 1
-        name = f"{verb}{self._numbers}"
-        argv = [sys.executable, "-m", "broker.cli", verb, *args]
-        process = Process(name, argv, {**self.env, **(env or {})}, self.folder / f"{name}.log", kept=kept)
+        name = f"{kind}{self._numbers}"
+        process = Process(name, argv, env, self.folder / f"{name}.log", kept=kept)
         process.start()
         with self._guard:
             self.processes[name] = process
@@ -197,6 +206,11 @@ class House:
 
     def submit(self, stages: Mapping[str, Mapping[str, Any]], *, key: str | None = None, **more: Any) -> str:
         """Store a run; each stage's line runs after one that notes its start in `started`."""
+        path = self.document(stages, **more)
+        return self.service.submit(Request(document=path, params={}, key=key)).run_id
+
+    def document(self, stages: Mapping[str, Mapping[str, Any]], **more: Any) -> Path:
+        """A document of these stages, each of which notes its start."""
         self._numbers += 1
         name = f"w{self._numbers}"
         noted = {
@@ -205,7 +219,7 @@ class House:
         }
         path = self.folder / f"{name}.yaml"
         path.write_text(json.dumps({"crossfade": 1, "name": name, **more, "stages": noted}))
-        return self.service.submit(Request(document=path, params={}, key=key)).run_id
+        return path
 
     def state(self, run_id: str) -> str:
         row = self.store.run(run_id)
@@ -237,15 +251,14 @@ class House:
         """The end of every process' log, for a failure's message."""
         return "\n".join(f"-- {p.name} {p.codes}\n{p.told()[-1500:]}" for p in self.processes.values())
 
-    def gets_on(self, verb: str) -> None:
-        """Wait until work gets through to every process of that kind which runs now."""
+    def gets_on(self, verb: str, *, since: int = 0) -> None:
+        """Wait until work gets through, after `since` (microseconds), to every process of that kind which runs now."""
         from broker.heart import is_fresh
 
-        pids = {process.pid for process in self.of_kind(verb)}
-
         def all_fresh() -> bool:
+            pids = {process.pid for process in self.of_kind(verb)}
             rows = [row for row in self.store.workers() if row.kind == verb and is_fresh(row, wall_clock())]
-            return pids <= {int(row.name.split("@", 1)[0]) for row in rows}
+            return pids <= {int(row.name.split("@", 1)[0]) for row in rows if (row.progress_at or 0) > since}
 
         until(all_fresh, f"every {verb} gets on")
 

@@ -22,6 +22,16 @@ install() {
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >/dev/null
 }
 
+# a package that brings a server starts it, too, and takes its port; we want the program alone. A machine that has
+# rules of its own for that keeps them.
+rules=/usr/sbin/policy-rc.d
+if [ ! -e "$rules" ]; then
+    trap '$sudo rm -f "$rules"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' | $sudo tee "$rules" >/dev/null
+    $sudo chmod 755 "$rules"
+fi
+
 say "installing $*"
 # a fresh machine knows no packages yet; asking every time would cost seconds
 install "$@" 2>/dev/null || { $sudo apt-get update -q >/dev/null && install "$@"; }

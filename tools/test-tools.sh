@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs the shells that the tests of the harness run under, where they are missing. Run by `make test`.
+# Installs the shells and servers that tests run, where they are missing. Run by `make test`.
 #
 # It never fails: tests whose tool is missing are skipped on a developer's machine and fail where CI=true.
 set -u
 missing=
-for tool in dash bash busybox; do
+for tool in dash bash busybox redis-server faketime; do
     command -v "$tool" >/dev/null || missing="$missing $tool"
 done
 [ -n "$missing" ] || exit 0

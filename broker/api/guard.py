@@ -61,7 +61,7 @@ class Guard:
     def _admit(self, scope: Scope) -> None:
         headers: Headers = scope["headers"]
         # the parser's own limit holds for what comes in pieces only
-        said = sum(len(name) + len(value) for name, value in headers) + len(scope["raw_path"] or b"")
+        said = sum(len(name) + len(value) for name, value in headers) + len(scope.get("raw_path") or b"")
         if said + len(scope["query_string"]) > MOST_HEADER_BYTES:
             raise Refusal("headers", f"path, query and headers may have {MOST_HEADER_BYTES} bytes together")
         if not is_loopback(_one(headers, b"host")):

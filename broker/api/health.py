@@ -43,7 +43,6 @@ class Health:
 
     def _store_answers(self) -> bool:
         try:
-            self._store.installation()
             self._store.next_due()
         except StoreError:
             return False

@@ -50,16 +50,7 @@ def _lawful(old: str, new: str) -> bool:
     return may_move(a, b) or any(may_move(a, c) and may_move(c, b) for c in (_A.SUBMITTING, _A.RUNNING, _A.VERIFYING))
 
 
-def _evidence(rows: RunRows) -> Found:
-    for event in rows.events:
-        if event.kind == "failover":
-            site = str(json.loads(event.data).get("from", ""))
-            if rows.silences.get(site, event.at + 1) > event.at:
-                yield f"{rows.run.run_id}/{event.stage}", f"left {site}, which was never seen not to answer"
-
-
 _RULES: Sequence[tuple[str, Callable[[RunRows], Found]]] = (
     ("I1", _told_once),
     ("I12", _histories),
-    ("I18", _evidence),
 )

@@ -18,6 +18,7 @@ from broker.store.base import (
     EventRow,
     ProductRow,
     RunRow,
+    SiteRow,
     StageRow,
 )
 
@@ -29,6 +30,13 @@ class Violation(NamedTuple):
     where: str
     """The run, or RUN/STAGE, or RUN/STAGE@N."""
     what: str
+
+
+class Silence(NamedTuple):
+    """From when until when a site gave no answer, as the watcher told it."""
+
+    start: int
+    end: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +55,12 @@ class RunRows:
     tip: str
     """Of the chain of events."""
     open_commands: int = 0
-    silences: Mapping[str, int] = field(default_factory=dict)
-    """Sites that were left, and when each was first seen not to answer."""
+    silences: Mapping[str, Sequence[Silence]] = field(default_factory=dict)
+    """Of the sites that were left or taken in a failover, or where something was left behind."""
+    sites: Mapping[str, SiteRow] = field(default_factory=dict)
+    """Those where the run has attempts."""
+    now: int | None = None
+    """When the rows were read, by the store's clock; None: not known, so nothing is asked of it."""
 
     @cached_property
     def by_stage(self) -> Mapping[int, Sequence[AttemptRow]]:
@@ -71,6 +83,11 @@ class RunRows:
         """The rules of each stage; equal texts are read once."""
         read = {text: json.loads(text) for text in {stage.rules for stage in self.stages}}
         return {stage.n: read[stage.rules] for stage in self.stages}
+
+    @cached_property
+    def numbers(self) -> Mapping[str, int]:
+        """Stages by path."""
+        return {stage.path: stage.n for stage in self.stages}
 
     def name(self, n: int, number: int = 0) -> str:
         """RUN/STAGE@N."""

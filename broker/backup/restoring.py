@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from sqlalchemy import BigInteger, ColumnElement, Table, case, cast, func, liter
 
 from broker.backup.reading import Opened
 from broker.errors import RefusedByPolicy, UsageError
+from broker.ids import random_bits
 from broker.states import RunState
 from broker.store import accepting, chain
 from broker.store.base import Installation, NewEvent
@@ -58,11 +59,7 @@ _LOCK = Statement(text(f"LOCK TABLE {', '.join(sorted(metadata.tables))} IN ACCE
 _LOCK_TIMEOUT = Statement(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
 ANY_RUN = Statement(select(run.c.run_id).limit(literal_column("1")))
 ALIVE = Statement(
-    select(worker.c.name)
-    .where(worker.c.seen_at > lease_now() - given_time("life"))
-    .order_by(worker.c.name)
-    .limit(literal_column("1")),
-    "life",
+    select(worker.c.name).where(worker.c.seen_at > lease_now() - given_time("life")).order_by(worker.c.name), "life"
 )
 
 _OVER: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in RunState if state.final]
@@ -118,32 +115,41 @@ QUARANTINES = Statement(
 
 
 def restore(
-    backup: Opened, database: Database, *, by: str, now: int, replace: bool = False, keep_strays: bool = False
+    backup: Opened,
+    database: Database,
+    *,
+    by: str,
+    now: int,
+    replace: bool = False,
+    keep_strays: bool = False,
+    is_dead: Callable[[str], bool] = lambda _: False,
 ) -> Restored:
     """Fill a database, which must have the newest shape, from a backup. All in one transaction.
 
     `replace`: what is there goes; else it must hold no run. `keep_strays`: jobs at the sites that nobody knows are
     left to a person, because another installation may share the place with this one; else they will be canceled.
+    `is_dead`: is the process of that name certainly gone, though it gave a sign of life just now?
     Raises RefusedByPolicy (somebody serves), UsageError (not empty) and StoreError; then nothing was changed.
     """
     with database.writing() as tx:
         if not database.sqlite:
             tx.run(_LOCK_TIMEOUT)
             tx.run(_LOCK)
-        _refuse(tx, replace=replace)
+            _refuse_served(tx, is_dead)  # the file's own lock says so elsewhere
+        if not replace and tx.row(ANY_RUN) is not None:
+            raise UsageError("the database holds runs", help="--replace throws them away; take a backup of them before")
         former = accepting.known_installation(tx)
         for statement in _CLEAR.values():
             tx.run(statement)
         counts = {table.name: _copy(backup.connection, tx, table) for table in _TABLES}
-        incarnation = _next_incarnation(backup, former)
-        tx.run(INCARNATION, (incarnation,))
+        home = _new_incarnation(tx, former, now=now)
         due = _free(tx, now=now)
-        sites = _quarantine(tx, backup, by=by, incarnation=incarnation, now=now)
+        sites = _quarantine(tx, backup, by=by, incarnation=home.incarnation, now=now)
         data = {
             "file": backup.digest,
-            "installation": backup.installation,
+            "installation": home.id,
             "from": backup.incarnation,
-            "to": incarnation,
+            "to": home.incarnation,
             "newest_event": sites.newest_event,
             "replaced": former is not None and bool(replace),
             "strays": "keep" if keep_strays else "cancel",
@@ -152,9 +158,9 @@ def restore(
         chain.append(tx, "operators", [NewEvent(kind="restored", actor=by, data=json.dumps(data))], at=now)
     return Restored(
         digest=backup.digest,
-        installation=backup.installation,
+        installation=home.id,
         old_incarnation=backup.incarnation,
-        incarnation=incarnation,
+        incarnation=home.incarnation,
         counts=counts,
         due=due,
         sites=sites.names,
@@ -162,20 +168,28 @@ def restore(
     )
 
 
-def _refuse(tx: Tx, *, replace: bool) -> None:
-    alive = tx.row(ALIVE, (SIGN_OF_LIFE,))
-    if alive is not None:
+def _refuse_served(tx: Tx, is_dead: Callable[[str], bool]) -> None:
+    alive = [name for (name,) in tx.rows(ALIVE, (SIGN_OF_LIFE,)) if not is_dead(name)]
+    if alive:
         raise RefusedByPolicy(
-            f"{alive[0]} serves this database", help="stop everybody who serves; a killed one counts for a minute more"
+            f"{alive[0]} serves this database", help="stop everybody who serves; a sign of life counts for a minute"
         )
-    if not replace and tx.row(ANY_RUN) is not None:
-        raise UsageError("the database holds runs", help="--replace throws them away; take a backup of them before")
 
 
-def _next_incarnation(backup: Opened, former: Installation | None) -> int:
-    """Higher than any that is known: restored twice from one backup, keys must not come again."""
-    known = former.incarnation if former is not None and former.id == backup.installation else 0
-    return max(backup.incarnation, known) + 1
+def _new_incarnation(tx: Tx, former: Installation | None, *, now: int) -> Installation:
+    """Higher than any that is known: restored twice from one backup, keys must not come again.
+
+    A backup from before the first submission knows no installation: it is the one that was there, or a new one.
+    """
+    home = accepting.known_installation(tx)
+    if home is None and former is not None:
+        home = former
+        tx.run(accepting.INSERT_INSTALLATION, home)
+    home = home or accepting.make_installation(tx, random_bits, now=now)
+    known = former.incarnation if former is not None and former.id == home.id else 0
+    home = home._replace(incarnation=max(home.incarnation, known) + 1)
+    tx.run(INCARNATION, (home.incarnation,))
+    return home
 
 
 def _copy(connection: sqlite3.Connection, tx: Tx, table: Table) -> int:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, column, select, table
+from sqlalchemy import Connection, CursorResult, column, select, table
 from sqlalchemy.engine import URL
 
 from broker.backup.reading import counted, judged
@@ -19,6 +20,7 @@ from broker.errors import NotFound, Unwritable, UsageError
 from broker.store import migrate
 from broker.store.base import StoreError
 from broker.store.connect import Database, translated
+from broker.store.sql import BACKUP_MARK
 
 PAGES = 4096
 """Of SQLite, copied at a time: Ctrl-C waits no longer than for one such step."""
@@ -107,7 +109,7 @@ def _copy_all(reading: Connection, place: Path) -> None:
             names = [str(row[1]) for row in writing.execute(f'PRAGMA table_info("{name}")')]
             marks = ", ".join("?" * len(names))
             columns = ", ".join(f'"{each}"' for each in names)
-            found = reading.execute(select(*map(column, names)).select_from(table(name)))
+            found: CursorResult[Any] = reading.execute(select(*map(column, names)).select_from(table(name)))
             insert = f'INSERT INTO "{name}" ({columns}) VALUES ({marks})'  # noqa: S608 - our own names
             while rows := found.fetchmany(ROWS):
                 writing.executemany(insert, map(tuple, rows))
@@ -166,6 +168,7 @@ def _judged(place: Path, file: Path) -> BackedUp:
     """What was written, looked at again from the disk."""
     with closing(sqlite3.connect(place, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE").close()  # one file, that can be read from anywhere
+        connection.execute(f"PRAGMA application_id = {BACKUP_MARK}").close()
     with closing(sqlite3.connect(f"{place.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         shape, installation, incarnation = judged(connection, place)
         counts = counted(connection)

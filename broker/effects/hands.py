@@ -12,6 +12,7 @@ from broker.effects.outcome import Result, again, done
 from broker.effects.submit import Submitter
 from broker.facts import World
 from broker.jobs import Job
+from broker.limits import NO_LIMITS, Limits
 from broker.states import ENDS_WITH_ATTEMPT
 from broker.store.base import EffectRow, Sightings, Store
 from connectors.base import Mover, Site
@@ -48,9 +49,18 @@ class JobCache:
 class Hands:
     """Performs effects at the sites it was given."""
 
-    def __init__(self, *, store: Store, world: World, sites: Mapping[str, Site], mover: Mover, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        world: World,
+        sites: Mapping[str, Site],
+        mover: Mover,
+        clock: Clock,
+        limits: Limits = NO_LIMITS,
+    ) -> None:
         self._store, self._world, self._sites, self._clock = store, world, sites, clock
-        submitter = Submitter(store=store, world=world, clock=clock)
+        submitter = Submitter(store=store, world=world, clock=clock, limits=limits)
         carrier = Carrier(store=store, world=world, mover=mover, clock=clock)
         checker = Checker(clock=clock)
         self._rooms: Mapping[str, Callable[[Site, Sequence[tuple[EffectRow, Job]]], Result]] = {

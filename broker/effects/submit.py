@@ -15,6 +15,7 @@ from broker.engine.start import FIND_FIRST
 from broker.facts import World
 from broker.ids import submit_key
 from broker.jobs import Job, job_spec
+from broker.limits import NO_LIMITS, Limits
 from broker.spec import MissingSiteVariable
 from broker.store.base import AttemptRow, EffectRow, Store
 from connectors.base import Site
@@ -31,8 +32,8 @@ Batch = Sequence[tuple[EffectRow, Job]]
 class Submitter:
     """Performs `submit` and `cancel`."""
 
-    def __init__(self, *, store: Store, world: World, clock: Clock) -> None:
-        self._store, self._world, self._clock = store, world, clock
+    def __init__(self, *, store: Store, world: World, clock: Clock, limits: Limits = NO_LIMITS) -> None:
+        self._store, self._world, self._clock, self._limits = store, world, clock, limits
 
     # -- submit --------------------------------------------------------------------------------------------
 
@@ -46,8 +47,17 @@ class Submitter:
         if doubted:
             fresh.extend(self._find_first(site, doubted, result))
         if fresh:
-            self._send(site, fresh, result)
+            self._send(site, self._allowed(site, fresh, result), result)
         return result
+
+    def _allowed(self, site: Site, batch: Batch, result: Result) -> Batch:
+        """As many as the site may be given now; the others are tried when it may be given more."""
+        granted = self._limits.take(site.name, len(batch))
+        for place, (effect, _) in enumerate(batch[granted.count :], 1):
+            reason = "the site is given no more jobs per minute"
+            wait = max(0.05, granted.wait * place)
+            result.again.append(again(effect, self._clock(), reason=reason, note={"clean": True}, pause=wait))
+        return batch[: granted.count]
 
     def _in_doubt(self, effect: EffectRow, job: Job) -> bool:
         """May the job exist already? It was tried before, or it may have been, before a backup was restored: what was

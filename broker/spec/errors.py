@@ -103,9 +103,13 @@ def dotted(path: KeyPath) -> str:
         if isinstance(step, int):
             parts.append(f"[{step}]")
         else:
-            shown = step if step.isascii() and step.isprintable() and len(step) <= 100 else quoted(step)
-            parts.append(f".{shown}" if parts else shown)
+            parts.append(f".{_plain(step)}" if parts else _plain(step))
     return "".join(parts)
+
+
+def _plain(name: str) -> str:
+    """A name without quotes, unless it is odd."""
+    return name if name.isascii() and name.isprintable() and len(name) <= 100 else quoted(name)
 
 
 def nearest(word: str, known: Iterable[str], *, what: str = "known") -> str:
@@ -113,8 +117,8 @@ def nearest(word: str, known: Iterable[str], *, what: str = "known") -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word[:100], _candidates(word, names), n=1)
     if close:
-        return f"did you mean `{close[0]}`?"
-    listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        return f"did you mean `{_plain(close[0])}`?"
+    listed = ", ".join(_plain(name) for name in names[:12]) + (", ..." if len(names) > 12 else "")
     return f"{what}: {listed}" if names else ""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from broker.spec.errors import KeyPath, Wrong, nearest, quoted
 from broker.spec.expressions import ParamValue, Value
 from broker.spec.jsonio import check_text
-from broker.spec.pattern import compiled
+from broker.spec.pattern import compiled, matches
 from broker.spec.quantities import duration, size
 from broker.spec.scalars import integer, number
 from broker.spec.workflow import Param
@@ -110,5 +110,5 @@ def _from_default(param: Param) -> ParamValue:
 
 
 def _check_pattern(param: Param, given: str) -> None:
-    if param.pattern is not None and not compiled(param.pattern).fullmatch(given):
+    if param.pattern is not None and not matches(param.pattern, given):
         raise Wrong(f"{quoted(given)} does not match the pattern {quoted(param.pattern)}", "give a value that does")

@@ -37,7 +37,7 @@ class RawDocument:
         try:
             data = read_yaml(self.text, name=self.name, places=places)
         except UnreadableDocument:  # JSON with a spelling that YAML does not share
-            return [None] * len(paths)
+            return [None if path else (1, 1) for path in paths]
         return [_place(data, places, path) for path in paths]
 
     def refuse(self, found: Sequence[tuple[KeyPath, Wrong]]) -> DocumentError:

@@ -295,6 +295,11 @@ class StoreBusy(StoreError):
     """Locked by another writer for too long. Nothing was kept; try again."""
 
 
+class StoreGone(StoreBusy):
+    """The database's server went away, does not answer, or is starting. Whether a commit that was under way just then
+    was kept is unknown: what is done again must be such that twice is once."""
+
+
 class StoreFull(StoreError):
     """No space left where the database lives. Nothing was kept."""
 
@@ -544,6 +549,8 @@ class Counts:
 
     commits: int = 0
     statements: int = 0
+    trips: int = 0
+    """How often a server was waited for; 0 where there is none."""
 
 
 class Store(Protocol):
@@ -710,6 +717,22 @@ class Store(Protocol):
     def events(self, stream: str, *, after: int = 0, limit: int = 100_000) -> Sequence[EventRow]: ...
     def streams(self) -> Sequence[tuple[str, int, str]]:
         """(stream, newest seq, tip)"""
+        ...
+
+    def tip(self, stream: str) -> str:
+        """The newest hash of one stream; empty: it has no event."""
+        ...
+
+    def other_streams(self) -> Sequence[tuple[str, int, str]]:
+        """As `streams`, those that are no run's: sites and operators, a handful."""
+        ...
+
+    def run_ids(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """The ids of all runs, in order, a page at a time."""
+        ...
+
+    def lost_rows(self) -> Sequence[tuple[str, str]]:
+        """(table, run id) of rows whose run is not there, a few of each table."""
         ...
 
     def effects(self, run_id: str) -> Sequence[EffectRow]: ...

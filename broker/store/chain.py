@@ -34,6 +34,7 @@ class Chain:
     def __init__(self, tx: Tx, name: str) -> None:
         self._tx = tx
         self._name = name
+        self._asked = tx.ask(TIP, (name,))
         self._seq: int | None = None
         self._tip = ""
         self._events: list[EventRow] = []
@@ -53,14 +54,14 @@ class Chain:
         """Write what was linked since the last time."""
         if not self._events:
             return
-        self._tx.many(INSERT_EVENT, self._events)
-        self._tx.many(INSERT_DECISION, self._decisions)
-        self._tx.run(MOVE_TIP, (self._name, self._seq, self._tip))
+        self._tx.put(INSERT_EVENT, self._events)
+        self._tx.put(INSERT_DECISION, self._decisions)
+        self._tx.put(MOVE_TIP, [(self._name, self._seq, self._tip)])
         self._events, self._decisions = [], []
 
     def _next(self) -> int:
         if self._seq is None:
-            self._seq, self._tip = self._tx.row(TIP, (self._name,)) or (0, "")
+            self._seq, self._tip = next(iter(self._asked()), (0, ""))
         self._seq += 1
         return self._seq
 

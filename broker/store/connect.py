@@ -1,288 +1,156 @@
-"""The way to the database: engine, pragmas, transactions, and errors in the port's words.
+"""The way to the database, SQLite's or PostgreSQL's: transactions, and what is done when two of them clash.
 
-SQLAlchemy makes the engine and keeps the pool; statements run on the driver's own cursor (see `statement`).
+Statements run on the driver's own cursor (see `statement`); SQLAlchemy's connections serve the steps of `migrate`.
 """
 
 from __future__ import annotations
 
+import random
 import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
-from sqlalchemy import Dialect, Engine, create_engine, event, make_url
+from sqlalchemy import Engine, NullPool, create_engine, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.engine.interfaces import DBAPICursor
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from broker.clock import Clock
-from broker.store.base import Counts, StoreBusy, StoreError, StoreFull
-from broker.store.statement import LARGEST_LIST, Lookup, Row, Statement, Text, padded
+from broker.store import sqlite
+from broker.store.base import Counts, StoreError, StoreGone
+from broker.store.transaction import Behind, Clash, Duplicate, Tally, Tx
+
+__all__ = ["BUSY_SECONDS", "Clash", "Database", "Duplicate", "Tx", "translated"]
 
 T = TypeVar("T")
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for the others."""
-
 TRIES = 4
 """How often a transaction of our own is run when it clashes with another one."""
-
-
-class Clash(StoreBusy):
-    """Two transactions got in each other's way; the same one run again may well succeed."""
-
-
-class Duplicate(StoreError):
-    """A row with that key is there already. Run again, a transaction that looks first will see it."""
-
-
-class Tx:
-    """A transaction under way: runs statements, and knows whether any of them wrote."""
-
-    __slots__ = ("_counts", "_cursor", "_dialect", "wrote")
-
-    def __init__(self, cursor: DBAPICursor, dialect: Dialect, counts: Tally) -> None:
-        self._cursor = cursor
-        self._dialect = dialect
-        self._counts = counts
-        self.wrote = False
-
-    def rows(self, statement: Statement, given: Row = ()) -> Sequence[Any]:
-        """What a select finds."""
-        text = statement.text(self._dialect)
-        self._execute(text, given)
-        return self._cursor.fetchall()
-
-    def row(self, statement: Statement, given: Row = ()) -> Any:
-        """The first row, or None."""
-        text = statement.text(self._dialect)
-        self._execute(text, given)
-        return self._cursor.fetchone()
-
-    def rows_of(self, lookup: Lookup, given: Row, values: Iterable[Any]) -> Sequence[Any]:
-        """What a select finds for a list of values, in slices of at most LARGEST_LIST; nothing for an empty list."""
-        wanted = values if isinstance(values, list) else list(values)
-        found: list[Any] = []
-        for start in range(0, len(wanted), LARGEST_LIST):
-            part = padded(wanted[start : start + LARGEST_LIST])
-            self._execute(lookup.text(self._dialect, len(part)), given + part)
-            found += self._cursor.fetchall()
-        return found
-
-    def run(self, statement: Statement, given: Row = ()) -> int:
-        """Write; how many rows were concerned."""
-        self.wrote = True
-        self._execute(statement.text(self._dialect), given)
-        return self._cursor.rowcount
-
-    def many(self, statement: Statement, rows: Sequence[Row] | Iterable[Row]) -> int:
-        """Write once for each row, in one go; how many rows were concerned in all. No row, no statement."""
-        text = statement.text(self._dialect)
-        given = text.parameter_rows(rows)
-        if not given:
-            return 0
-        self.wrote = True
-        self._counts.add_statement()
-        self._cursor.executemany(text.sql, given)
-        return self._cursor.rowcount
-
-    def _execute(self, text: Text, given: Row) -> None:
-        self._counts.add_statement()
-        self._cursor.execute(text.sql, text.parameters(given))
-
-
-class Tally:
-    """Counts that several threads may raise."""
-
-    def __init__(self, counts: Counts) -> None:
-        self._counts = counts
-        self._lock = threading.Lock()
-
-    def add_statement(self) -> None:
-        with self._lock:
-            self._counts.statements += 1
-
-    def add_commit(self) -> None:
-        with self._lock:
-            self._counts.commits += 1
-
-
-class Turn:
-    """Whose turn it is among the threads of this process.
-
-    SQLite lets one connection write at a time, and the ones that wait sleep up to 100 ms between looks. Threads of
-    one process queue here instead, and go on at once.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._lock = threading.Lock()
-        self._seconds = seconds
-        self._holder = 0
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        me = threading.get_ident()
-        if self._holder == me:
-            raise RuntimeError("this thread is inside a transaction of the store already; leave it first")
-        if not self._lock.acquire(timeout=self._seconds):
-            raise StoreBusy(f"another thread has been writing to the store for over {self._seconds:g} s; try again")
-        self._holder = me
-        try:
-            yield
-        finally:
-            self._holder = 0
-            self._lock.release()
+PAUSE = 0.01
+"""Seconds between two tries, at most; twice as long each time."""
 
 
 class Database:
     """An engine and its transactions. Thread-safe."""
 
     def __init__(self, url: str | URL, *, clock: Clock, busy_seconds: float = BUSY_SECONDS) -> None:
-        self.url = make_url(url)
-        if self.url.drivername == "postgresql":
-            self.url = self.url.set(drivername="postgresql+psycopg")
+        """Raises StoreError for an address that is none of ours."""
+        self.url = _read(url)
         self.counts = Counts()
-        self._tally = Tally(self.counts)
-        self._turn = Turn(busy_seconds)
+        tally = Tally(self.counts)
         self._closed = False
-        self.engine = _engine(self.url, clock=clock, busy_seconds=busy_seconds)
-        self.dialect = self.engine.dialect
-        self.sqlite = self.dialect.name == "sqlite"
-        self._shared = isinstance(self.engine.pool, StaticPool)
-        self._driver_error: type[Exception] = self.dialect.loaded_dbapi.Error
-        self.driver_errors = (self._driver_error, DBAPIError)
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        if self.sqlite:
+            self.engine = sqlite.make_engine(self.url, clock=clock, busy_seconds=busy_seconds)
+            self._behind: Behind = sqlite.File(self.url, engine=self.engine, tally=tally, busy_seconds=busy_seconds)
+            self.driver_errors: tuple[type[Exception], ...] = (sqlite3.Error, DBAPIError)
+        else:
+            import psycopg  # noqa: PLC0415  (half of the time that opening a file would take)
+
+            from broker.store import postgres  # noqa: PLC0415
+
+            self.engine = _steps_engine(postgres.address(self.url))
+            self._behind = postgres.Server(self.url, tally=tally, busy_seconds=busy_seconds, tries=TRIES)
+            self.driver_errors = (psycopg.Error, DBAPIError)
+        self.dialect = self._behind.dialect
+        """Of our own statements; the engine's differs in how parameters are marked."""
 
     @contextmanager
     def writing(self) -> Iterator[Tx]:
-        """A transaction that may write. Committed at the end if it did, else, or on an exception, rolled back."""
-        if not self.sqlite:
-            with self._transaction("") as tx:
-                yield tx
-            return
-        with self._turn.taken(), self._transaction("BEGIN IMMEDIATE") as tx:
+        """A transaction that may write, kept whole or, on an exception, not at all."""
+        self._must_be_open()
+        with self._behind.writing() as tx:
             yield tx
 
     @contextmanager
     def reading(self) -> Iterator[Tx]:
         """A transaction that sees one state of all tables and never waits for a writer."""
-        if not self._shared:
-            with self._transaction("BEGIN" if self.sqlite else "") as tx:
-                yield tx
-            return
-        with self._turn.taken(), self._transaction("BEGIN") as tx:
+        self._must_be_open()
+        with self._behind.reading() as tx:
+            yield tx
+
+    @contextmanager
+    def asking(self) -> Iterator[Tx]:
+        """A transaction of one statement, which changes nothing."""
+        self._must_be_open()
+        with self._behind.asking() as tx:
             yield tx
 
     def do(self, work: Callable[[Tx], T]) -> T:
-        """Run a transaction that is wholly `work`, again (at most TRIES times) when it clashes with another."""
-        for left in range(TRIES - 1, -1, -1):
+        """Run a transaction that is wholly `work`, again (at most TRIES times) when it clashes with another one, and
+        once more when the server went away.
+
+        A server that goes away during a commit leaves unknown whether it was kept. So `work` must be such that doing
+        it twice is doing it once; each method of the store that is not so by nature says how.
+        """
+        gone = 0
+        for number in range(TRIES):
             try:
                 with self.writing() as tx:
                     return work(tx)
-            except (Clash, Duplicate):
-                if not left:
+            except StoreGone:
+                gone += 1
+                if gone == 2 or number == TRIES - 1:
                     raise
+            except (Clash, Duplicate):
+                if number == TRIES - 1:
+                    raise
+            time.sleep(random.uniform(0, PAUSE * 2**number))  # noqa: S311  (jitter)
         raise AssertionError("unreachable")
 
     def read(self, work: Callable[[Tx], T]) -> T:
-        with self.reading() as tx:
-            return work(tx)
+        """The same for a transaction that changes nothing."""
+        return _twice(self.reading, work)
+
+    def ask(self, work: Callable[[Tx], T]) -> T:
+        """The same for one of a single statement that changes nothing."""
+        return _twice(self.asking, work)
 
     def close(self) -> None:
         """Close all connections. What is used afterwards raises StoreError."""
         self._closed = True
+        self._behind.close()
         self.engine.dispose()
 
-    @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Tx]:
+    def _must_be_open(self) -> None:
         if self._closed:
             raise StoreError("the store is closed")
-        try:
-            connection = self.engine.raw_connection()
-        except self._driver_error as error:
-            raise translated(error, self.url) from error
-        except PoolTimeout as error:
-            raise StoreBusy("all connections to the store are in use; try again") from error
-        try:
-            cursor = connection.cursor()
-            if begin:
-                cursor.execute(begin)
-            tx = Tx(cursor, self.dialect, self._tally)
-            yield tx
-            if tx.wrote:
-                connection.commit()
-                self._tally.add_commit()
-        except self._driver_error as error:
-            raise translated(error, self.url) from error
-        finally:
-            connection.close()  # back to the pool, which rolls back what was not committed
 
 
-def _engine(url: URL, *, clock: Clock, busy_seconds: float) -> Engine:
-    if url.get_backend_name() != "sqlite":
-        # marks by position on every dialect, so that rows are given as they are
-        return create_engine(url, paramstyle="format", pool_pre_ping=True, pool_timeout=busy_seconds)
-    memory = url.database in (None, "", ":memory:")
-    options: dict[str, Any] = (
-        {"poolclass": StaticPool}
-        if memory
-        else {"poolclass": QueuePool, "pool_size": 8, "max_overflow": 24, "pool_timeout": busy_seconds}
-    )
-    arguments = {"check_same_thread": False, "timeout": busy_seconds, "cached_statements": 512}
-    engine = create_engine(url, connect_args=arguments, **options)
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}").close()
-        connection.create_function("crossfade_now", 0, clock)
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:  # only migrations use SQLAlchemy's own transactions
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-_PRAGMAS = (
-    "journal_mode = WAL",
-    "synchronous = FULL",  # a commit that was answered is on disk: a lost row may be a job submitted twice
-    "foreign_keys = ON",
-    "cache_size = -16000",  # KiB per connection
-    "temp_store = MEMORY",
-)
+def _twice(transaction: Callable[[], AbstractContextManager[Tx]], work: Callable[[Tx], T]) -> T:
+    """A connection may have died unseen in the pool: a second one tells whether the server did."""
+    try:
+        with transaction() as tx:
+            return work(tx)
+    except StoreGone:
+        with transaction() as tx:
+            return work(tx)
 
 
 def translated(error: BaseException, url: URL) -> StoreError:
     """A driver's error in the port's words."""
     if isinstance(error, sqlite3.Error):
-        return _from_sqlite(error, url.database or ":memory:")
-    state: str = getattr(error, "sqlstate", None) or ""
-    if state in {"40001", "40P01", "55P03"}:  # serialization failure, deadlock, lock not available
-        return Clash(f"the database gave up for the benefit of another transaction; try again ({error})")
-    if state.startswith("23"):
-        return Duplicate(str(error))
-    if state.startswith("53100"):
-        return StoreFull(f"no space left where the database lives ({error})")
-    return StoreError(f"the database failed: {error}")
+        return sqlite.translated(error, url.database or ":memory:")
+    import psycopg  # noqa: PLC0415  (see above)
+
+    from broker.store import postgres  # noqa: PLC0415
+
+    return postgres.translated(error if isinstance(error, psycopg.Error) else psycopg.Error(str(error)))
 
 
-def _from_sqlite(error: sqlite3.Error, path: str) -> StoreError:
-    code: int = getattr(error, "sqlite_errorcode", None) or 0
-    if isinstance(error, sqlite3.IntegrityError):
-        return Duplicate(str(error))
-    if code in (sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_BUSY_RECOVERY):
-        return Clash(f"{path} is being written to by another process; try again")
-    match code & 0xFF:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StoreBusy(f"{path} is locked by another process; end it, or try again later")
-        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-            return StoreFull(f"cannot write to {path}: {error}; make room on its disk, then try again")
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            return StoreError(f"cannot open {path} for writing: {error}; check who owns it and its folder")
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return StoreError(f"{path} is damaged or no database of ours: {error}; restore a backup")
-    return StoreError(f"the database failed: {error}")
+def _read(url: str | URL) -> URL:
+    try:
+        read = make_url(url)
+    except ArgumentError:
+        # from None: what could not be read may hold a password
+        raise StoreError("the store's address cannot be read; write postgresql://USER@HOST/DATABASE") from None
+    if read.drivername == "sqlite" or read.drivername in ("postgresql", "postgresql+psycopg"):
+        return read
+    raise StoreError(f"the store is kept by sqlite:// or postgresql://, not by {read.drivername}://")
+
+
+def _steps_engine(url: URL) -> Engine:
+    return create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 5})

@@ -97,23 +97,33 @@ class Decision:
         self._lease = lease
         self._guard = (lease.run_id, lease.token, lease.owner)
         self._ttl = micros(ttl)
-        self._events = Chain(tx, lease.run_id)
         self._world: look.World | None = None
         self._open: dict[tuple[int, int], int] = {}
-        self._run: RunRow | None = None
-        self._run_row()
+        asked = look.asked_run(tx, *self._guard)
+        self._events = Chain(tx, lease.run_id)
+        self._run: RunRow | None = self._leased(asked())
 
     # -- look --------------------------------------------------------------------------------------------------
 
     def snapshot(self, *, now: int, limit: int, room: Callable[[Mapping[str, int]], int]) -> Snapshot:
+        # on a server, each group of questions is one trip
         tx, run_id = self._tx, self._lease.run_id
-        stages, more = look.due_stages(tx, run_id, now=now, limit=limit)
-        world = self._seen_world()
-        queued, waiting = look.queued_stages(tx, run_id, limit=min(limit, room(world.load)))
-        stages += queued
-        attempts = look.attempts_of(tx, run_id, stages)
-        self._open.update({(row.n, row.number): row.open for rows in attempts.values() for row in rows})
+        asked = look.asked_run(tx, *self._guard) if self._run is None else None
+        asked_due = look.due_stages(tx, run_id, now=now, limit=limit)
+        if self._world is None:
+            self._world = look.World(tx, run_id)
+        stages, more = asked_due()
+        world = self._world.read()
+        if asked is not None:
+            self._run = self._leased(asked())
         run_row = self._run_row()
+
+        asked_queue = look.queued_stages(tx, run_id, limit=min(limit, room(world.load)))
+        of_due, asked_commands = look.asked_attempts(tx, run_id, stages), look.asked_commands(tx, run_row)
+        queued, waiting = asked_queue()
+        stages += queued
+        attempts = look.attempts_of(stages, of_due, look.asked_attempts(tx, run_id, queued))
+        self._open.update({(row.n, row.number): row.open for rows in attempts.values() for row in rows})
         return Snapshot(
             run=run_row,
             stages=stages,
@@ -122,7 +132,7 @@ class Decision:
             load=dict(world.load),
             own_load=dict(world.own_load),
             rivals=world.rivals,
-            commands=look.open_commands(tx, run_row),
+            commands=asked_commands(),
             more=more,
             waiting=waiting,
         )
@@ -152,20 +162,20 @@ class Decision:
         # before new needs are added: those count only parents that are not final, so these have no part in them
         children = changes_of_children(tx, run_id, changes, now=now)
         self._apply_run(changes, due_children=bool(children), now=now)
-        tx.many(INSERT_STAGE, changes.new_stages)
-        tx.many(INSERT_DEP, changes.new_deps)
-        _all_written(tx.many(UPDATE_STAGE, changes.stages), changes.stages, "stage")
-        _all_written(tx.many(UPDATE_ATTEMPT, changes.attempts), changes.attempts, "attempt")
-        tx.many(INSERT_ATTEMPT, changes.new_attempts)
-        tx.many(INSERT_EFFECT, map(_as_claimed, changes.effects))
-        tx.many(DROP_EFFECT, [(key, now) for key in changes.dropped_effects])
-        tx.many(INSERT_PRODUCT, changes.products)
-        tx.many(JUDGE_CHECKPOINT, changes.checkpoint_states)
+        tx.put(INSERT_STAGE, changes.new_stages)
+        tx.put(INSERT_DEP, changes.new_deps)
+        tx.put_each(UPDATE_STAGE, changes.stages, _stale(len(changes.stages), "stage"))
+        tx.put_each(UPDATE_ATTEMPT, changes.attempts, _stale(len(changes.attempts), "attempt"))
+        tx.put(INSERT_ATTEMPT, changes.new_attempts)
+        tx.put(INSERT_EFFECT, map(_as_claimed, changes.effects))
+        tx.put(DROP_EFFECT, [(key, now) for key in changes.dropped_effects])
+        tx.put(INSERT_PRODUCT, changes.products)
+        tx.put(JUDGE_CHECKPOINT, changes.checkpoint_states)
         done = [(key, outcome, run_id, now) for key, outcome in changes.commands_done]
-        _all_written(tx.many(FINISH_COMMAND, done), done, "command")
-        tx.many(UPDATE_CHILD, children)
+        tx.put_each(FINISH_COMMAND, done, _stale(len(done), "command"))
+        tx.put(UPDATE_CHILD, children)
         if changes.wake_all:
-            tx.run(wake.WAKE_RUN_STAGES, (run_id, now))
+            tx.put(wake.WAKE_RUN_STAGES, [(run_id, now)])
         if changes.wake_ready > 0:
             wake.wake_ready(tx, changes.wake_ready, now=now)
         self._events.append(changes.events, at=now)
@@ -188,12 +198,10 @@ class Decision:
         hint = now if due_children or changes.wake_all else _least_due(changes)
         given_values = (*self._guard, *counters, self._ttl, hint)
         if (new := changes.run) is None:
-            written = self._tx.run(TOUCH_RUN, given_values)
+            self._tx.put_each(TOUCH_RUN, [given_values], self._lost())
         else:
             decided = tuple(getattr(new, name) for name in RUN_DECIDED)
-            written = self._tx.run(UPDATE_RUN, (*given_values, *decided))
-        if written != 1:
-            raise self._lost()
+            self._tx.put_each(UPDATE_RUN, [(*given_values, *decided)], self._lost())
         self._run = None
 
     def _opened(self, changes: Changes) -> int:
@@ -223,15 +231,13 @@ class Decision:
 
     def _run_row(self) -> RunRow:
         if self._run is None:
-            self._run = look.leased_run(self._tx, *self._guard)
-            if self._run is None:
-                raise self._lost()
+            self._run = self._leased(look.asked_run(self._tx, *self._guard)())
         return self._run
 
-    def _seen_world(self) -> look.World:
-        if self._world is None:
-            self._world = look.World(self._tx, self._lease.run_id)
-        return self._world
+    def _leased(self, row: RunRow | None) -> RunRow:
+        if row is None:
+            raise self._lost()
+        return row
 
     def _of(self, lookup: Lookup, stages: Iterable[int]) -> Sequence[Any]:
         return self._tx.rows_of(lookup, (self._lease.run_id,), stages)
@@ -240,9 +246,8 @@ class Decision:
         return LeaseLost(f"somebody else decides for run {self._lease.run_id} now; nothing was written")
 
 
-def _all_written(written: int, rows: Sequence[object], what: str) -> None:
-    if rows and written != len(rows):
-        raise StaleRow(f"{len(rows) - written} of {len(rows)} {what} rows are not as this decision saw them")
+def _stale(count: int, what: str) -> StaleRow:
+    return StaleRow(f"of {count} {what} rows to write, not all are as this decision saw them")
 
 
 def _as_claimed(row: EffectRow) -> EffectRow:

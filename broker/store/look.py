@@ -11,10 +11,12 @@ from broker.store.base import AttemptRow, CommandRow, RunRow, SiteRow, StageRow
 from broker.store.connect import Tx
 from broker.store.schema import attempt, command, run, site, stage
 from broker.store.statement import Lookup, Statement, given
+from broker.store.transaction import Answer
 
 R = TypeVar("R")
 
-# FOR UPDATE: on a server, what a decision saw stays as it is until it commits. SQLite has one writer and ignores it.
+# FOR UPDATE: on a server, whoever writes to a run's rows holds its own row, so what a decision saw of them stays as it
+# is until it commits. SQLite has one writer and ignores it.
 LEASED_RUN = Statement(
     select(run)
     .where(run.c.run_id == given("run_id"), run.c.lease_token == given("token"), run.c.lease_owner == given("owner"))
@@ -27,8 +29,7 @@ DUE = Statement(
     select(stage)
     .where(stage.c.run_id == given("run_id"), stage.c.due_at <= given("now"))
     .order_by(stage.c.due_at, stage.c.n)
-    .limit(given("limit"))
-    .with_for_update(),
+    .limit(given("limit")),
     "run_id",
     "now",
     "limit",
@@ -41,8 +42,7 @@ QUEUE = Statement(
         stage.c.due_at.is_(None),
     )
     .order_by(stage.c.n)
-    .limit(given("limit"))
-    .with_for_update(),
+    .limit(given("limit")),
     "run_id",
     "limit",
 )
@@ -56,7 +56,6 @@ ATTEMPTS = Lookup(
             or_(attempt.c.open == 1, attempt.c.number == stage.c.attempt),
         )
         .order_by(attempt.c.n, attempt.c.number)
-        .with_for_update(of=attempt)
     ),
     "run_id",
 )
@@ -86,18 +85,33 @@ OPEN_COMMANDS = Statement(
 
 
 class World:
-    """The sites and what runs there, read once in a transaction and kept up with its own changes."""
+    """The sites and what runs there, read once in a transaction and kept up with its own changes.
+
+    On a server, two decisions for different runs go on at the same time, and each could give the last place of a site
+    away. So from here to their commit they take turns.
+    """
 
     def __init__(self, tx: Tx, run_id: str) -> None:
-        self.sites: Mapping[str, SiteRow] = {row[0]: SiteRow._make(row) for row in tx.rows(SITES)}
-        self.load: dict[str, int] = dict.fromkeys(self.sites, 0)
-        self.own_load: dict[str, int] = dict.fromkeys(self.sites, 0)
+        """Asks; the rest is there after `read`."""
+        tx.hold_places()
+        self._sites, self._load = tx.ask(SITES), tx.ask(LOAD, (run_id,))
+        self.sites: Mapping[str, SiteRow] = {}
+        self.load: dict[str, int] = {}
+        self.own_load: dict[str, int] = {}
         self.rivals = 0
-        for name, total, own in tx.rows(LOAD, (run_id,)):
-            if name:
-                self.load[name], self.own_load[name] = total, int(own)
-            else:
-                self.rivals = total
+        self._known = False
+
+    def read(self) -> World:
+        if not self._known:
+            self._known = True
+            self.sites = {row[0]: SiteRow._make(row) for row in self._sites()}
+            self.load, self.own_load = dict.fromkeys(self.sites, 0), dict.fromkeys(self.sites, 0)
+            for name, total, own in self._load():
+                if name:
+                    self.load[name], self.own_load[name] = total, int(own)
+                else:
+                    self.rivals = total
+        return self
 
     def add(self, name: str, change: int) -> None:
         """This run's open attempts at a site grew by so many."""
@@ -105,39 +119,50 @@ class World:
         self.own_load[name] = self.own_load.get(name, 0) + change
 
 
-def leased_run(tx: Tx, run_id: str, token: int, owner: str) -> RunRow | None:
+def asked_run(tx: Tx, run_id: str, token: int, owner: str) -> Callable[[], RunRow | None]:
     """The run, if that lease holds it."""
-    row = tx.row(LEASED_RUN, (run_id, token, owner))
-    return None if row is None else RunRow._make(row)
+    answer = tx.ask(LEASED_RUN, (run_id, token, owner))
+    return lambda: next(map(RunRow._make, answer()), None)
 
 
-def due_stages(tx: Tx, run_id: str, *, now: int, limit: int) -> tuple[list[StageRow], bool]:
+def due_stages(tx: Tx, run_id: str, *, now: int, limit: int) -> Callable[[], tuple[list[StageRow], bool]]:
     """Those due, oldest first; were there more than the limit?"""
-    rows = tx.rows(DUE, (run_id, now, limit + 1))
-    return [StageRow._make(row) for row in rows[:limit]], len(rows) > limit
+    return _cut(tx.ask(DUE, (run_id, now, limit + 1)), limit)
 
 
-def queued_stages(tx: Tx, run_id: str, *, limit: int) -> tuple[list[StageRow], bool]:
+def queued_stages(tx: Tx, run_id: str, *, limit: int) -> Callable[[], tuple[list[StageRow], bool]]:
     """READY stages that wait for a place, by number; are there more than the limit?"""
     limit = max(limit, 0)
-    rows = tx.rows(QUEUE, (run_id, limit + 1))
-    return [StageRow._make(row) for row in rows[:limit]], len(rows) > limit
+    return _cut(tx.ask(QUEUE, (run_id, limit + 1)), limit)
 
 
-def attempts_of(tx: Tx, run_id: str, stages: Iterable[StageRow]) -> dict[int, list[AttemptRow]]:
+def _cut(answer: Answer, limit: int) -> Callable[[], tuple[list[StageRow], bool]]:
+    def cut() -> tuple[list[StageRow], bool]:
+        rows = answer()
+        return [StageRow._make(row) for row in rows[:limit]], len(rows) > limit
+
+    return cut
+
+
+def asked_attempts(tx: Tx, run_id: str, stages: Iterable[StageRow]) -> Answer:
     """Open attempts and the current one of each stage."""
+    return tx.ask_of(ATTEMPTS, (run_id,), [row.n for row in stages if row.attempt])
+
+
+def attempts_of(stages: Iterable[StageRow], *answers: Answer) -> dict[int, list[AttemptRow]]:
     found: dict[int, list[AttemptRow]] = {row.n: [] for row in stages}
-    tried = [row.n for row in stages if row.attempt]
-    for values in tx.rows_of(ATTEMPTS, (run_id,), tried):
-        row = AttemptRow._make(values)
-        found[row.n].append(row)
+    for answer in answers:
+        for values in answer():
+            row = AttemptRow._make(values)
+            found[row.n].append(row)
     return found
 
 
-def open_commands(tx: Tx, run_row: RunRow) -> Sequence[CommandRow]:
+def asked_commands(tx: Tx, run_row: RunRow) -> Callable[[], Sequence[CommandRow]]:
     if not run_row.commands:
-        return ()
-    return [CommandRow._make(row) for row in tx.rows(OPEN_COMMANDS, (run_row.run_id,))]
+        return tuple
+    answer = tx.ask(OPEN_COMMANDS, (run_row.run_id,))
+    return lambda: [CommandRow._make(row) for row in answer()]
 
 
 def grouped(

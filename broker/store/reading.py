@@ -73,6 +73,13 @@ EVENTS = Statement(
     "limit",
 )
 STREAMS = Statement(select(stream).order_by(stream.c.stream))
+TIP = Statement(select(stream.c.tip).where(stream.c.stream == given("stream")), "stream")
+OTHER_STREAMS = Statement(select(stream).where(stream.c.stream.not_in(select(run.c.run_id))).order_by(stream.c.stream))
+RUN_IDS = Statement(
+    select(run.c.run_id).where(run.c.run_id > given("after")).order_by(run.c.run_id).limit(given("limit")),
+    "after",
+    "limit",
+)
 EFFECT = Statement(select(effect).where(effect.c.key == given("key")), "key")
 EFFECTS = _of_run(effect, effect.c.created_at, effect.c.key)
 PRODUCTS = _of_run(product)
@@ -134,12 +141,10 @@ class Reading:
         self._database = database
 
     def _rows(self, statement: Statement, *values: object) -> Sequence[Any]:
-        with self._database.reading() as tx:
-            return tx.rows(statement, values)
+        return self._database.ask(lambda tx: tx.rows(statement, values))
 
     def _row(self, statement: Statement, *values: object) -> Any:
-        with self._database.reading() as tx:
-            return tx.row(statement, values)
+        return self._database.ask(lambda tx: tx.row(statement, values))
 
     def run(self, run_id: str) -> RunRow | None:
         row = self._row(RUN, run_id)
@@ -156,8 +161,7 @@ class Reading:
         return [StageRow._make(row) for row in self._rows(STAGES, run_id)]
 
     def stages_at(self, run_id: str, numbers: Collection[int]) -> Mapping[int, StageRow]:
-        with self._database.reading() as tx:
-            rows = tx.rows_of(STAGES_AT, (run_id,), numbers)
+        rows = self._database.read(lambda tx: tx.rows_of(STAGES_AT, (run_id,), numbers))
         return {row[1]: StageRow._make(row) for row in rows}
 
     def deps(self, run_id: str) -> Sequence[DepRow]:
@@ -184,6 +188,16 @@ class Reading:
     def streams(self) -> Sequence[tuple[str, int, str]]:
         return [(name, seq, tip) for name, seq, tip in self._rows(STREAMS)]
 
+    def tip(self, stream: str) -> str:
+        row = self._row(TIP, stream)
+        return "" if row is None else str(row[0])
+
+    def other_streams(self) -> Sequence[tuple[str, int, str]]:
+        return [(name, seq, tip) for name, seq, tip in self._rows(OTHER_STREAMS)]
+
+    def run_ids(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        return [run_id for (run_id,) in self._rows(RUN_IDS, after, limit)]
+
     def effect(self, key: str) -> EffectRow | None:
         row = self._row(EFFECT, key)
         return None if row is None else EffectRow._make(row)
@@ -195,8 +209,7 @@ class Reading:
         return [ProductRow._make(row) for row in self._rows(PRODUCTS, run_id)]
 
     def products_of(self, run_id: str, paths: Collection[str]) -> Mapping[str, ProductRow]:
-        with self._database.reading() as tx:
-            rows = tx.rows_of(PRODUCTS_OF, (run_id,), paths)
+        rows = self._database.read(lambda tx: tx.rows_of(PRODUCTS_OF, (run_id,), paths))
         return {path: ProductRow._make(row) for path, *row in rows}
 
     def checkpoints(self, run_id: str) -> Sequence[CheckpointRow]:

@@ -18,7 +18,7 @@ from broker.store.base import AttemptSeen, EffectAgain, EffectDone, EffectRow, N
 from broker.store.connect import Tx
 from broker.store.rows import SEEN_IN_ATTEMPTS, rank_of_checkpoint
 from broker.store.schema import attempt, checkpoint, effect, evidence, log_tail, run, site
-from broker.store.statement import Lookup, Statement, given, given_time, lease_now, upsert
+from broker.store.statement import Lookup, Statement, given, given_for, given_time, lease_now, upsert
 
 # -- effects -----------------------------------------------------------------------------------------------
 
@@ -130,7 +130,7 @@ def _seen(columns: Collection[str]) -> Statement:
         elif name == "seen_at":
             values[name] = case((newer, given_time(name)), else_=column)
         else:
-            values[name] = case((or_(newer, column == ""), given(name)), else_=column)
+            values[name] = case((or_(newer, column == ""), given_for(column)), else_=column)
     row = and_(*(column == given(column.name) for column in attempt.primary_key))
     key = ("run_id", "n", "number")
     return Statement(attempt.update().values(values).where(row), *key, *columns, key=key)

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, and_, case, literal_column, null, or_
 
 from broker.store.base import AttemptRow, CheckpointRow, StageRow
 from broker.store.schema import attempt, checkpoint, command, effect, product, run, stage, stage_dep
-from broker.store.statement import Statement, given, given_time, insert_row, lease_now
+from broker.store.statement import Statement, given, given_count, given_time, insert_row, lease_now
 
 FIXED_IN_STAGES = {"run_id", "n", "path", "rules", "body", "digest"}
 KEPT_IN_STAGES = {"ver", "unmet", "doomed"}
@@ -21,7 +21,7 @@ COUNTERS = ("stages", "unsettled", "failed", "open_attempts", "commands")
 GUARD = ("run_id", "token", "owner")
 _RUN_DELTAS = {
     "ver": run.c.ver + _ONE,
-    **{name: run.c[name] + given(name) for name in COUNTERS},
+    **{name: run.c[name] + given_count(name) for name in COUNTERS},
     "lease_until": lease_now() + given_time("ttl"),
     "due_at": case(
         (or_(run.c.due_at.is_(None), run.c.due_at > given_time("hint")), given_time("hint")), else_=run.c.due_at
@@ -34,10 +34,12 @@ _LEASED = and_(
 TOUCH_RUN = Statement(
     run.update().values(_RUN_DELTAS).where(_LEASED),
     *(*GUARD, *COUNTERS, "ttl", "hint"),
+    key=GUARD,
 )
 UPDATE_RUN = Statement(
     run.update().values({**_RUN_DELTAS, **{name: given(name) for name in RUN_DECIDED}}).where(_LEASED),
     *(*GUARD, *COUNTERS, "ttl", "hint", *RUN_DECIDED),
+    key=GUARD,
 )
 UPDATE_STAGE = Statement(
     stage.update()
@@ -95,6 +97,7 @@ FINISH_COMMAND = Statement(
     "outcome",
     "run_id",
     "now",
+    key=("id",),
 )
 INSERT_STAGE = insert_row(stage)
 INSERT_DEP = insert_row(stage_dep)

@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 
 from broker.clock import Clock
 from broker.ids import RandomBits, random_bits
-from broker.store import accepting, migrate, pace, recording, stray, wake, workers
+from broker.store import accepting, migrate, pace, recording, stray, wake, whole, workers
 from broker.store.base import (
     CommandRow,
     Counts,
@@ -39,6 +39,10 @@ from broker.store.reading import Reading
 from broker.store.statement import Statement, lease_now
 
 NOW = Statement(select(lease_now()))
+BACKUP_MARK = 0x43464255
+"""SQLite's application_id of a backup: a file that somebody copies into place is known for what it is."""
+_MARK_AT = 68
+"""Byte of a SQLite file where the mark is."""
 
 
 class SqlStore(Reading):
@@ -84,6 +88,11 @@ class SqlStore(Reading):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
         except OSError as error:
             raise StoreError(f"cannot make the store {path}: {error.strerror}; choose another place for it") from error
+        if _is_backup(path):
+            raise StoreError(
+                f"{path} is a backup, and not to be worked with: what was done after it was taken would be done again; "
+                "`crossfade db restore` makes a database of it"
+            )
         url = URL.create("sqlite", database=str(path))
         return cls(url, clock=clock, bits=bits, busy_seconds=busy_seconds)
 
@@ -151,6 +160,9 @@ class SqlStore(Reading):
     def lift_quarantine(self, site: str, told: NewEvent, *, now: int) -> bool:
         return self._database.do(lambda tx: stray.lift(tx, site, told, now=now))
 
+    def lost_rows(self) -> Sequence[tuple[str, str]]:
+        return self._database.read(whole.lost_rows)
+
     # -- lease and decide ----------------------------------------------------------------------------------------
 
     def acquire(self, run_id: str, *, owner: str, ttl: float) -> Lease | None:
@@ -205,3 +217,9 @@ class SqlStore(Reading):
 
     def hasten_look(self, site: str, *, at: int) -> None:
         self._database.do(lambda tx: pace.hasten_look(tx, site, at=at))
+
+
+def _is_backup(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(_MARK_AT)
+        return file.read(4) == BACKUP_MARK.to_bytes(4, "big")

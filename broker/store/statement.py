@@ -11,7 +11,21 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, BindParameter, Dialect, Executable, Insert, Integer, Table, bindparam, column, func, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    BindParameter,
+    Column,
+    Dialect,
+    Executable,
+    Insert,
+    Integer,
+    Table,
+    bindparam,
+    column,
+    func,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -60,9 +74,7 @@ class Bulk(NamedTuple):
     def parameters(self, rows: Sequence[Row]) -> list[Any]:
         columns = list(zip(*rows, strict=True))
         width = len(columns)
-        return [
-            array_text(columns[place]) if place < width else self.constants[place - width] for place in self.places
-        ]
+        return [array_text(columns[place]) if place < width else self.constants[place - width] for place in self.places]
 
 
 class Statement:
@@ -138,6 +150,11 @@ def given_time(name: str) -> BindParameter[int | None]:
     return bindparam(_PREFIX + name, type_=BigInteger)
 
 
+def given_for(like: Column[Any]) -> BindParameter[Any]:
+    """A parameter of that column's name and type, where no comparison or assignment tells the type."""
+    return bindparam(_PREFIX + like.name, type_=like.type)
+
+
 def given_count(name: str) -> BindParameter[int]:
     """A number where no column beside it tells its type."""
     return bindparam(_PREFIX + name, type_=Integer)
@@ -189,7 +206,7 @@ def _compile_bulk(statement: Executable, dialect: Dialect, names: Sequence[str])
         whole: Any = statement.table.insert().from_select(into, select(*(rows.c[_PREFIX + name] for name in into)))
     else:
         whole = replacement_traverse(
-            statement,  # type: ignore[type-var]  # every Executable here is a ClauseElement
+            statement,  # type: ignore[call-overload]  # every Executable here is a ClauseElement
             {},
             lambda part, **_: rows.c[part.key] if isinstance(part, BindParameter) and part.key in types else None,
         )

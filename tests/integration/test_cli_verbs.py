@@ -217,14 +217,53 @@ def test_doctor_finds_a_new_installation_sound() -> None:
     assert "local" in found["site document"]["found"]
 
 
-def test_a_backup_is_a_database_and_is_never_overwritten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_is_never_overwritten_and_is_restored_into_an_empty_home(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = answer("submit", str(HELLO))["run"]
-    (folder / "other").mkdir()
-    xf("db", "backup", "other/crossfade.db")
-    assert "already" in xf("db", "backup", "other/crossfade.db", code=2).stderr
+    made = answer("db", "backup", "b.db")
+    assert (made["counts"]["run"], made["incarnation"]) == (1, 0)
+    assert "already" in xf("db", "backup", "b.db", code=2).stderr
     monkeypatch.setenv("CROSSFADE_HOME", str(folder / "other"))
+    assert "restoring b.db" in xf("db", "restore", "b.db", "--dry-run").stderr
+    assert answer("history") == []
+    restored = answer("db", "restore", "b.db")
+    assert (restored["digest"], restored["incarnation"], restored["due"]) == (made["digest"], 1, 1)
     assert [line["run"] for line in answer("history")] == [run]
     assert answer("db", "check")["violations"] == []
+    assert "holds runs" in xf("db", "restore", "b.db", code=2).stderr
+    assert answer("db", "restore", "b.db", "--replace", "-y")["incarnation"] == 2
+
+
+def test_a_backup_that_was_copied_into_place_is_known_for_what_it_is(folder: Path) -> None:
+    xf("submit", str(HELLO))
+    xf("db", "backup", "b.db")
+    (folder / "b.db").rename(folder / "home" / "crossfade.db")
+    for side in ("-wal", "-shm"):
+        (folder / "home" / f"crossfade.db{side}").unlink(missing_ok=True)
+    assert "crossfade db restore" in xf("history", code=1).stderr
+
+
+def test_a_damaged_database_is_set_aside_for_a_backup(folder: Path) -> None:
+    run = answer("submit", str(HELLO))["run"]
+    xf("db", "backup", "b.db")
+    database = folder / "home" / "crossfade.db"
+    database.write_bytes(database.read_bytes()[:5000])
+    assert "is damaged" in xf("db", "restore", "b.db", code=2).stderr
+    xf("db", "restore", "b.db", "--replace", "-y")
+    assert [line["run"] for line in answer("history")] == [run]
+    assert list(database.parent.glob("crossfade.db.damaged-*"))
+
+
+def test_nothing_is_restored_while_somebody_serves(folder: Path) -> None:
+    from broker.config import Settings
+    from broker.serve_lock import only_server
+
+    xf("submit", str(HELLO))
+    xf("db", "backup", "b.db")
+    with only_server(Settings(home=folder / "home")):
+        assert "serves" in xf("db", "restore", "b.db", "--replace", "-y", code=4).stderr
+    xf("db", "restore", "b.db", "--replace", "-y")
 
 
 def test_an_event_that_was_changed_is_found(folder: Path) -> None:

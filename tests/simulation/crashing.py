@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -43,6 +43,8 @@ class Points:
 
     strikes: tuple[Strike, ...] = ()
     seen: list[Call] = field(default_factory=list)
+    answered: set[int] = field(default_factory=set)
+    """Those of them that were not met by an error of their own."""
     dead: bool = False
     struck: list[Strike] = field(default_factory=list)
     nap: Callable[[], None] = lambda: None
@@ -63,6 +65,7 @@ class Points:
     def after(self, call: Call) -> None:
         if self.dead:
             raise Crash
+        self.answered.add(len(self.seen) - 1)
         if (strike := self._due("reply")) is not None:
             self.struck.append(strike)
             if call.of in ("store", "decision"):
@@ -105,6 +108,7 @@ class Played:
     ends: tuple[str, ...]
     found: Sequence[str]
     points: Sequence[Call]
+    answered: Collection[int]
 
 
 class Rig:
@@ -151,7 +155,7 @@ class Rig:
         found = judge(self.lab.store, self.lab.sites, Broken())
         if self.lab.state(self.run_id) not in ("SUCCEEDED", "FAILED", "CANCELED"):
             found.append(f"stuck: {ends(self.lab.store, self.run_id)}")
-        return Played(ends(self.lab.store, self.run_id), found, tuple(self.points.seen))
+        return Played(ends(self.lab.store, self.run_id), found, tuple(self.points.seen), self.points.answered)
 
     def _round(self) -> None:
         """What the sweeper does: look at sites, go on with runs. A store that is busy is met again next time."""

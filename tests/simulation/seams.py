@@ -15,7 +15,8 @@ READS = frozenset(
         "now", "installation", "effect", "next_due", "run", "document", "runs", "stages", "stages_at", "deps",
         "attempts", "attempt_by_key", "decisions", "events", "streams", "effects", "products", "products_of",
         "checkpoints", "commands", "sites", "evidence", "log_tails", "logged_sizes", "open_attempts", "snapshot",
-        "stage_rows", "parents", "find", "status", "list_mine", "read", "read_many", "list", "digests", "probe",
+        "stage_rows", "parents", "strays", "unknown_keys", "open_stages", "tip", "run_ids", "other_streams",
+        "lost_rows", "workers", "find", "status", "list_mine", "read", "read_many", "list", "digests", "probe",
     }
 )  # fmt: skip
 """Verbs without a side effect. What comes after them can be told from what comes before by nobody."""

@@ -42,7 +42,7 @@ def strikes(played: Played, *, start: int = 0, every: bool = False, healed: bool
             found.append(Strike(at, "crash", "break" if healed else ("break", "wait")[at % 2]))
             if every:
                 found.append(Strike(at, "crash", ("wait", "break")[at % 2]))
-        if call.writes:
+        if call.writes and at in played.answered:
             found.append(Strike(at, "reply"))
     return found
 
@@ -52,6 +52,11 @@ def pairs(scenario: Scenario, firsts: Iterable[Strike]) -> Iterator[tuple[Strike
     for first in firsts:
         after = Rig(scenario, first).play()
         yield from ((first, second) for second in strikes(after, start=first.at + 1))
+
+
+def crashes(found: Iterable[tuple[Strike, ...]]) -> Iterator[tuple[Strike, ...]]:
+    """Those in which every strike ends a worker."""
+    return (blows for blows in found if all(blow.how == "crash" for blow in blows))
 
 
 def some_pairs(scenario: Scenario, *, firsts: int, seconds: int) -> Iterator[tuple[Strike, Strike]]:

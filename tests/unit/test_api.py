@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from api_kit import HELLO, TOKEN, Face, open_face
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.api import guard
-from broker.api.guard import is_loopback
+from broker.api.guard import Guard, is_loopback
 from broker.api.problems import MEDIA_TYPE, TITLES
 from broker.api.routes import router
 from broker.store.base import StoreBusy, StoreError, StoreFull
@@ -572,6 +575,23 @@ def test_a_body_is_not_read_before_the_token_is_shown(shared: Face) -> None:
     assert is_problem(shared.ask("POST", "/v1/runs", token=WRONG, content=never()), 401, "unauthorized")
 
 
+def test_a_body_that_does_not_come_is_not_waited_for(shared: Face) -> None:
+    async def stuck() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    impatient = Guard(shared.app, token=TOKEN, body_seconds=0.05)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(impatient)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.post("/v1/runs", content=stuck(), headers={"Authorization": TOKEN.header})
+
+    answer = asyncio.run(ask())
+    assert is_problem(answer, 408, "slow")
+    assert answer.headers["connection"] == "close"
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just(HELLO),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -628,3 +648,23 @@ def test_the_log_of_a_failing_store_has_one_line(tmp_path: Path, caplog: pytest.
         face.get("/v1/runs")
     (record,) = [record for record in caplog.records if record.name == "broker.api.problems"]
     assert record.getMessage() == "first WARNING forged line"
+
+
+# -- the page that tells of it -----------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "http-api.md").read_text()
+
+
+def test_the_page_tells_every_route_and_every_kind_of_problem() -> None:
+    for route in router.routes:
+        path = route.path.replace("{run}", "RUN").replace("{ident}", "COMMAND").replace("{path:path}", "STAGE")  # type: ignore[attr-defined]
+        for method in route.methods:  # type: ignore[attr-defined]
+            assert f"`{method} {path}`" in PAGE
+    for kind, (status, _) in TITLES.items():
+        assert re.search(rf"^\| {status} \| .*`{kind}`", PAGE, re.MULTILINE), kind
+
+
+def test_the_pages_example_of_an_error_is_a_real_one(shared: Face) -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    document = HELLO.replace("needs", "need")
+    assert shared.post("/v1/runs", {"document": document}).json() == json.loads(example)

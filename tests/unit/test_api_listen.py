@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from api_kit import HELLO
 from broker.api import listen
 from broker.api.listen import listening
 from broker.api.places import AlreadyListening
-from broker.client import Client
+from broker.client import Client, Refused
 from broker.config import Settings
 from broker.errors import BrokerError, UsageError
 from broker.service import Service, open_service
@@ -49,6 +50,32 @@ def test_the_same_installation_answers_at_its_socket_and_at_a_port(service: Serv
     assert told == [run, run]
     assert not service.settings.socket.exists()
     assert no_thread_is_left()
+
+
+def test_two_servers_over_one_store_keep_a_key_once(service: Service) -> None:
+    with (
+        closing(open_service(service.settings).store) as store,
+        listening(service, service.settings, "127.0.0.1:0") as one,
+        listening(
+            Service(settings=service.settings, store=store, sites=service.sites), service.settings, "127.0.0.1:0"
+        ) as two,
+        Client.of_home(service.settings, where=one.places[0]) as first,
+        Client.of_home(service.settings, where=two.places[0]) as second,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        answers = list(pool.map(lambda n: (first, second)[n % 2].submit(HELLO, key="k"), range(16)))
+        assert len({answer.run for answer in answers}) == 1
+        assert sum(answer.new for answer in answers) == 1
+        assert len(first.history()) == 1
+
+
+def test_a_document_beyond_the_limit_is_told_to_its_sender(service: Service) -> None:
+    with (
+        listening(service, service.settings, "unix") as at,
+        Client.of_home(service.settings, where=at.places[0]) as client,
+        pytest.raises(Refused, match="too large"),
+    ):
+        client.submit("#" * (17 << 20))
 
 
 def test_an_ipv6_port_has_its_brackets(service: Service) -> None:

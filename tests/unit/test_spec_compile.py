@@ -318,12 +318,37 @@ def test_a_line_break_in_a_value_is_refused_where_a_line_is_expected_and_quoted_
         ("{pattern: '(a+)+b'}", "repeats a group that itself repeats"),
         ("{pattern: '(a|ab)*b'}", "repeats a group that itself repeats or chooses"),
         ("{pattern: '.*.*.*.*.*'}", "more than 4 endless repetitions"),
+        ("{pattern: '((a{1,5}){1,5}){1,5}b', default: aaaaaaaaaaaaaaaaaaaaaaaa}", "in too many ways"),
+        ("{pattern: '(a{1,9})*b', default: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}", "in too many ways"),
         ("{pattern: 'a', default: b}", "does not match"),
         ("{type: integer}", "'integer' is none of"),
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(declared, words):
     assert words in refusal(f"params: {{x: {declared}}}\nstages: {{a: {{run: x}}}}\n")
+
+
+@pytest.mark.parametrize("value", ["run[", "a" * 30, "1-22-333-4444", "x" * 3_000])
+def test_a_pattern_that_can_be_tried_quickly_is_tried_whatever_it_looks_like(value):
+    pattern = r"(?:run[[a]|a{1,30}|([0-9]{1,9}-){1,3}[0-9]+|x+?)"
+    text = f"params: {{x: {{pattern: '{pattern}'}}}}\nstages: {{a: {{run: 'echo ${{{{ params.x }}}}'}}}}\n"
+    assert compiled(text, x=value).name
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            'stages:\n  a: {run: x, outputs: [{path: "o\\u202e"}]}\n  b: {run: x, inputs: [{name: o, from: a}]}\n',
+            "is no output of a",
+        ),
+        ('params: {x: {pattern: "(?\\u202e)"}}\nstages: {a: {run: x}}\n', "unknown extension"),
+    ],
+)
+def test_messages_are_printable_where_they_tell_of_names_and_of_what_others_said(text, words):
+    told = refusal(text)
+    assert words in told
+    assert all(line.isprintable() for line in told.splitlines())
 
 
 # -- files -------------------------------------------------------------------------------------------------

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import bindparam, column, literal, select, table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Integer, String, bindparam, column, literal, select, table
 
 import broker.store
-from broker.store import base, schema
+from broker.store import base, postgres, schema, sqlite
 from broker.store.statement import Lookup, Statement, given, padded
 
 ROWS = {
@@ -31,10 +31,7 @@ ROWS = {
     "log_tail": base.LogTail,
     "installation": base.Installation,
 }
-DIALECTS = {
-    "sqlite": sqlite.dialect(paramstyle="qmark"),
-    "postgresql": postgresql.dialect(paramstyle="format"),
-}
+DIALECTS = {"sqlite": sqlite.DIALECT, "postgresql": postgres.DIALECT}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -73,11 +70,28 @@ def test_the_statements_are_found() -> None:
 def test_every_statement_can_be_said_in_every_dialect(name: str, dialect: str) -> None:
     one = ALL[name]
     text = one.text(DIALECTS[dialect], 2) if isinstance(one, Lookup) else one.text(DIALECTS[dialect])
-    mark = "?" if dialect == "sqlite" else "%s"
+    marks = text.sql.count("?") if dialect == "sqlite" else len(set(re.findall(r"\$\d+", text.sql)))
     names = (*one._names, "first", "second") if isinstance(one, Lookup) else one._names
-    assert len(text.parameters(tuple(names))) == text.sql.count(mark)
+    assert len(text.parameters(tuple(names))) == marks
     assert ("FOR UPDATE" in text.sql) <= (dialect == "postgresql")
     assert "crossfade_now" not in text.sql or dialect == "sqlite"
+
+
+def test_a_statement_about_one_row_can_be_said_once_for_many() -> None:
+    things = table("things", column("id", String), column("a", Integer), column("b", Integer))
+    update = things.update().values(a=given("a"), b=7).where(things.c.id == given("id"))
+    statement = Statement(update, "unused", "id", "a", key=("id",))
+    rows = [(0, "x", 1), (0, 'y"\\', None)]
+    bulk = statement.bulk(DIALECTS["postgresql"], rows)
+    assert bulk is not None
+    assert "UPDATE things SET a=rows.given_a" in bulk.sql
+    assert bulk.parameters(rows) == [7, "{1,NULL}", '{"x","y\\"\\\\"}'] or bulk.parameters(rows) == []
+
+
+def test_the_same_row_twice_is_not_said_at_once() -> None:
+    things = table("things", column("id", String), column("a", Integer))
+    statement = Statement(things.update().values(a=given("a")).where(things.c.id == given("id")), "id", "a", key=["id"])
+    assert statement.bulk(DIALECTS["postgresql"], [("x", 1), ("x", 2)]) is None
 
 
 def test_parameters_are_arranged_as_the_text_wants_them_and_literals_are_filled_in() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +44,43 @@ class Meter:
         wall, own = time.monotonic() - self._wall, own_seconds() - self._own
         others = max(0.0, _busy_seconds() - self._busy - own) / wall if wall > 0 else 0.0
         return wall, own, others
+
+
+def tree_seconds(roots: Iterable[int]) -> float:
+    """CPU seconds of these processes and all that descend from them, the ended and waited for included; Linux."""
+    children: dict[int, list[int]] = defaultdict(list)
+    used: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
+            except OSError:
+                continue  # it has just ended
+            children[int(fields[1])].append(int(entry.name))
+            used[int(entry.name)] = sum(int(fields[at]) for at in (11, 12, 13, 14))
+    left, seen, total = list(roots), set[int](), 0
+    while left:
+        pid = left.pop()
+        if pid not in seen:
+            seen.add(pid)
+            total += used.get(pid, 0)
+            left += children[pid]
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+class TreeMeter:
+    """As `Meter`, for several processes with all that descend from them. One that ends meanwhile takes its time along,
+    unless one of the tree waited for it."""
+
+    def __init__(self, roots: Iterable[int]) -> None:
+        self._roots = list(roots)
+        self._used, self._busy = tree_seconds(self._roots), _busy_seconds()
+        self._wall = time.monotonic()
+
+    def read(self) -> tuple[float, float, float]:
+        """(seconds, CPU seconds of the trees, cores of others) since the meter was made."""
+        wall, used = time.monotonic() - self._wall, tree_seconds(self._roots) - self._used
+        return wall, used, max(0.0, _busy_seconds() - self._busy - used) / wall if wall > 0 else 0.0
 
 
 def peak_mib() -> float:
