@@ -113,8 +113,13 @@ class Broker:
             self.store.release(lease, due_at=self.clock())
         return True
 
+    def leave(self, site: str) -> None:
+        """Nobody will look at that site now: it is the next one's turn."""
+        self._turns.leave(site)
+
     def look(self, site: str) -> Collection[str]:
         """Look at a site; the runs that are concerned."""
+        self._turns.begins(site)
         looked = self.watcher.look(site)
         runs: Collection[str] = ()
         if not looked.sightings.empty():

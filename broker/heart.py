@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 BEAT_EVERY = 5.0
 """Seconds between two signs of life."""
+DEAF_AFTER = 2 * BEAT_EVERY
+"""Seconds without progress after which a process no longer counts on what it sends to be taken in."""
 STUCK_AFTER = 60.0
 """Seconds without progress after which a process ends itself."""
 FRESH = 30.0
@@ -67,11 +69,15 @@ class Pulse:
         self._swept_at = self.elapsed()
 
     @property
+    def waiting(self) -> float:
+        """Seconds for which what was sent has not come back."""
+        with self._guard:
+            return 0.0 if self._waiting_since is None else self.elapsed() - self._waiting_since
+
+    @property
     def why_stuck(self) -> str:
         """In words what does not move any more; empty: all does."""
-        now = self.elapsed()
-        with self._guard:
-            waiting = 0.0 if self._waiting_since is None else now - self._waiting_since
+        now, waiting = self.elapsed(), self.waiting
         if waiting > self.stuck_after:
             return f"hints were sent to this process and none was taken in for {waiting:.0f} s"
         if now - self._swept_at > self.stuck_after:

@@ -60,15 +60,19 @@ class RemoteHints:
     """Hints over a transport that may fail. After a failure nothing is tried for a while, so that whoever hints loses
     little time; what is not sent is found by a sweep."""
 
-    def __init__(self, wakeups: Wakeups, *, dark_for: float = DARK_FOR) -> None:
-        self._wakeups, self._dark_for = wakeups, dark_for
+    def __init__(self, wakeups: Wakeups, *, probed: bool = False, dark_for: float = DARK_FOR) -> None:
+        """`probed`: `come_back` is called regularly, and after a failure it alone tries the transport, which may cost
+        its timeouts. Else whoever comes first does, when `dark_for` seconds are over."""
+        self._wakeups, self._probed, self._dark_for = wakeups, probed, dark_for
         self._dark_until = 0.0
         self._failing = False
+        self.unheard = False
+        """What is sent seems to be taken in by nobody: it goes on its way, and does not count as sent."""
 
     @property
     def dark(self) -> bool:
         """Is nothing sent just now?"""
-        return time.monotonic() < self._dark_until
+        return self._failing and (self._probed or time.monotonic() < self._dark_until)
 
     def runs(self, run_ids: Sequence[str]) -> bool:
         return self.send(lambda: self._wakeups.look_at_runs(run_ids))
@@ -80,11 +84,11 @@ class RemoteHints:
         return self.send(lambda: self._wakeups.act_at_site(site))
 
     def come_back(self, queue: str, sent: str) -> bool:
-        return self.send(lambda: self._wakeups.come_back(queue, sent))
+        return self.send(lambda: self._wakeups.come_back(queue, sent), probe=True)
 
-    def send(self, publish: Callable[[], None]) -> bool:
-        """Publish, within the transport's timeouts; was it sent?"""
-        if self.dark:
+    def send(self, publish: Callable[[], None], *, probe: bool = False) -> bool:
+        """Publish, within the transport's timeouts; was it sent? A `probe` is tried even if nothing else is."""
+        if self.dark and not probe:
             return False
         try:
             publish()
@@ -94,7 +98,7 @@ class RemoteHints:
         if self._failing:
             log.warning("hints can be sent again")
             self._failing = False
-        return True
+        return probe or not self.unheard
 
     def _failed(self, error: Exception) -> None:
         self._dark_until = time.monotonic() + self._dark_for

@@ -104,11 +104,19 @@ def overview(service: Service, *, now: int) -> View:
 
 def _site(view: View, dark: Mapping[str, Silence], now: int) -> View:
     silence = dark.get(str(view["site"]))
+    held = _quarantine_line(str(view["site"])) if view["quarantined"] else ""
     if silence is None:
-        return {**view, "unreachable_stages": 0, "moves_at": None, "says": ""}
+        return {**view, "unreachable_stages": 0, "moves_at": None, "says": held}
     return {
         **view,
         "unreachable_stages": silence.unreachable,
         "moves_at": when(silence.moves_at),
-        "says": silence.line(now),
+        "says": f"{silence.line(now)}; {held}" if held else silence.line(now),
     }
+
+
+def _quarantine_line(site: str) -> str:
+    return (
+        f"{site}: in quarantine since a backup was restored; ends by itself when the site has listed its jobs, "
+        f"else `crossfade site release {site} --reason ...`"
+    )

@@ -314,6 +314,25 @@ class Service:
         self._known_site(name)
         self.store.set_site_mode(name, mode="up", by=self._actor, reason=reason)
 
+    def release_site(self, name: str, *, reason: str) -> None:
+        """End a site's quarantine by hand, although its jobs of the lost hours may not all be known."""
+        self._known_site(name)
+        data = json.dumps({"reason": reason})
+        told = NewEvent(kind="released", data=data, actor=self._actor)
+        if not self.store.lift_quarantine(name, told, now=self._clock()):
+            raise RefusedByPolicy(f"{name} is not in quarantine", help="see `crossfade site ls`")
+
+    def strays(self, name: str | None = None) -> list[dict[str, object]]:
+        """Jobs that were found after a restore and that the backup did not know, at one site or at all."""
+        if name is not None:
+            self._known_site(name)
+        rows = [row for row in self.store.strays() if name in (None, row.site)]
+        return [views.stray_view(row, self._path(row.run_id, row.n)) for row in rows]
+
+    def _path(self, run_id: str, n: int) -> str:
+        stage = self.store.stages_at(run_id, [n]).get(n)
+        return stage.path if stage else f"#{n}"
+
     def _known_site(self, name: str) -> None:
         if name not in self.sites.configs:
             known = ", ".join(sorted(self.sites.configs))

@@ -12,6 +12,8 @@ from broker.watch.pace import BESIDE_DRAINS, IDLE_EVERY
 
 LOOK_SECONDS = 20.0
 """How long a look may take before another worker takes its turn; at least three polls."""
+HINT_SECONDS = 3.0
+"""How long a hint to look may be on its way before it is taken for lost, and another one is sent."""
 
 
 class Turns(Protocol):
@@ -20,6 +22,14 @@ class Turns(Protocol):
     def ripe(self) -> Sequence[str]:
         """Sites whose time has come: something of ours is there, they had stopped answering, or nobody has looked
         for long. Whoever got a name looks."""
+        ...
+
+    def leave(self, site: str) -> None:
+        """Whoever got the name does not look, nor does anybody else."""
+        ...
+
+    def begins(self, site: str) -> None:
+        """A look begins."""
         ...
 
     def looked(self, site: str) -> None:
@@ -55,6 +65,12 @@ class OwnTurns:
                 self._watcher.put_off(name)
         return wanted
 
+    def leave(self, site: str) -> None:
+        """Nothing was taken."""
+
+    def begins(self, site: str) -> None:
+        """Nobody else looks."""
+
     def looked(self, site: str) -> None:
         """The watcher has set its pace."""
 
@@ -78,6 +94,13 @@ class SharedTurns:
         now = self._clock()
         rows = {row.site: row for row in self._store.sites()}
         return [name for name in self._polls if self._take(name, rows.get(name), now)]
+
+    def leave(self, site: str) -> None:
+        self._store.hasten_look(site, at=self._clock())
+
+    def begins(self, site: str) -> None:
+        until = self._clock() + max(micros(LOOK_SECONDS), 3 * self._poll(site))
+        self._store.take_look(site, now=until, until=until)
 
     def looked(self, site: str) -> None:
         self._store.hasten_look(site, at=self._watcher.next_look(site))
@@ -104,8 +127,7 @@ class SharedTurns:
         if not (silent or now - answered >= IDLE_EVERY or self._store.open_attempts(name)):
             self._idle_until[name] = now + self._poll(name)
             return False
-        until = now + max(micros(LOOK_SECONDS), 3 * self._poll(name))
-        return self._store.take_look(name, now=now, until=until)
+        return self._store.take_look(name, now=now, until=now + micros(HINT_SECONDS))
 
     def _poll(self, name: str) -> int:
         return micros(self._polls[name] or BESIDE_DRAINS)

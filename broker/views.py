@@ -20,6 +20,7 @@ from broker.store.base import (
     RunRow,
     SiteRow,
     StageRow,
+    StrayRow,
     WorkerRow,
 )
 from connectors.registry import SiteConfig
@@ -257,7 +258,9 @@ def site_view(config: SiteConfig, row: SiteRow | None, *, load: int, now: int) -
     """How a site stands."""
     silent = row.cannot_ask_since if row else None
     state = "up"
-    if row and row.mode == "drained":
+    if row and row.quarantined:
+        state = "quarantined"
+    elif row and row.mode == "drained":
         state = "drained"
     elif silent is not None:
         state = "silent"
@@ -277,7 +280,23 @@ def site_view(config: SiteConfig, row: SiteRow | None, *, load: int, now: int) -
         "detail": row.detail if row else "",
         "reason": row.mode_reason if row else "",
         "by": row.mode_by if row else "",
+        "quarantined": bool(row and row.quarantined),
         "root": config.root,
+    }
+
+
+def stray_view(row: StrayRow, path: str) -> View:
+    """A job of the hours that a restored backup does not know. `path`: of the stage that it belongs to, if any."""
+    return {
+        "key": row.key,
+        "site": row.site,
+        "native_id": row.native_id,
+        "state": row.state,
+        "stage": f"{row.run_id}/{path}" if row.run_id else None,
+        "fate": row.fate,
+        "found_at": when(row.found_at),
+        "done_at": when(row.done_at),
+        "outcome": row.outcome or None,
     }
 
 

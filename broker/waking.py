@@ -66,8 +66,12 @@ class Waker:
 
     def _sweep(self, alone: Callable[[], bool]) -> None:
         for site in self._broker.sites_to_look_at():
-            if not self._hints.look(site) and alone():
+            if self._hints.look(site):
+                continue
+            if alone():
                 self.look(site)
+            else:
+                self._broker.leave(site)
         for site in self._broker.sites_to_act_at():
             if not self._hints.act(site) and alone():
                 self.act(site)

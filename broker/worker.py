@@ -17,7 +17,7 @@ from kombu import Exchange, Queue
 
 from broker.consuming import THREADS, Consumer
 from broker.core import Broker
-from broker.heart import BEAT_EVERY, FORGOTTEN_AFTER, STUCK_AFTER, Heart, Pulse, own_queue
+from broker.heart import BEAT_EVERY, DEAF_AFTER, FORGOTTEN_AFTER, STUCK_AFTER, Heart, Pulse, own_queue
 from broker.hints import RemoteHints
 from broker.news import Announcer
 from broker.store.base import Store
@@ -68,7 +68,7 @@ class Worker:
         self._broker, self._app, self._habits, self._jitter = broker, app, habits, jitter
         self.queues, self._announcer = list(queues), announcer
         self._queue = own_queue(name)
-        self._hints = RemoteHints(register(app, self))
+        self._hints = RemoteHints(register(app, self), probed=True)
         self._waker = Waker(broker, self._hints)
         self._consumer = Consumer(app, [*queues, self._queue], threads=habits.threads)
         self._pulse = Pulse(stuck_after=habits.stuck_after)
@@ -85,6 +85,7 @@ class Worker:
             stopped = False
             while not stopped:
                 self._pulse.sent(ok=self._hints.come_back(self._queue, self._queue))
+                self._hints.unheard = self._pulse.waiting > DEAF_AFTER
                 self._heart.beat(restarts=self._consumer.restarts, redis="dark" if self._hints.dark else "ok")
                 if why := self._pulse.why_stuck:
                     raise Stuck(why)
@@ -123,24 +124,26 @@ class Worker:
     def _sweep(self) -> None:
         tidy_at = time.monotonic() + TIDY_EVERY * self._jitter()
         while not self._stop.is_set():
-            until = time.monotonic() + ALONE_SECONDS
+            self._alone_until = 0.0
             try:
-                self._waker.sweep(alone=lambda until=until: self._goes_on(until))  # type: ignore[misc]
+                self._waker.sweep(alone=self._goes_on)
                 if time.monotonic() >= tidy_at:
                     tidy_at = time.monotonic() + TIDY_EVERY
-                    tidy(self._broker.store, self._app, now=self._broker.clock())
+                    self._waker.guarded(lambda: tidy(self._broker.store, self._app, now=self._broker.clock()))
             except Exception:
                 log.exception("a sweep broke off; the next one follows")
             self._pulse.swept()
-            busy = self._hints.dark and self._worked
+            busy = self._worked and (self._hints.dark or self._hints.unheard)
             self._worked = False
             self._stop.wait(0.0 if busy else self._habits.sweep_every * (0.75 + 0.5 * self._jitter()))
 
-    def _goes_on(self, until: float) -> bool:
-        """May the sweeper do one more thing by itself?"""
+    def _goes_on(self) -> bool:
+        """May the sweeper do one more thing by itself? Its time begins with the first."""
+        now = time.monotonic()
+        self._alone_until = self._alone_until or now + ALONE_SECONDS
         self._pulse.swept()
         self._worked = True
-        return not self._stop.is_set() and time.monotonic() < until
+        return not self._stop.is_set() and now < self._alone_until
 
 
 def tidy(store: Store, app: Celery, *, now: int) -> None:

@@ -31,6 +31,8 @@ from broker.store.sql import SqlStore
 PATIENCE = 60.0
 """Seconds that a start or an end may take."""
 
+_PREFIX = "cf-pg-"
+
 PASSWORD = "canary-4711"
 """Of the user `locked`; must not be seen anywhere."""
 
@@ -55,7 +57,8 @@ class Server:
 
     def __post_init__(self) -> None:
         self._postgres = binary("postgres")
-        self.folder = Path(tempfile.mkdtemp(prefix="cf-pg-"))
+        _remove_leftovers()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         atexit.register(self.remove)
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:  # it refuses to run as root
@@ -219,13 +222,16 @@ class Server:
 _VIRTUAL = (
     "CREATE ROLE virtual SUPERUSER LOGIN",
     "ALTER ROLE virtual SET search_path = public, moved, pg_catalog",
-    f"CREATE ROLE locked LOGIN PASSWORD '{PASSWORD}'",
+    f"CREATE ROLE locked SUPERUSER LOGIN PASSWORD '{PASSWORD}'",
     "CREATE SCHEMA moved",
     "CREATE TABLE moved.clock (at BIGINT)",
     "INSERT INTO moved.clock VALUES (0)",
-    "CREATE FUNCTION moved.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS "
-    "$$ SELECT TIMESTAMPTZ 'epoch' + at * INTERVAL '1 microsecond' FROM moved.clock $$",
+    """CREATE FUNCTION moved.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+    $$ SELECT TIMESTAMPTZ 'epoch' + at * INTERVAL '1 microsecond' FROM moved.clock $$""",
 )
+
+
+_MOVE = "UPDATE moved.clock SET at = %s"
 
 
 class MovedClock(VirtualClock):
@@ -233,11 +239,12 @@ class MovedClock(VirtualClock):
 
     def __init__(self, start: int = VirtualClock()()) -> None:
         super().__init__(start)
-        self._connections: list[psycopg.Connection] = []
+        self._moved: dict[str, psycopg.Connection] = {}
 
     def moves(self, server: Server, database: str) -> str:
         """From now on that database goes by this clock; its URL."""
-        self._connections.append(psycopg.connect(server.dsn(database), autocommit=True))
+        dsn = server.dsn(database)
+        self._moved[dsn] = psycopg.connect(dsn, autocommit=True)
         self._tell()
         return server.url(database, user="virtual")
 
@@ -250,12 +257,17 @@ class MovedClock(VirtualClock):
         self._tell()
 
     def _tell(self) -> None:
-        for connection in self._connections:
-            connection.execute("UPDATE moved.clock SET at = %s", (self(),))
+        for dsn, connection in self._moved.items():
+            try:
+                connection.execute(_MOVE, (self(),))
+            except psycopg.OperationalError:  # the server was started anew
+                connection.close()
+                self._moved[dsn] = psycopg.connect(dsn, autocommit=True)
+                self._moved[dsn].execute(_MOVE, (self(),))
 
     def close(self) -> None:
-        while self._connections:
-            self._connections.pop().close()
+        while self._moved:
+            self._moved.popitem()[1].close()
 
 
 def serving(*, durable: bool = False) -> Iterator[Server]:
@@ -266,6 +278,14 @@ def serving(*, durable: bool = False) -> Iterator[Server]:
         yield server
     finally:
         server.remove()
+
+
+def _remove_leftovers() -> None:
+    """Folders of tests that were killed. Their servers have ended with them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_PREFIX).split("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lives(process: psutil.Process) -> bool:

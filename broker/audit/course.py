@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from broker.audit.rows import Found, RunRows, Violation
+from broker.audit.rows import Found, RunRows, Violation, failovers
 from broker.states import RunState, StageState
-from broker.store.base import AttemptRow, CheckpointRow, EventRow
+from broker.store.base import AttemptRow, CheckpointRow
 from policies.retry import MEMORY_RAISES
 
 _S = StageState
@@ -87,12 +87,6 @@ def _is_good(copies: Sequence[CheckpointRow]) -> bool:
 # -- failovers -------------------------------------------------------------------------------------------------
 
 
-def _failovers(rows: RunRows) -> Iterator[tuple[EventRow, str]]:
-    for event in rows.events:
-        if event.kind == "failover":
-            yield event, str(json.loads(event.data).get("from", ""))
-
-
 def _silent(rows: RunRows, site: str, at: int) -> bool:
     """Had that site not answered by then, as far as a decision of that moment could know?"""
     return any(s.start <= at and (s.end is None or s.end > at - STALE) for s in rows.silences.get(site, ()))
@@ -100,7 +94,7 @@ def _silent(rows: RunRows, site: str, at: int) -> bool:
 
 def _left_with_evidence(rows: RunRows) -> Found:
     decided = {decision.seq for decision in rows.decisions if (decision.kind, decision.outcome) == ("failover", "move")}
-    for event, site in _failovers(rows):
+    for event, site, _ in failovers(rows.events):
         if not _silent(rows, site, event.at):
             yield f"{rows.run.run_id}/{event.stage}", f"left {site}, which was not seen to give no answer then"
         if event.seq not in decided:
@@ -109,13 +103,9 @@ def _left_with_evidence(rows: RunRows) -> Found:
 
 def _witnessed(rows: RunRows) -> Found:
     """Whoever leaves a site goes to one that answers: so it was not the broker's own network that was down."""
-    for event, left in _failovers(rows):
-        after = next((e for e in rows.events[event.seq :] if e.stage == event.stage and e.kind == "placed"), None)
-        if after is None or after.at != event.at:
-            continue
-        site = str(json.loads(after.data)["site"])
-        if any(s.start < event.at - STALE and (s.end is None or s.end > event.at) for s in rows.silences.get(site, ())):
-            yield f"{rows.run.run_id}/{event.stage}", f"left {left} for {site}, which gave no answer either"
+    for event, left, to in failovers(rows.events):
+        if any(s.start < event.at - STALE and (s.end is None or s.end > event.at) for s in rows.silences.get(to, ())):
+            yield f"{rows.run.run_id}/{event.stage}", f"left {left} for {to}, which gave no answer either"
 
 
 def _decisions_told(rows: RunRows) -> Found:

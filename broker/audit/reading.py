@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from broker.audit.course import course
 from broker.audit.history import history
-from broker.audit.rows import RunRows, Silence, Violation
+from broker.audit.rows import RunRows, Silence, Violation, failovers
 from broker.audit.rules import audit
 from broker.audit.waiting import waiting
 from broker.store.base import EventRow, RunRow, Store
@@ -35,7 +34,7 @@ def read_run(store: Store, run: RunRow) -> RunRows:
     attempts = store.attempts(run_id)
     used = {row.site for row in attempts}
     asked = {row.site for row in attempts if row.open and row.orphan}
-    asked |= {site for event in events if event.kind == "failover" for site in _left_and_taken(event, events)}
+    asked |= {site for _, *sites in failovers(events) for site in sites if site}
     return RunRows(
         run=run,
         stages=store.stages(run_id),
@@ -54,18 +53,10 @@ def read_run(store: Store, run: RunRow) -> RunRows:
     )
 
 
-def _left_and_taken(failover: EventRow, events: Sequence[EventRow]) -> Iterator[str]:
-    """The site that a failover left, and the one that it went to, if it went on at once."""
-    yield str(json.loads(failover.data).get("from", ""))
-    after = next((e for e in events[failover.seq :] if e.stage == failover.stage and e.kind == "placed"), None)
-    if after is not None:
-        yield str(json.loads(after.data)["site"])
-
-
 def _silences(events: Sequence[EventRow]) -> Sequence[Silence]:
     found: list[Silence] = []
     for event in events:
-        if event.kind == "silent":
+        if event.kind == "silent" and (not found or found[-1].end is not None):
             found.append(Silence(event.at, None))
         elif event.kind == "answers" and found:
             found[-1] = found[-1]._replace(end=event.at)

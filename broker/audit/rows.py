@@ -96,5 +96,19 @@ class RunRows:
         return f"{path}@{number}" if number else path
 
 
+def failovers(events: Sequence[EventRow]) -> Sequence[tuple[EventRow, str, str]]:
+    """Each failover, the site that it left and the one that it went to (empty: to none at once)."""
+    found = []
+    placed: dict[str, EventRow] = {}
+    for event in reversed(events):
+        if event.kind == "placed":
+            placed[event.stage] = event
+        elif event.kind == "failover":
+            after = placed.get(event.stage)
+            to = str(json.loads(after.data)["site"]) if after is not None and after.at == event.at else ""
+            found.append((event, str(json.loads(event.data).get("from", "")), to))
+    return found[::-1]
+
+
 Found = Iterator[tuple[str, str]]
 """(where, what) of each violation of one rule."""

@@ -89,12 +89,16 @@ def _backup_view(done: BackedUp) -> Mapping[str, object]:
 
 
 def _backup_text(done: BackedUp) -> str:
-    counts = ", ".join(f"{done.counts[name]} {name}s" for name in _TOLD if name in done.counts)
     return (
-        f"wrote {done.file}: {done.bytes} bytes, {counts}\n"
+        f"wrote {done.file}: {done.bytes} bytes, {_counted(done.counts)}\n"
         f"installation {done.installation}, incarnation {done.incarnation}, shape {done.shape}\n"
         f"sha256 {done.digest}"
     )
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    named = [(counts[name], name) for name in _TOLD if name in counts]
+    return ", ".join(f"{count} {name}" if count == 1 else f"{count} {name}s" for count, name in named)
 
 
 @db.command()
@@ -140,11 +144,10 @@ def restore(
 
 
 def _restored_text(done: Restored) -> str:
-    counts = ", ".join(f"{done.counts[name]} {name}s" for name in _TOLD)
     lines = [
-        f"restored {counts}",
+        f"restored {_counted(done.counts)}",
         f"installation {done.installation}, incarnation {done.old_incarnation} -> {done.incarnation}",
-        f"{done.due} runs go on when somebody serves",
+        f"to be gone on with when somebody serves: {_counted({'run': done.due})}",
         f"in quarantine until their jobs are listed: {', '.join(done.sites) or 'no site'} (see `crossfade site ls`)",
     ]
     if done.broken:

@@ -45,6 +45,7 @@ def doctor(session: Session, output: str) -> None:
         _told("home", lambda: _home(session)),
         _told("database", lambda: _database(session)),
         _told("site document", lambda: _sites(session)),
+        _told("quarantine", lambda: _quarantine(session)),
         _told("redis", lambda: _redis(session)),
         Check("served by", True, session.served_by() or "nobody (`crossfade serve` does)"),
         *_tools(),
@@ -129,6 +130,15 @@ def _redis(session: Session) -> Check:
             "redis", False, f"{settings.redis}: {type(error).__name__}", "check CROSSFADE_REDIS and the server"
         )
     return Check("redis", True, str(settings.redis))
+
+
+def _quarantine(session: Session) -> Check:
+    """After a restore nothing starts at a site before its jobs were listed."""
+    held = [str(view["site"]) for view in session.service.site_list() if view["quarantined"]]
+    if not held:
+        return Check("quarantine", True, "no site")
+    found = f"{', '.join(held)}: nothing starts there until their jobs are listed"
+    return Check("quarantine", False, found, "serve; where a site stays dark, `crossfade site release SITE`")
 
 
 def _sites(session: Session) -> Check:

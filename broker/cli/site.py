@@ -1,4 +1,4 @@
-"""`site ls|add|show|check|drain|resume`."""
+"""`site ls|add|show|check|drain|resume|release|strays`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import click
 from broker.cli.options import change_options, confirm, output_option
 from broker.cli.output import cell, colour, emit, rows_of, table
 from broker.cli.session import Session
-from broker.errors import SiteDark
+from broker.errors import RefusedByPolicy, SiteDark, UsageError
 
 if TYPE_CHECKING:
     from broker.trial import Tried
 
+_STRAY_COLUMNS = ("site", "key", "native_id", "state", "stage", "fate", "outcome")
 _COLUMNS = ("site", "state", "facility", "connector", "load", "slots", "last_answer", "detail")
 
 
 @click.group()
 def site() -> None:
-    """List, add, check, drain and resume sites."""
+    """List, add, check, drain, resume and release sites."""
 
 
 @site.command("ls")
@@ -172,3 +173,36 @@ def resume(session: Session, name: str, dry_run: bool, reason: str, yes: bool) -
         return
     session.service.resume_site(name, reason=reason)
     click.echo(f"{name} is in use again")
+
+
+@site.command("release")
+@click.argument("name")
+@change_options
+@click.pass_obj
+def release(session: Session, name: str, dry_run: bool, reason: str, yes: bool) -> None:
+    """End a site's quarantine after a restore by hand, without knowing all of its jobs.
+
+    Quarantine ends by itself as soon as the site has listed its jobs. What it never listed may be started twice.
+    """
+    view = session.service.site(name)
+    if not view["quarantined"]:
+        raise RefusedByPolicy(f"{name} is not in quarantine", help="see `crossfade site ls`")
+    if not reason:
+        raise UsageError("say why", help="--reason TEXT; it is kept with the site's events")
+    if dry_run:
+        click.echo(f"would release {name}; jobs of it that are not known may be started a second time")
+        return
+    confirm(f"release {name}? jobs of it that are not known may be started a second time;", yes=yes)
+    session.service.release_site(name, reason=reason)
+    click.echo(f"{name} is released: stages may start there")
+
+
+@site.command("strays")
+@click.argument("name", required=False)
+@output_option
+@click.pass_obj
+def strays(session: Session, name: str | None, output: str) -> None:
+    """List jobs that were found after a restore and that the backup did not know, and what became of them."""
+    views = session.service.strays(name)
+    text = lambda: table(_STRAY_COLUMNS, rows_of(views, _STRAY_COLUMNS), empty="no stray jobs were found")  # noqa: E731
+    emit(views, output=output, text=text)

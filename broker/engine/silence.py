@@ -84,8 +84,7 @@ def carry_elsewhere(look: Look, stage: StageRow, row: AttemptRow, decision: Deci
     reason = f"left behind: {row.site} gives no answer"
     data = {"from": row.site, "reason": decision.reasons[0].fact}
     look.tell(stage, "failover", attempt=row.number, data=data, decision=decision)
-    leave(look, stage, row, reason=reason)
-    look.changes.dropped_effects.extend(f"{kind}:{row.submit_key}" for kind in ("stage_in", "submit"))
+    leave(look, stage, row, reason=reason)  # a submission in doubt is still to be found out: the copy may live
     ready = stage._replace(
         state=move(_S.ACTIVE, _S.READY).value, ready_at=look.now, failovers=stage.failovers + 1, due_at=None
     )

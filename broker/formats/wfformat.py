@@ -110,7 +110,7 @@ def _check_bytes(graph: TaskGraph, files: Mapping[str, LocalFile], most: int, pl
     total = sum(files[name].size for name in graph.producers) if files else 0
     if total > most:
         problem = f"the stages would write {_bytes(total)}, over the limit of {_bytes(most)}"
-        cure = "choose a smaller scale, or raise max_bytes if the sites have room"
+        cure = "choose a smaller scale"
         raise ImportFault(place, problem, cure)
 
 

@@ -78,5 +78,5 @@ def unique_ids(entries: Iterable[dict[str, Any]], place: str) -> dict[str, int]:
 
 def refuse_too_many(entries: list[dict[str, Any]], place: str, most: int) -> None:
     if len(entries) > most:
-        cure = "raise max_tasks if you trust the document"
+        cure = "take a part of the workflow"
         raise ImportFault(place, f"{len(entries)} tasks are over the limit of {most}", cure)

@@ -27,7 +27,11 @@ HOLDER = Statement(
     "run_id",
 )
 DROP_KEY = Statement(
-    run.update().values(client_key=null()).where(run.c.client_key == given("client_key")), "client_key"
+    run.update()
+    .values(client_key=null())
+    .where(run.c.run_id == given("run_id"), run.c.client_key == given("client_key")),
+    "run_id",
+    "client_key",
 )
 
 _GIVEN_UP = {str(RunState.FAILED), str(RunState.CANCELED)}
@@ -35,20 +39,22 @@ _GIVEN_UP = {str(RunState.FAILED), str(RunState.CANCELED)}
 
 def create_run(tx: Tx, new: NewRun, *, again: bool) -> tuple[str, bool]:
     row = new.run
+    former = []
     for run_id, state, digest in tx.rows(HOLDER, (row.client_key, row.run_id)):
         if run_id == row.run_id and digest == row.request_digest:
             return run_id, False  # stored before; its answer was lost
         if again or state in _GIVEN_UP:
+            former.append(run_id)
             continue
         if digest != row.request_digest:
             raise KeyTaken(run_id)
         return run_id, False
-    if row.client_key is not None:
-        tx.run(DROP_KEY, (row.client_key,))
-    tx.run(INSERT_RUN, row)
-    tx.run(INSERT_DOCUMENT, (row.run_id, new.document))
-    tx.many(INSERT_STAGE, new.stages)
-    tx.many(INSERT_DEP, new.deps)
+    # only of those that were looked at: who took the key a moment ago keeps it, and the insert below finds that out
+    tx.put(DROP_KEY, [(run_id, row.client_key) for run_id in former] if row.client_key is not None else ())
+    tx.put(INSERT_RUN, [row])
+    tx.put(INSERT_DOCUMENT, [(row.run_id, new.document)])
+    tx.put(INSERT_STAGE, new.stages)
+    tx.put(INSERT_DEP, new.deps)
     chain.append(tx, row.run_id, new.events, at=row.created_at)
     return row.run_id, True
 

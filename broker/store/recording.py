@@ -1,7 +1,11 @@
 """Writing down what was seen outside: facts of attempts, checkpoints, effects' ends, logs, sites, evidence.
 
-Rows are locked in one order everywhere: run, stage, attempt, checkpoint, effect, each by key. A decision holds
-its run first too, so on a server with row locks the two wait for each other, and never in a ring.
+On a server with row locks, everywhere in the store: whoever writes to rows of runs (stages, attempts, checkpoints,
+effects, commands) holds the rows of these runs first, all of them at once and in the order of their ids; then, if at
+all, a site's row; then streams. So transactions wait for each other, and never in a ring. What is read after the runs
+are held stays true until the commit, although the isolation is READ COMMITTED: nobody else may write there. There are
+two exceptions, and neither of them waits for anything: effects are claimed without their run (rows that are held are
+skipped), and a decision hints at other runs that it can have at once (`wake.wake_ready`).
 """
 
 from __future__ import annotations
@@ -17,15 +21,20 @@ from broker.store import chain, wake
 from broker.store.base import AttemptSeen, EffectAgain, EffectDone, EffectRow, NewEvent, Sightings, SiteRow
 from broker.store.connect import Tx
 from broker.store.rows import SEEN_IN_ATTEMPTS, rank_of_checkpoint
-from broker.store.schema import attempt, checkpoint, effect, evidence, log_tail, run, site
+from broker.store.schema import attempt, checkpoint, effect, evidence, log_tail, site
 from broker.store.statement import Lookup, Statement, given, given_for, given_time, lease_now, upsert
 
 # -- effects -----------------------------------------------------------------------------------------------
 
+RUNS_OF_EFFECTS = Lookup(lambda keys: select(effect.c.run_id).where(effect.c.key.in_(keys)).distinct())
+# held: between this and the commit nobody claims one whose claim has just lapsed
 EFFECTS = Lookup(
-    lambda keys: select(
-        effect.c.key, effect.c.run_id, effect.c.n, effect.c.state, effect.c.claim, effect.c.tries
-    ).where(effect.c.key.in_(keys))
+    lambda keys: (
+        select(effect.c.key, effect.c.run_id, effect.c.n, effect.c.state, effect.c.claim, effect.c.tries)
+        .where(effect.c.key.in_(keys))
+        .order_by(effect.c.key)
+        .with_for_update()
+    )
 )
 _MINE = and_(effect.c.key == given("key"), effect.c.claim == given("claim"), effect.c.state == "pending")
 EFFECT_DONE = Statement(
@@ -66,10 +75,6 @@ EFFECT_AGAIN = Statement(
     "now",
     key=("key",),
 )
-# on a server with row locks: no decision closes an attempt between this and the commit
-_HOLD_RUNS = Lookup(
-    lambda runs: select(run.c.run_id).where(run.c.run_id.in_(runs)).order_by(run.c.run_id).with_for_update()
-)
 
 
 def _due_effects(*, of_run: bool, at_site: bool) -> Statement:
@@ -103,15 +108,30 @@ CLAIM = Statement(
 )
 
 
+STANDING = Lookup(lambda keys: select(effect).where(effect.c.key.in_(keys)))
+
+
 def claim_effects(
-    tx: Tx, *, claim: str, ttl: float, now: int, limit: int, run_id: str | None, site_name: str | None
+    tx: Tx,
+    *,
+    claim: str,
+    ttl: float,
+    now: int,
+    limit: int,
+    run_id: str | None,
+    site_name: str | None,
+    before: Sequence[EffectRow] = (),
 ) -> Sequence[EffectRow]:
+    """`before`: claimed by a transaction of which it is unknown whether it was kept. If it was, these are it."""
+    standing = map(EffectRow._make, tx.rows_of(STANDING, (), [row.key for row in before]))
+    if kept := set(standing) & set(before):
+        return [row for row in before if row in kept]
     statement = DUE_EFFECTS[run_id is not None, site_name is not None]
     claimed = []
     for *values, time in tx.rows(statement, (now, limit, run_id, site_name)):
         row, until = EffectRow._make(values), time + micros(ttl)
         claimed.append(row._replace(claim=claim, claim_until=until, due_at=until, tries=row.tries + 1))
-    tx.many(CLAIM, [(row.key, row.claim, row.claim_until, row.tries) for row in claimed])
+    tx.put(CLAIM, [(row.key, row.claim, row.claim_until, row.tries) for row in claimed])
     return claimed
 
 
@@ -147,7 +167,8 @@ def _record_attempts(tx: Tx, seen: Iterable[AttemptSeen]) -> None:
         groups.setdefault(columns, []).append(row)
     for columns, rows in sorted(groups.items()):
         if columns:
-            tx.many(_statement_for(columns), sorted(rows, key=lambda row: row[:3]))
+            # what two looks saw alike is written once
+            tx.put(_statement_for(columns), sorted(dict.fromkeys(rows), key=lambda row: row[:3]))
 
 
 def _statement_for(columns: tuple[str, ...]) -> Statement:
@@ -191,7 +212,7 @@ _SITE_SEEN = ("last_ok_at", "cannot_ask_since", "probes", "detail")
 SAVE_SITE = Statement(
     site.update()
     .values({**{name: given(name) for name in _SITE_SEEN}, "ver": site.c.ver + literal_column("1")})
-    .where(site.c.site == given("site")),
+    .where(site.c.site == given("site"), site.c.ver == given("ver")),
     *SiteRow._fields,
 )
 
@@ -199,23 +220,23 @@ SAVE_SITE = Statement(
 def record(tx: Tx, seen: Sightings, *, now: int) -> Collection[str]:
     """Write what was seen, make stages and runs due; the ids of the runs."""
     ends: list[EffectDone | EffectAgain] = [*seen.effects_done, *seen.effects_again]
+    stages = _stages_concerned(tx, seen)
     effects = {key: rest for key, *rest in tx.rows_of(EFFECTS, (), [one.key for one in ends])}
     ours = {one.key for one in ends if one.key in effects and _is_ours(one, *effects[one.key][2:])}
-    stages = _stages_concerned(tx, seen) | {(run_id, n) for run_id, n, *_ in effects.values()}
-    if seen.effects_again:
-        tx.rows_of(_HOLD_RUNS, (), sorted({run_id for run_id, _ in stages}))
-    wake.hint(tx, stages, now=now)
+    stages |= {(run_id, n) for run_id, n, *_ in effects.values()}
+    wake.hint(tx, stages, now=now, held=True)
     _record_attempts(tx, [one for one in seen.attempts if not one.effect or one.effect in ours])
-    tx.many(SAVE_CHECKPOINT, sorted(seen.checkpoints, key=lambda row: row[:6]))
+    tx.put(SAVE_CHECKPOINT, sorted(seen.checkpoints, key=lambda row: row[:6]))
     done = [(one.key, one.claim, one.outcome, now) for one in seen.effects_done if one.key in ours]
     again = [(one.key, one.claim, one.due_at, one.note, now) for one in seen.effects_again if one.key in ours]
-    tx.many(EFFECT_DONE, sorted(done))
-    tx.many(EFFECT_AGAIN, sorted(again))
-    tx.many(SAVE_LOG, seen.logs)
-    tx.many(SAVE_SITE, sorted(seen.sites))
-    tx.many(SAVE_EVIDENCE, [(*one[:3], int(one[3]), *one[4:]) for one in seen.evidence])
+    tx.put(EFFECT_DONE, sorted(done))
+    tx.put(EFFECT_AGAIN, sorted(again))
+    tx.put(SAVE_LOG, seen.logs)
+    overtaken = {f"site:{row.site}" for row in sorted(seen.sites) if not tx.run(SAVE_SITE, row)}
+    tx.put(SAVE_EVIDENCE, [(*one[:3], int(one[3]), *one[4:]) for one in seen.evidence])
     for stream, events in _by_stream(seen.events).items():
-        chain.append(tx, stream, events, at=now)
+        if stream not in overtaken:  # else another look has told of that site since this one began
+            chain.append(tx, stream, events, at=now)
     return {run_id for run_id, _ in stages}
 
 
@@ -225,10 +246,17 @@ def _is_ours(one: EffectDone | EffectAgain, state: str, claim: str, tries: int) 
 
 
 def _stages_concerned(tx: Tx, seen: Sightings) -> set[tuple[str, int]]:
+    """Those of the attempts, checkpoints and sites that were seen. Their runs, and those of the effects, are held."""
+    at_sites = [wake.asked_at_site(tx, name) for name in seen.wake_sites]
     stages = {(one.run_id, one.n) for one in seen.attempts}
     stages.update((row.run_id, row.n) for row in seen.checkpoints)
-    for name in seen.wake_sites:
-        stages.update(wake.stages_at_site(tx, name))
+    if tx.holds_rows:
+        keys = [one.key for one in seen.effects_done] + [one.key for one in seen.effects_again]
+        of_effects = tx.ask_of(RUNS_OF_EFFECTS, (), keys)
+        stages.update((run_id, n) for answer in at_sites for run_id, n in answer())
+        wake.hold(tx, {run_id for run_id, _ in stages} | {run_id for (run_id,) in of_effects()})
+    else:
+        stages.update((run_id, n) for answer in at_sites for run_id, n in answer())
     return stages
 
 

@@ -33,7 +33,7 @@ from broker.store.base import (
     StrayRow,
     WorkerRow,
 )
-from broker.store.connect import BUSY_SECONDS, Database
+from broker.store.connect import BUSY_SECONDS, Database, Tx
 from broker.store.deciding import deciding
 from broker.store.reading import Reading
 from broker.store.statement import Statement, lease_now
@@ -46,7 +46,20 @@ _MARK_AT = 68
 
 
 class SqlStore(Reading):
-    """Implements `broker.store.base.Store`. Thread-safe."""
+    """Implements `broker.store.base.Store`. Thread-safe.
+
+    Every method may do its transaction twice, when a server goes away during the first one's commit and nobody can
+    tell whether it was kept (`Database.do`). That is harmless, because
+
+    * `create_run`, `add_command`, `installation`, `ensure_sites` look by key first, or insert only what is not there;
+    * `acquire` takes the lease again, under a greater token; the first one is known to nobody;
+    * `release`, `break_leases`, `forget_workers` find nothing left to do (and say so: their answer counts for little);
+    * `heartbeat` and `set_site_mode` write the same again (the latter may tell of it twice);
+    * `claim_effects` and `due_runs` remember what the first one found, and look whether that stands;
+    * `record` ends effects only under the claim and number under which they were performed, writes facts that may be
+      written again, and tells of a site only if its row is as it was seen;
+    * a decision is never done twice here: it raises, nobody knows what it led to, and whoever decides next sees it.
+    """
 
     counts: Counts
 
@@ -113,7 +126,16 @@ class SqlStore(Reading):
     # -- accept --------------------------------------------------------------------------------------------------
 
     def create_run(self, new: NewRun, *, again: bool = False) -> tuple[str, bool]:
-        return self._database.do(lambda tx: accepting.create_run(tx, new, again=again))
+        tries = 0
+
+        def work(tx: Tx) -> tuple[str, bool]:
+            nonlocal tries
+            tries += 1
+            run_id, is_new = accepting.create_run(tx, new, again=again)
+            # there already at a second try, under an id that nobody else makes: the first one was kept
+            return run_id, is_new or (tries > 1 and run_id == new.run.run_id)
+
+        return self._database.do(work)
 
     def add_command(self, command: CommandRow) -> None:
         self._database.do(lambda tx: accepting.add_command(tx, command))
@@ -190,11 +212,16 @@ class SqlStore(Reading):
         run_id: str | None = None,
         site: str | None = None,
     ) -> Sequence[EffectRow]:
-        return self._database.do(
-            lambda tx: recording.claim_effects(
-                tx, claim=claim, ttl=ttl, now=now, limit=limit, run_id=run_id, site_name=site
+        claimed: Sequence[EffectRow] = ()
+
+        def work(tx: Tx) -> Sequence[EffectRow]:
+            nonlocal claimed
+            claimed = recording.claim_effects(
+                tx, claim=claim, ttl=ttl, now=now, limit=limit, run_id=run_id, site_name=site, before=claimed
             )
-        )
+            return claimed
+
+        return self._database.do(work)
 
     def record(self, sightings: Sightings, *, now: int) -> Collection[str]:
         if sightings.empty():
@@ -204,7 +231,14 @@ class SqlStore(Reading):
     # -- wake ----------------------------------------------------------------------------------------------------
 
     def due_runs(self, *, now: int, limit: int, resend_after: float) -> Sequence[str]:
-        return self._database.do(lambda tx: wake.due_runs(tx, now=now, limit=limit, resend_after=resend_after))
+        found: Sequence[str] = ()
+
+        def work(tx: Tx) -> Sequence[str]:
+            nonlocal found  # by a try that may have been kept, and marked them as told
+            found = [*found, *wake.due_runs(tx, now=now, limit=limit, resend_after=resend_after)]
+            return list(dict.fromkeys(found))
+
+        return self._database.do(work)
 
     def next_due(self) -> int | None:
         return self._database.read(wake.next_due)

@@ -25,6 +25,7 @@ from broker.store.base import Lease
 from broker.store.connect import Tx
 from broker.store.schema import attempt, effect, run, stage
 from broker.store.statement import Lookup, Statement, given, given_time, lease_now
+from broker.store.transaction import Answer
 
 HINT_RUN = Statement(
     run.update()
@@ -49,15 +50,29 @@ HINT_STAGE = Statement(
 )
 
 
-def hint(tx: Tx, stages: Iterable[tuple[str, int]], *, now: int) -> None:
-    """Make stages, and the runs they belong to, due. Runs first, all in order: see `recording` for why."""
+HOLD_RUNS = Lookup(
+    lambda runs: select(run.c.run_id).where(run.c.run_id.in_(runs)).order_by(run.c.run_id).with_for_update()
+)
+
+
+def hold(tx: Tx, runs: Iterable[str]) -> None:
+    """Hold these runs' rows until the end, and with them the right to write to all rows of theirs: see `recording`."""
+    if tx.holds_rows:
+        tx.ask_of(HOLD_RUNS, (), sorted(set(runs)))
+
+
+def hint(tx: Tx, stages: Iterable[tuple[str, int]], *, now: int, held: bool = False) -> None:
+    """Make stages, and the runs they belong to, due. `held`: the runs are."""
     wanted = sorted(set(stages))
-    hint_runs(tx, {run_id for run_id, _ in wanted}, now=now)
-    tx.many(HINT_STAGE, [(run_id, n, now) for run_id, n in wanted])
+    runs = {run_id for run_id, _ in wanted}
+    if not held:
+        hold(tx, runs)  # also those that are due already, which the next statement leaves alone
+    hint_runs(tx, runs, now=now)
+    tx.put(HINT_STAGE, [(run_id, n, now) for run_id, n in wanted])
 
 
 def hint_runs(tx: Tx, runs: Iterable[str], *, now: int) -> None:
-    tx.many(HINT_RUN, [(run_id, now) for run_id in sorted(runs)])
+    tx.put(HINT_RUN, [(run_id, now) for run_id in sorted(runs)])
 
 
 # -- leases ------------------------------------------------------------------------------------------------
@@ -92,7 +107,7 @@ def acquire(tx: Tx, run_id: str, *, owner: str, ttl: float) -> Lease | None:
     holder, token, until, now = found
     if holder not in (None, owner) and until > now:
         return None
-    tx.run(TAKE, (run_id, owner, token + 1, micros(ttl)))
+    tx.put(TAKE, [(run_id, owner, token + 1, micros(ttl))])
     return Lease(run_id=run_id, token=token + 1, owner=owner)
 
 
@@ -120,7 +135,7 @@ def release(tx: Tx, lease: Lease, *, due_at: int | None) -> bool:
     found = tx.row(LEASE, (lease.run_id,))
     if found is None or found[:2] != (lease.owner, lease.token):
         return False
-    tx.run(GIVE_BACK, (lease.run_id, due_at))
+    tx.put(GIVE_BACK, [(lease.run_id, due_at)])
     return True
 
 
@@ -145,9 +160,11 @@ def break_leases(tx: Tx, is_dead: Callable[[str], bool], *, now: int) -> int:
     dead = sorted(name for name in holders if is_dead(name))
     runs = sorted({run_id for (run_id,) in tx.rows_of(LEASED_BY, (), dead)})
     effects = sorted({(key, run_id) for key, run_id in tx.rows_of(CLAIMED_BY, (), dead)})
-    tx.many(BREAK_LEASE, [(run_id,) for run_id in runs])
-    hint_runs(tx, {*runs, *(run_id for _, run_id in effects)}, now=now)
-    tx.many(FREE_CLAIM, [(key, now) for key, _ in effects])
+    concerned = {*runs, *(run_id for _, run_id in effects)}
+    hold(tx, concerned)
+    tx.put(BREAK_LEASE, [(run_id,) for run_id in runs])
+    hint_runs(tx, concerned, now=now)
+    tx.put(FREE_CLAIM, [(key, now) for key, _ in effects])
     return len(runs) + len(effects)
 
 
@@ -178,7 +195,7 @@ MARK_SENT = Statement(
 
 def due_runs(tx: Tx, *, now: int, limit: int, resend_after: float) -> Sequence[str]:
     found = [run_id for (run_id,) in tx.rows(DUE_RUNS, (now, now - micros(resend_after), limit))]
-    tx.many(MARK_SENT, [(run_id, now) for run_id in found])
+    tx.put(MARK_SENT, [(run_id, now) for run_id in found])
     return found
 
 
@@ -212,8 +229,16 @@ WAKE_RUN_STAGES = Statement(
     "run_id",
     "now",
 )
+# Other runs' rows, inside of a decision that holds its own: so none is waited for. One that is held elsewhere is being
+# looked at: by a decision that has not counted the places yet, since those take turns (`look.World`) and it is ours,
+# or for a moment by something else; then it asks again by itself, as runs that lack room do (`broker.drain`).
 WANTING_RUNS = Statement(
-    select(run.c.run_id).where(run.c.wants == 1).order_by(run.c.created_at, run.c.run_id).limit(given("limit")), "limit"
+    select(run.c.run_id)
+    .where(run.c.wants == 1)
+    .order_by(run.c.created_at, run.c.run_id)
+    .limit(given("limit"))
+    .with_for_update(skip_locked=True),
+    "limit",
 )
 
 
@@ -243,16 +268,22 @@ def wake_ready(tx: Tx, places: int, *, now: int) -> None:
     Their queued stages have no time (`due_at` null) and are found by the snapshot; those that wait with a time
     get it set to now.
     """
-    left, woken, stages = places, [], []
-    for (run_id,) in tx.rows(WANTING_RUNS, (places,)):
-        waiting = tx.rows(WAITING_STAGES, (run_id, now, left)) if left else ()
-        stages += [(run_id, n, now) for (n,) in waiting]
-        left -= len(waiting)
-        woken.append(run_id)
-    hint_runs(tx, woken, now=now)
-    tx.many(HINT_STAGE, stages)
+    runs = [run_id for (run_id,) in tx.rows(WANTING_RUNS, (places,))]
+    asked = [(run_id, tx.ask(WAITING_STAGES, (run_id, now, places))) for run_id in runs]
+    left, stages = places, []
+    for run_id, waiting in asked:
+        found = waiting()[:left] if left else ()
+        stages += [(run_id, n, now) for (n,) in found]
+        left -= len(found)
+    hint_runs(tx, runs, now=now)
+    tx.put(HINT_STAGE, stages)
 
 
 def stages_at_site(tx: Tx, site: str) -> Collection[tuple[str, int]]:
     """Stages with an open attempt there."""
-    return [(run_id, n) for run_id, n in tx.rows(AT_SITE, (site,))]
+    return [(run_id, n) for run_id, n in asked_at_site(tx, site)()]
+
+
+def asked_at_site(tx: Tx, site: str) -> Answer:
+    """The same, to be answered later."""
+    return tx.ask(AT_SITE, (site,))

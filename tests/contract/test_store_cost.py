@@ -49,8 +49,8 @@ def test_a_round_costs_as_many_statements_for_one_stage_as_for_many(store: SqlSt
         ),
         now=2,
     )
-    # effects, runs' hints, stages' hints, attempts, effects
-    assert spent(store, start) == (1, 5)
+    # effects, runs' hints, stages' hints, attempts, effects; on a server before them the effects' runs, which it holds
+    assert spent(store, start) == (1, 5 if store._database.sqlite else 7)
 
     start = counted(store)
     assert store.release(lease, due_at=None)

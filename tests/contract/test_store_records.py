@@ -28,6 +28,7 @@ from broker.store.base import (
     EffectDone,
     EffectRow,
     LogTail,
+    NewEvent,
     Sightings,
 )
 from broker.store.sql import SqlStore
@@ -297,6 +298,18 @@ def test_a_look_at_a_site_leaves_its_mode_alone(store: SqlStore) -> None:
     assert after == seen._replace(mode="drained", ver=before.ver + 1)
 
 
+def test_a_look_that_began_before_another_one_was_told_says_nothing_of_the_site(store: SqlStore) -> None:
+    """Else it would bring back a silence that had ended meanwhile, with all its looks in vain."""
+    store.ensure_sites(["nersc"])
+    before = next(row for row in store.sites() if row.site == "nersc")
+    told = [("site:nersc", NewEvent(kind="silent"))]
+    store.record(Sightings(sites=[before._replace(last_ok_at=20, probes=0)]), now=20)
+    store.record(Sightings(sites=[before._replace(cannot_ask_since=1, probes=9)], events=told), now=21)
+    after = next(row for row in store.sites() if row.site == "nersc")
+    assert (after.last_ok_at, after.cannot_ask_since, after.probes) == (20, None, 0)
+    assert store.events("site:nersc") == []
+
+
 def test_evidence_is_told_newest_first_and_a_failure_outweighs_a_success_of_the_same_instant(store: SqlStore) -> None:
     looks = [("nersc", at, "status", ok, 5, why) for at, ok, why in [(1, True, ""), (2, False, "down"), (2, True, "")]]
     store.record(Sightings(evidence=looks), now=1)  # type: ignore[arg-type]
@@ -314,4 +327,6 @@ def test_a_batch_of_facts_is_one_commit_and_few_statements(store: SqlStore) -> N
     seen = [AttemptSeen(run_id=RUN, n=n, number=1, facts={"native_id": "j"}) for n in (0, 1)] * 100
     commits, statements = store.counts.commits, store.counts.statements
     store.record(Sightings(attempts=seen), now=1)
-    assert (store.counts.commits - commits, store.counts.statements - statements) == (1, 3)
+    # runs' hints, stages' hints, attempts; a server holds the runs first
+    wanted = 3 if store._database.sqlite else 4
+    assert (store.counts.commits - commits, store.counts.statements - statements) == (1, wanted)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import pytest
 from store_kit import RUN, apply, command_row, look, new_run, run_of, run_row, stage_of, stage_row
 
-from broker.store.base import Changes, KeyTaken, StoreError
+from broker.store import accepting
+from broker.store.base import Changes, KeyTaken, NewRun, StoreError
+from broker.store.connect import Tx
 from broker.store.sql import SqlStore
+from broker.store.statement import Row, Statement
 
 
 def test_a_run_is_stored_whole(store: SqlStore) -> None:
@@ -34,6 +41,52 @@ def test_the_same_key_and_request_give_the_first_run_back(store: SqlStore) -> No
     store.create_run(new_run(client_key="k"))
     assert store.create_run(new_run(run_id="other", client_key="k")) == (RUN, False)
     assert store.run("other") is None
+
+
+def test_a_key_that_many_take_at_once_is_one_run(store: SqlStore) -> None:
+    together = threading.Barrier(4)
+
+    def take(n: int) -> tuple[str, bool]:
+        together.wait(30)
+        return store.create_run(new_run(run_id=f"run-{n}", client_key="k"))
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(take, range(4)))
+    assert len({run_id for run_id, _ in answers}) == 1
+    assert sorted(is_new for _, is_new in answers) == [False, False, False, True]
+    assert len(store.runs()) == 1
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+def test_who_took_the_key_between_the_look_and_the_insert_keeps_it(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = accepting.create_run
+
+    class Overtaken:
+        """A transaction that another one overtakes, after its first look."""
+
+        def __init__(self, tx: Tx) -> None:
+            self._tx = tx
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._tx, name)
+
+        def rows(self, statement: Statement, given: Row = ()) -> Sequence[Any]:
+            found = self._tx.rows(statement, given)
+            monkeypatch.undo()
+            with ThreadPoolExecutor(1) as another:
+                quick = another.submit(store.create_run, new_run(run_id="quick", client_key="k"))
+                assert quick.result(30) == ("quick", True)
+            return found
+
+    def slowly(tx: Any, new: NewRun, *, again: bool) -> tuple[str, bool]:
+        return create(cast("Tx", Overtaken(tx)), new, again=again)
+
+    monkeypatch.setattr(accepting, "create_run", slowly)
+    assert store.create_run(new_run(run_id="slow", client_key="k")) == ("quick", False)
+    assert run_of(store, "quick").client_key == "k"
+    assert store.run("slow") is None
 
 
 def test_the_same_key_with_another_request_is_refused_and_names_the_holder(store: SqlStore) -> None:

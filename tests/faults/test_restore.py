@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from broker_kit import Lab, Stage, site
+from postgres_kit import Server
 from restore_kit import assert_clean, back_up, begun, go_back, kinds, lab, put_back
 
+from broker.audit import Checked, check_all
 from broker.clock import micros
+from broker.engine import decide
 from broker.ids import submit_key
+from broker.store.base import NewEvent
+from broker.store.sql import SqlStore
 from connectors.model import JobState
 from sandbox.faults import AccountingPurged, CredentialExpired, IncompleteListing, Partition
 
@@ -82,25 +90,61 @@ def test_further_attempts_of_the_lost_hours_are_taken_up_where_they_are(tmp_path
         assert_clean(made, run)
 
 
+def wanted(made: Lab, **said: Any) -> str:
+    """A run whose only submission was decided, and has not been performed (or what else is said of its effect)."""
+    run = made.submit(Stage("a", "seconds=300"))
+    lease = made.store.acquire(run, owner="w", ttl=60.0)
+    assert lease is not None
+    with made.store.deciding(lease, ttl=60.0) as tx:
+        seen = tx.snapshot(now=made.clock(), limit=10, room=lambda _: 4)
+        nobody = dataclasses.replace(made.broker.world, claimant="")
+        changes = decide(nobody, seen, now=made.clock(), checkpoints={})
+        changes.effects[:] = [effect._replace(**said) for effect in changes.effects]
+        tx.apply(changes, now=made.clock())
+    made.store.release(lease, due_at=made.clock())
+    return run
+
+
+def accepted(made: Lab) -> int:
+    return sum(len(each.model.journal.accepted) for each in made.sites.values())
+
+
 def test_a_submission_that_the_backup_still_wants_is_looked_up_before_it_is_sent(tmp_path: Path) -> None:
     with lab(tmp_path, site("nersc", adopts=False)) as made:
-        run = made.submit(Stage("a", "seconds=300"))
-        lease = made.store.acquire(run, owner="w", ttl=60.0)
-        assert lease is not None
-        with made.store.deciding(lease, ttl=60.0) as tx:  # decided, and not yet performed
-            from broker.engine import decide
-
-            seen = tx.snapshot(now=made.clock(), limit=10, room=lambda _: 4)
-            tx.apply(decide(made.broker.world, seen, now=made.clock(), checkpoints={}), now=made.clock())
-        made.store.release(lease, due_at=made.clock())
+        run = wanted(made)
         file = back_up(made, tmp_path)
-        made.clock.advance(120)
         made.run_for(20)
-        assert list(begun(made).values()) == [1]
+        assert accepted(made) == 1
         go_back(made, file)
         assert made.finish(run) == "SUCCEEDED"
-        assert [len(s.model.journal.accepted) for s in made.sites.values()] == [1]
+        assert accepted(made) == 1
         assert_clean(made, run)
+
+
+def test_what_was_certain_of_a_submission_is_in_doubt_after_the_lost_hours(tmp_path: Path) -> None:
+    """The site had been busy, so nothing had happened. Then it did, and no listing shows it for a while."""
+    with lab(tmp_path, site("nersc", adopts=False, settle=30.0, listing_lag=20.0)) as made:
+        run = wanted(made, tries=1, note='{"clean":true,"last":"busy","try":1}')
+        file = back_up(made, tmp_path)
+        made.settle()
+        assert accepted(made) == 1
+        go_back(made, file)
+        made.store.lift_quarantine("nersc", NewEvent(kind="released", actor="ann"), now=made.clock())
+        assert made.finish(run) == "SUCCEEDED"
+        assert accepted(made) == 1
+        assert_clean(made, run)
+
+
+def test_a_submission_that_was_decided_before_waits_for_the_end_of_the_quarantine(tmp_path: Path) -> None:
+    with lab(tmp_path, site("nersc")) as made:
+        run = wanted(made)
+        file = back_up(made, tmp_path)
+        made.sites["nersc"].model.inject(IncompleteListing(start=made.clock(), end=made.clock() + micros(100)))
+        go_back(made, file)
+        made.run_for(90)
+        assert (quarantined(made), accepted(made)) == (["nersc"], 0)
+        assert made.finish(run) == "SUCCEEDED"
+        assert accepted(made) == 1
 
 
 def test_a_record_that_only_the_gate_knows_of_still_ends_the_stage(tmp_path: Path) -> None:
@@ -113,13 +157,49 @@ def test_a_record_that_only_the_gate_knows_of_still_ends_the_stage(tmp_path: Pat
         assert_clean(made, run)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_whenever_the_backup_is_taken_and_restored_every_payload_begins_once(tmp_path: Path, seed: int) -> None:
+    """Two sites, a diamond with a tail, moments drawn from the seed; every third restore is done twice."""
+    dice = random.Random(seed)
+    stages = (
+        Stage("a", f"seconds={dice.randint(5, 60)} outputs=x:9", outputs=["x"]),
+        *(
+            Stage(f"b{n}", f"seconds={dice.randint(5, 90)} outputs=x:9", inputs=[("x", "a")], outputs=["x"])
+            for n in "123"
+        ),
+        Stage("c", f"seconds={dice.randint(5, 60)}", needs=["b1", "b2", "b3"]),
+        Stage("d", f"seconds={dice.randint(5, 60)}", needs=["c"]),
+    )
+    with lab(tmp_path, site("nersc", slots=2), site("alcf", slots=2, settle=7.0)) as made:
+        run, file = lose_hours(made, tmp_path, *stages, after=dice.randint(0, 150), lost=dice.randint(1, 150))
+        for _ in range(2 if seed % 3 == 0 else 1):
+            go_back(made, file)
+            made.run_for(dice.randint(0, 60))
+        assert made.finish(run) == "SUCCEEDED"
+        assert list(begun(made).values()) == [1] * len(stages)
+        assert_clean(made, run)
+        assert {row.outcome for row in made.store.strays()} <= {"taken up"}
+
+
+def test_an_installation_moves_to_a_server_while_its_jobs_run(tmp_path: Path, postgres: Server) -> None:
+    with lab(tmp_path, site("nersc"), site("alcf")) as made:
+        run, file = lose_hours(made, tmp_path, *CHAIN, lost=25)
+        made.store.close()
+        made.store = SqlStore(postgres.url(postgres.empty()), clock=made.clock)
+        go_back(made, file)
+        assert made.finish(run) == "SUCCEEDED"
+        assert set(begun(made).values()) == {1}
+        assert_clean(made, run)
+        assert list(check_all(made.store, Checked())) == []
+
+
 # -- jobs that nobody knows any more -------------------------------------------------------------------------------
 
 
 def test_jobs_of_runs_that_the_backup_does_not_know_are_ended_before_anything_starts(tmp_path: Path) -> None:
     with lab(tmp_path, site("nersc")) as made:
         file = back_up(made, tmp_path)
-        made.submit(Stage("lost", "seconds=4000"))
+        made.submit(Stage("lost", "seconds=4000 deaf=yes"))  # takes its time to die
         made.run_for(20)
         go_back(made, file)
         run = made.submit(Stage("new", "seconds=10"))
@@ -152,8 +232,6 @@ def test_a_job_with_a_name_of_another_kind_is_none_of_ours(tmp_path: Path) -> No
         file = back_up(made, tmp_path)
         made.run_for(10)
         spec = made.sites["nersc"].model.journal.executions[0].job.spec
-        import dataclasses
-
         made.sites["nersc"].submit([dataclasses.replace(spec, key="weather2026", directory="other")])
         go_back(made, file)
         made.run_for(60)
@@ -250,6 +328,21 @@ def test_a_site_that_asks_who_we_are_stays_in_quarantine_until_it_knows(tmp_path
         made.run_for(150)
         assert (quarantined(made), made.attempts(run, "a")) == (["nersc"], [])
         assert made.finish(run) == "SUCCEEDED"
+
+
+def test_an_operator_may_end_a_quarantine_and_is_told_of(tmp_path: Path) -> None:
+    with lab(tmp_path, site("nersc")) as made:
+        file = back_up(made, tmp_path)
+        made.sites["nersc"].model.inject(IncompleteListing(start=made.clock()))
+        go_back(made, file)
+        run = made.submit(Stage("a", "seconds=5"))
+        made.run_for(60)
+        assert made.attempts(run, "a") == []
+        told = NewEvent(kind="released", actor="ann", data='{"reason":"nothing ran there"}')
+        assert made.store.lift_quarantine("nersc", told, now=made.clock())
+        made.run_for(30)
+        assert [row.site for row in made.attempts(run, "a")] == ["nersc"]
+        assert kinds(made, "site:nersc") == ["quarantined", "released"]
 
 
 def test_a_site_that_was_added_in_the_lost_hours_is_in_quarantine_too(tmp_path: Path) -> None:

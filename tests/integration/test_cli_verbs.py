@@ -235,6 +235,23 @@ def test_a_backup_is_never_overwritten_and_is_restored_into_an_empty_home(
     assert answer("db", "restore", "b.db", "--replace", "-y")["incarnation"] == 2
 
 
+def test_a_site_in_quarantine_is_shown_and_can_be_released_with_a_reason(folder: Path) -> None:
+    xf("submit", str(HELLO))
+    xf("site", "check", "local")
+    assert "not in quarantine" in xf("site", "release", "local", "--reason", "x", code=4).stderr
+    xf("db", "backup", "b.db")
+    assert answer("db", "restore", "b.db", "--replace", "-y")["sites"] == ["local"]
+    assert [view["state"] for view in answer("site", "ls")] == ["quarantined"]
+    assert "crossfade site release local" in xf("status").stdout
+    assert "quarantine: local" in xf("doctor", code=1).stderr
+    assert "say why" in xf("site", "release", "local", code=2).stderr
+    assert "would release" in xf("site", "release", "local", "--reason", "x", "--dry-run").stdout
+    xf("site", "release", "local", "--reason", "nothing ran there", "-y")
+    view = answer("site", "show", "local")
+    assert (view["quarantined"], view["events"][-1]["event"]) == (False, "released")
+    assert answer("site", "strays") == []
+
+
 def test_a_backup_that_was_copied_into_place_is_known_for_what_it_is(folder: Path) -> None:
     xf("submit", str(HELLO))
     xf("db", "backup", "b.db")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from broker.audit import audit_run
@@ -45,6 +45,20 @@ class Witness:
 
     sites: Mapping[str, SimulatedSite]
 
+    def unrecorded_twice(self) -> set[str]:
+        """Keys that a site ran twice, with no record of the first one's end: no gate can tell it from one that died."""
+        runs = self.by_key().items()
+        return {
+            key
+            for key, found in runs
+            if len(found) > 1 and any(e.how == "done" and not e.left_record for _, e in found)
+        }
+
+    def ungated_twice(self, broken: Broken) -> set[str]:
+        """Keys of which a site took several jobs whose claims it has lost: nothing stops the second one there."""
+        journals = [site.model.journal for name, site in self.sites.items() if name in broken.ungated]
+        return {key for journal in journals for key, count in journal.submissions().items() if count > 1}
+
     def executions(self, key: str) -> list[Execution]:
         return [e for site in self.sites.values() for e in site.model.journal.executions if e.key == key and e.began]
 
@@ -63,18 +77,22 @@ def judge(store: Store, sites: Mapping[str, SimulatedSite], broken: Broken, *, o
     rows = [row for run in store.runs() for row in store.attempts(run.run_id)]
     found += keys_run_once(sites, broken)
     found += keys_accepted_once(sites, broken)
-    found += closed_means_dead(rows, Witness(sites).by_key(), broken)
+    witness = Witness(sites)
+    unstoppable = witness.ungated_twice(broken) | witness.unrecorded_twice()
+    loose = replace(broken, late_keys=broken.late_keys | unstoppable)
+    found += closed_means_dead(rows, Witness(sites).by_key(), loose)
     found += canceled_means_silence(store, sites, broken)
     found += never_means_never(store, Witness(sites).by_key(), broken)
     found += products_are_real(store, sites, broken)
     if over:
-        found += nothing_left(store, sites, broken)
+        found += nothing_left(store, sites, loose)
     return found
 
 
 def keys_run_once(sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterator[str]:
     """The start gate: executions of one key never overlap, and none follows one that came to its end."""
     where: dict[str, set[str]] = defaultdict(set)
+    unrecorded = Witness(sites).unrecorded_twice()
     for name, site in sites.items():
         journal = site.model.journal
         for item in journal.accepted:
@@ -84,7 +102,7 @@ def keys_run_once(sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterato
         for old, new in journal.overlaps():
             yield f"gate: {new.key} ran twice at once at {name} ({old.owner}, {new.owner})"
         for key, count in journal.completions().items():
-            if count > 1:
+            if count > 1 and key not in unrecorded:
                 yield f"gate: {key} came to its end {count} times at {name}"
     yield from (f"key: {key} was submitted at {sorted(names)}" for key, names in where.items() if len(names) > 1)
 

@@ -5,7 +5,7 @@ The product has no switch for any of these: they are cut out of the running code
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +17,7 @@ from broker.effects.outcome import Result, note_of
 from broker.effects.outcome import again as outcome_again
 from broker.effects.submit import Submitter
 from broker.store import deciding, look
-from broker.store.base import AttemptRow, EffectAgain, EffectRow, RunRow, StageRow
+from broker.store.base import AttemptRow, EffectAgain, EffectRow, StageRow
 from broker.store.rows import (
     _RUN_DELTAS,
     COUNTERS,
@@ -27,6 +27,7 @@ from broker.store.rows import (
     RUN_DECIDED,
 )
 from broker.store.schema import attempt, effect, product, run, stage
+from broker.store.sqlite import SqliteTransaction
 from broker.store.statement import Statement, given
 from broker.watch import jobs
 from connectors.model import JobStatus
@@ -59,8 +60,8 @@ def without_compare_and_set() -> Iterator[None]:
     with ExitStack() as stack:
         for name, statement in blind.items():
             stack.enter_context(patch.object(deciding, name, statement))
-        stack.enter_context(patch.object(deciding, "_all_written", lambda *_: None))
-        stack.enter_context(patch.object(look, "leased_run", _anybodys_run))
+        stack.enter_context(patch.object(SqliteTransaction, "put_each", _whatever_is_there))
+        stack.enter_context(patch.object(look, "LEASED_RUN", ANYBODYS_RUN))
         yield
 
 
@@ -70,12 +71,11 @@ def _over(table: Any) -> Statement:
     return Statement(insert(table).prefix_with("OR REPLACE").values({name: given(name) for name in names}), *names)
 
 
-def _anybodys_run(tx: Any, run_id: str, _token: int, _owner: str) -> RunRow | None:
-    found = tx.row(ANY_RUN, (run_id,))
-    return None if found is None else RunRow._make(found)
+def _whatever_is_there(tx: SqliteTransaction, statement: Statement, rows: Iterable[Any], _refused: Exception) -> None:
+    tx.many(statement, rows)
 
 
-ANY_RUN = Statement(run.select().where(run.c.run_id == given("run_id")), "run_id")
+ANYBODYS_RUN = Statement(run.select().where(run.c.run_id == given("run_id")), "run_id", "token", "owner")
 
 
 @contextmanager
@@ -112,12 +112,13 @@ def without_start_gate() -> Iterator[None]:
 
 @contextmanager
 def without_follow_the_key() -> Iterator[None]:
-    """Of several jobs of one key the broker watches the one that it was told of last, gated out or not."""
+    """Of several jobs of one key the broker watches the one that it was told of last, gated out or not; and looks
+    after no heartbeat of another one."""
 
     def newest(items: Sequence[JobStatus]) -> dict[str, JobStatus]:
         return {item.key: item for item in sorted(items, key=lambda item: int(item.native_id))}
 
-    with patch.object(jobs, "_by_key", newest):
+    with patch.object(jobs, "_by_key", newest), patch.object(jobs, "heartbeat", lambda _site, _row: ""):
         yield
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from broker.audit import course, history, rules, waiting
 from broker.audit.reading import read_run
 from broker.audit.rows import RunRows, Silence
 
+ROOT = Path(__file__).parents[2]
 HOUR = 3_600_000_000
 
 
@@ -161,3 +163,10 @@ def test_the_audit_says_of_every_invariant_where_it_is_checked() -> None:
     elsewhere = {name for name in described if re.search(rf"^{name} +\[tests/", text, flags=re.MULTILINE)}
     assert checked | elsewhere == set(described)
     assert not checked & elsewhere
+
+
+def test_the_tests_that_the_audit_names_are_there() -> None:
+    """Files, or folders of tests."""
+    named = re.findall(r"tests/[a-z_/]*(?:\.py)?", broker.audit.__doc__ or "")
+    assert len(named) > 8
+    assert [path for path in named if not (ROOT / path).exists()] == []

@@ -253,6 +253,25 @@ def test_a_copy_left_behind_is_ended_when_its_site_answers_again() -> None:
     assert lab.finish(run) == "SUCCEEDED"
 
 
+@pytest.mark.parametrize(("befalls", "ends"), [("request_lost", "FAILED"), ("reply_lost", "SUCCEEDED")])
+def test_what_became_of_a_submission_in_doubt_is_found_out_although_its_stage_went_elsewhere(
+    befalls: str, ends: str
+) -> None:
+    """Else the place that it may take would be taken for ever where old copies are let run on."""
+    lab = Lab(site("nersc", slots=1), site("alcf", slots=1))
+    policy = {"failover": {"after": 60.0, "old_copy": "drain"}, "sites": {"prefer": ["nersc"]}}
+    run = lab.submit(Stage("a", "seconds=900", rules=policy))
+    lab.sites["nersc"].model.ordain(befalls)
+    lab.sites["nersc"].model.inject(Partition(start=lab.clock() + micros(1), end=lab.clock() + micros(300)))
+    lab.run_for(200)
+    assert [(row.site, row.state) for row in lab.attempts(run, "a")] == [("nersc", "SUBMITTING"), ("alcf", "RUNNING")]
+    lab.run_for(150)
+    left, _ = lab.attempts(run, "a")
+    assert (left.state, left.open) == (("FAILED", 0) if befalls == "request_lost" else ("RUNNING", 1))
+    assert lab.finish(run) == "SUCCEEDED"
+    assert lab.attempts(run, "a")[0].state == ends
+
+
 def test_a_copy_left_behind_that_finished_first_wins_and_the_other_is_ended() -> None:
     lab = Lab(site("nersc"), site("alcf"))
     run = lab.submit(Stage("a", "seconds=1000 outputs=x:10", outputs=["x"], rules=checkpointed()))

@@ -6,7 +6,15 @@ import pytest
 from policy_kit import GB, NOW, SECOND, candidate, checkpoint, rules, said, silent, site
 
 from policies.model import Decision, Rules, SiteFacts
-from policies.placement import Candidate, passing_refusal, place, preference, static_refusal
+from policies.placement import (
+    WAIT_FOR_ANSWER,
+    Candidate,
+    passing_refusal,
+    place,
+    preference,
+    static_refusal,
+    taken_up,
+)
 
 # -- what a site could never take --------------------------------------------------------------------------------
 
@@ -275,3 +283,39 @@ def test_a_decision_survives_its_json(decision: Decision) -> None:
     again = Decision.from_json(decision.json)
     assert again == decision
     assert again.json == decision.json
+
+
+# -- after a restore -----------------------------------------------------------------------------------------------
+
+
+def test_nothing_starts_anywhere_while_a_site_that_may_answer_is_in_quarantine() -> None:
+    decision = place([candidate("nersc"), candidate("alcf", quarantined=True)], now=NOW)
+    assert (decision.outcome, decision.until) == ("wait", NOW + WAIT_FOR_ANSWER)
+    assert [(r.rule, r.verdict, r.site) for r in decision.reasons] == [("quarantine", "wait", "alcf")]
+
+
+def test_a_quarantined_site_that_could_never_take_the_stage_holds_nobody_back() -> None:
+    denied = rules(deny=("alcf",))
+    decision = place([candidate("nersc", rules=denied), candidate("alcf", rules=denied, quarantined=True)], now=NOW)
+    assert (decision.outcome, decision.site) == ("place", "nersc")
+
+
+def test_a_quarantined_site_that_is_unreachable_holds_back_only_what_may_not_overlap() -> None:
+    dark = {"quarantined": True, "silent": True, "cannot_ask_since": NOW - 90 * SECOND}
+    assert place([candidate("nersc"), candidate("alcf", **dark)], now=NOW).site == "nersc"
+    never = rules(duplicates="never")
+    decision = place([candidate("nersc", rules=never), candidate("alcf", rules=never, **dark)], now=NOW)
+    assert decision.outcome == "wait"
+
+
+def test_the_refusal_of_a_quarantined_site_says_why() -> None:
+    refusal = passing_refusal(site("nersc", quarantined=True))
+    assert refusal is not None
+    assert (refusal.rule, refusal.verdict) == ("quarantine", "refused")
+    assert "since the backup that was restored" in refusal.fact
+
+
+def test_an_attempt_of_the_lost_hours_is_taken_up_with_its_reason() -> None:
+    decision = taken_up(site="nersc", key="cfabc")
+    assert (decision.kind, decision.outcome, decision.site) == ("placement", "place", "nersc")
+    assert "cfabc was found at nersc" in decision.reasons[0].fact

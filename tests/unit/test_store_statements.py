@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Integer, String, bindparam, column, literal, select, table
 
 import broker.store
-from broker.store import base, postgres, schema, sqlite
+from broker.store import base, pipeline, schema, sqlite
 from broker.store.statement import Lookup, Statement, given, padded
 
 ROWS = {
@@ -31,7 +31,7 @@ ROWS = {
     "log_tail": base.LogTail,
     "installation": base.Installation,
 }
-DIALECTS = {"sqlite": sqlite.DIALECT, "postgresql": postgres.DIALECT}
+DIALECTS = {"sqlite": sqlite.DIALECT, "postgresql": pipeline.DIALECT}
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -13,7 +13,7 @@ import click
 
 from broker.cli.bench.machine import QUIET
 from broker.cli.session import Session, note
-from broker.errors import RunFailed
+from broker.errors import RunFailed, UsageError
 
 WARM_UP = 17
 """Stages of the run that is not counted."""
@@ -41,6 +41,23 @@ WARM_UP = 17
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the databases are made, on the disk to be measured; otherwise below CROSSFADE_HOME.",
 )
+@click.option("--service", "as_service", is_flag=True, help="Measure workers, server, PostgreSQL and Redis instead.")
+@click.option("--database", metavar="URL", help="With --service: an empty PostgreSQL database, to be filled with runs.")
+@click.option("--redis", metavar="URL", help="With --service: a Redis.")
+@click.option(
+    "--submissions",
+    type=click.IntRange(0, 10_000),
+    default=200,
+    show_default=True,
+    help="With --service: of one stage, one after the other, to see how soon each begins; 0: none.",
+)
+@click.option(
+    "--large",
+    type=click.IntRange(0, 1_000_000),
+    default=0,
+    show_default=True,
+    help="With --service: stages of a graph whose CPU per stage is compared with that of 100 stages; 0: none.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
 @click.pass_obj
 def bench(
@@ -53,11 +70,42 @@ def bench(
     sites: int,
     stage_sleep: float,
     folder: Path | None,
+    as_service: bool,
+    database: str | None,
+    redis: str | None,
+    submissions: int,
+    large: int,
     as_json: bool,
 ) -> None:
-    """Measure the embedded broker on a graph of empty stages; every run is audited like any other."""
+    """Measure the broker on a graph of empty stages; every run is audited like any other.
+
+    By default the embedded one. With --service: two workers and a server of their own, over the PostgreSQL and the
+    Redis named (a password comes from the file in CROSSFADE_DATABASE_PASSWORD_FILE, CROSSFADE_REDIS_PASSWORD_FILE).
+    """
     where = folder or session.settings.home
     where.mkdir(parents=True, exist_ok=True)
+    if as_service:
+        if not (database and redis):
+            raise UsageError("--service needs --database and --redis", help="benchmarks/service.py starts both")
+        from broker.cli.bench.service import measure  # noqa: PLC0415 - imports the web framework
+
+        _tell_service(
+            measure(
+                database=database,
+                redis=redis,
+                shape=shape,
+                n=n,
+                seed=seed,
+                runs=runs,
+                submissions=submissions,
+                large=large,
+                folder=where,
+            ),
+            as_json=as_json,
+        )
+        return
+    if database or redis:
+        raise UsageError("--database and --redis go with --service")
     options = {"shape": shape, "seed": seed, "site": site, "sites": sites, "sleep": stage_sleep, "folder": str(where)}
     _one({**options, "n": WARM_UP})
     measured = []
@@ -68,6 +116,16 @@ def bench(
     click.echo(json.dumps(summary) if as_json else _table(summary))
     if not summary["valid"]:
         raise RunFailed("a run was not valid: see missing, out_of_order, repeated and violations")
+
+
+def _tell_service(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(found))
+    for part, figures in found.items():
+        if not as_json:
+            click.echo(f"{part}\n{_table(figures)}\n")
+        if not figures.get("valid", True):
+            raise RunFailed(f"a run of the part {part} was not valid")
 
 
 def _one(options: dict[str, Any]) -> dict[str, Any]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from broker.client import Client, Unavailable
+from broker.api.places import reachable
+from broker.client import Client
 from broker.config import DATABASE, REDIS, Settings, read_settings
-from broker.errors import RunFailed
+from broker.errors import BrokerError, RunFailed
 
 START_SECONDS = 60.0
 SLOTS = 512
@@ -54,10 +59,10 @@ class Events:
 class Crew:
     """One site, and the processes that serve it. A context manager that leaves no process behind."""
 
-    def __init__(self, folder: Path, *, database: str, redis: str, workers: int, threads: int) -> None:
-        """`folder`: its own, and short, for sockets are in it."""
-        self.folder, self._workers, self._threads = folder, workers, threads
-        self._world = folder / "world" / "door"
+    def __init__(self, folder: Path, *, database: str, redis: str, workers: int = 2) -> None:
+        self.folder, self._workers = folder, workers
+        self._door = Path(tempfile.mkdtemp(prefix="cf-world-"))  # short, as a socket's path must be
+        self._world = self._door / "world"
         sites = folder / "sites.yaml"
         entry = {"profile": "simulated", "root": "/simulated", "slots": SLOTS, "poll": 0}
         entry |= {"options": {"world": str(self._world)}}
@@ -85,7 +90,11 @@ class Crew:
         self._host = self._begun(
             "host", "-m", "sandbox.host", str(self._world), "--events", str(self.folder / "events")
         )
-        self._until("the world's host", self._world.exists)
+        try:
+            self._until("the world's host", self._world.exists)
+        except RunFailed:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -93,17 +102,17 @@ class Crew:
         if self._host is not None:
             self._host.terminate()
             self._host.wait(START_SECONDS)
+        shutil.rmtree(self._door, ignore_errors=True)
 
     def migrate(self) -> None:
         """Make or mend the tables."""
         self._run("db", "upgrade")
 
     def start(self) -> None:
-        """Start workers and server; does not wait."""
-        for number in range(self._workers):
-            name = f"worker{number}"
-            self._processes[name] = self._broker(name, "worker", "--threads", str(self._threads))
-        self._processes["serve"] = self._broker("serve", "serve")
+        """Start those of workers and server that do not run; does not wait."""
+        for name in [*(f"worker{number}" for number in range(self._workers)), "serve"]:
+            if name not in self._processes:
+                self._processes[name] = self._broker(name, name.rstrip("0123456789"))
 
     def wait_ready(self) -> None:
         """Until the server answers and every worker has told that it works."""
@@ -112,9 +121,14 @@ class Crew:
             if name != "serve":
                 self._until(name, lambda name=name: b"working for" in self._log(name).read_bytes())  # type: ignore[misc]
 
-    def kill9(self) -> None:
+    def kill9(self, *, but: Sequence[str] = ()) -> None:
         """End workers and server as a power cut would."""
-        self._end(signal.SIGKILL)
+        self._end(signal.SIGKILL, but=but)
+
+    def listens(self) -> bool:
+        """Does anybody listen at the server's socket?"""
+        with reachable(self.settings.socket) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            return probe.connect_ex(path) == 0
 
     def client(self) -> Client:
         """A client of the server; the caller closes it."""
@@ -123,24 +137,25 @@ class Crew:
     # -- inner ---------------------------------------------------------------------------------------------------
 
     def _answers(self) -> bool:
+        if not self.listens():
+            return False
         try:
             with self.client() as client:
                 return client.healthy()
-        except (Unavailable, RunFailed, OSError):
-            return False
-        except Exception:  # noqa: BLE001 - no token yet, no socket yet: the server is on its way
+        except BrokerError:  # it is on its way
             return False
 
-    def _end(self, number: signal.Signals) -> None:
-        for process in self._processes.values():
+    def _end(self, number: signal.Signals, *, but: Sequence[str] = ()) -> None:
+        ending = {name: process for name, process in self._processes.items() if name not in but}
+        for process in ending.values():
             process.send_signal(number)
-        for process in self._processes.values():
+        for name, process in ending.items():
             try:
                 process.wait(START_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._processes.clear()
+            del self._processes[name]
 
     def _broker(self, name: str, *words: str) -> subprocess.Popen[bytes]:
         self._log(name).unlink(missing_ok=True)
@@ -168,20 +183,25 @@ class Crew:
             time.sleep(0.005)
 
 
-def server_pids(database: str, redis_url: str) -> Mapping[str, int]:
-    """The processes behind these addresses, as far as they are on this machine: what they use counts, too."""
+def server_pids(settings: Settings) -> list[int]:
+    """The processes of PostgreSQL and Redis, as far as they are on this machine: what they use counts, too."""
     import psycopg  # noqa: PLC0415
     import redis  # noqa: PLC0415
 
-    with psycopg.connect(database.replace("+psycopg", "", 1)) as connection:
-        row = connection.execute("SELECT pg_backend_pid(), inet_server_addr()").fetchone()
-    found: dict[str, int] = {}
-    if row is not None:
-        stat = Path(f"/proc/{row[0]}/stat")
-        if stat.exists():
-            found["postgres"] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
-    with redis.Redis.from_url(redis_url) as client:
-        info = client.info("server")
-    if Path(f"/proc/{info['process_id']}").exists():
-        found["redis"] = int(info["process_id"])
-    return found
+    found = []
+    if settings.postgres is not None:
+        with psycopg.connect(settings.postgres.url.replace("+psycopg", "", 1)) as connection:
+            row = connection.execute("SELECT pg_backend_pid()").fetchone()
+            found += [_parent(int(row[0]))] if row is not None else []
+    with redis.Redis.from_url(settings.transport().url) as client:
+        info: Any = client.info("server")
+    found.append(int(info["process_id"]))
+    return [pid for pid in found if Path(f"/proc/{pid}").exists()]
+
+
+def _parent(pid: int) -> int:
+    """Whose child that process is; 0 when it is none of this machine."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0

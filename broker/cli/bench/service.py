@@ -1,7 +1,7 @@
 """`crossfade bench --service`: workers, a server, PostgreSQL and Redis, and one simulated site that all share.
 
 What is timed is what a client sees: from before the document is sent to the last stage's product. CPU is that of the
-client, the server, the workers, PostgreSQL and Redis; what the simulated site takes stands beside it.
+client, the server, the workers, PostgreSQL, Redis and the site; what of it the site takes stands beside it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,15 @@ from broker.audit import audit_run
 from broker.cli.bench.crew import Crew, Event, server_pids
 from broker.cli.bench.machine import QUIET, TreeMeter, tree_seconds
 from broker.client import Client
-from broker.errors import RunFailed
+from broker.errors import RunFailed, UsageError
 from broker.service import open_store
 from broker.states import RunState
 from sandbox.dagwork import Graph, check, make
 
 GIVE_UP_AFTER = 1800.0
 WARM_UP = 17
+NAME = "bench"
+"""Of the benchmark's runs."""
 SMALL_RUNS = 10
 """How many graphs of 100 stages are measured together: one alone is over within a few ticks of the kernel's clock."""
 
@@ -33,21 +35,22 @@ SMALL_RUNS = 10
 def document(graph: Graph) -> dict[str, object]:
     """The graph as a workflow document of empty stages."""
     stages = {f"s{number}": {"run": ":", "needs": [f"s{p}" for p in parents]} for number, parents in graph}
-    return {"crossfade": 1, "name": "bench", "stages": stages}
+    return {"crossfade": 1, "name": NAME, "stages": stages}
 
 
 class Stand:
     """A service that is measured."""
 
-    def __init__(self, crew: Crew, client: Client, servers: Sequence[int]) -> None:
-        self.crew, self.client, self._servers = crew, client, list(servers)
+    def __init__(self, crew: Crew, client: Client, servers: Callable[[], Sequence[int]]) -> None:
+        """`servers`: the processes of PostgreSQL and Redis, as they are now."""
+        self.crew, self.client, self._servers = crew, client, servers
 
     def meter(self) -> TreeMeter:
         """Of everything: the broker's processes, the servers, this client, the site."""
-        return TreeMeter([os.getpid(), *self.crew.pids, *self._servers, self.crew.host_pid])
+        return TreeMeter([os.getpid(), *self.crew.pids, *self._servers(), self.crew.host_pid])
 
     def submit(self, sent: dict[str, object]) -> str:
-        return self.client.submit(sent, key=None).run
+        return self.client.submit(sent).run
 
     def run(self, graph: Graph) -> dict[str, Any]:
         """One run, from its submission to its last product."""
@@ -64,7 +67,7 @@ class Stand:
             "stages": n,
             "span_s": wall,
             "stages_s": n / wall,
-            "cpu_ms_stage": (used - site) * 1000 / n,
+            "cpu_ms_stage": used * 1000 / n,
             "site_cpu_ms_stage": site * 1000 / n,
             "answer_ms": (answered - began) * 1000,
             "first_ms": (events[0].at - began) * 1000,
@@ -152,10 +155,9 @@ def first_starts(stand: Stand, *, count: int) -> dict[str, Any]:
 def growth(stand: Stand, *, shape: str, seed: int, large: int) -> dict[str, Any]:
     """CPU per stage of one large graph over that of small ones."""
     small, big = make(shape, 100, seed), make(shape, large, seed)
-    meter, site = stand.meter(), tree_seconds([stand.crew.host_pid])
+    meter = stand.meter()
     names = [stand.run(small)["run"] for _ in range(SMALL_RUNS)]
     _, used, others = meter.read()
-    used -= tree_seconds([stand.crew.host_pid]) - site
     few = used * 1000 / (SMALL_RUNS * len(small))
     result = stand.run(big)
     wrong = [stand.audit(small, name) for name in names] + [stand.audit(big, result["run"])]
@@ -175,22 +177,33 @@ def growth(stand: Stand, *, shape: str, seed: int, large: int) -> dict[str, Any]
 def measure(
     *, database: str, redis: str, shape: str, n: int, seed: int, runs: int, submissions: int, large: int, folder: Path
 ) -> dict[str, Any]:
-    """All of it over servers that run; `large` or `submissions` 0 leaves that part out."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix="b-") as name:
-        crew = Crew(Path(name), database=database, redis=redis, workers=2, threads=4)
-        with crew:
-            crew.migrate()
-            crew.start()
-            crew.wait_ready()
-            with crew.client() as client:
-                stand = Stand(crew, client, list(server_pids(database, redis).values()))
-                stand.run(make("fan", WARM_UP, 1))
-                found: dict[str, Any] = {"throughput": throughput(stand, shape=shape, n=n, seed=seed, runs=runs)}
-                if submissions:
-                    found["first"] = first_starts(stand, count=submissions)
-                if large:
-                    found["growth"] = growth(stand, shape=shape, seed=seed, large=large)
-                return found
+    """All of it, over servers that run; what is 0 is left out. Raises UsageError, RunFailed."""
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix="b-") as name,
+        Crew(Path(name), database=database, redis=redis) as crew,
+    ):
+        crew.migrate()
+        refuse_in_use(crew)
+        crew.start()
+        crew.wait_ready()
+        with crew.client() as client:
+            servers = server_pids(crew.settings)
+            stand = Stand(crew, client, lambda: servers)
+            stand.run(make("fan", WARM_UP, 1))
+            found: dict[str, Any] = {"throughput": throughput(stand, shape=shape, n=n, seed=seed, runs=runs)}
+            if submissions:
+                found["first"] = first_starts(stand, count=submissions)
+            if large:
+                found["growth"] = growth(stand, shape=shape, seed=seed, large=large)
+            return found
+
+
+def refuse_in_use(crew: Crew) -> None:
+    """Raises UsageError when the database holds runs of anybody else."""
+    with closing(open_store(crew.settings)) as store:
+        if any(run.name != NAME for run in store.runs(limit=1000)):
+            what = f"{crew.settings.where} holds runs that are none of the benchmark's"
+            raise UsageError(what, help="name an empty database: it is filled with the benchmark's runs")
 
 
 def _share(values: Sequence[float], share: int) -> float:

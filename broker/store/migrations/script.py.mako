@@ -9,6 +9,7 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
+oldest = ${repr(up_revision)}  # the oldest code that gets along; of a step that only adds: what the one before says
 
 
 def upgrade() -> None:
