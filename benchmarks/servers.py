@@ -47,9 +47,11 @@ class _Server:
 
     def launch(self) -> None:
         """Start it and do not wait."""
+        setpriv = shutil.which("setpriv")  # ends with the benchmark, however that ends
+        command = [*([setpriv, "--pdeathsig", "TERM"] if setpriv else []), *self.command()]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(), user=self._user, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, user=self._user, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def start(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery
 
 from broker.addresses import Address
+from broker.transport import App
 
 PREFIX = "crossfade:"
 """Of every key in Redis, so that an ACL may keep us to our own."""
@@ -38,7 +39,7 @@ def make_app(redis: Address | None = None, *, ca: Path | None = None) -> Celery:
 
     `ca`: whose certificates are believed with `rediss://`; None: the system's.
     """
-    app = Celery("crossfade", set_as_current=False)
+    app = App("crossfade", set_as_current=False)
     app.conf.update(
         broker_url="memory://localhost" if redis is None else redis.url,
         broker_transport_options=MEMORY if redis is None else REDIS,

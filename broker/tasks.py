@@ -22,6 +22,8 @@ RUNS = "runs"
 """The queue of hints to look at runs."""
 STALE_AFTER = 60
 """Seconds after which a hint that nobody took in is worth nothing: a newer one has been sent since."""
+MOST_NAMES = 64
+"""Runs that one hint may name, eight times what ours do. It holds a thread until all are looked at."""
 LONGEST_NAME = 200
 """Characters. What is longer names nothing of ours."""
 
@@ -61,7 +63,7 @@ def register(app: Celery, engine: Engine) -> Wakeups:
     # not shared: a second application in this process has a broker of its own behind these names
     @app.task(name=LOOK_AT_RUNS, shared=False, Strategy=STRATEGY)
     def look_at_runs(run_ids: list[str]) -> None:
-        if isinstance(run_ids, list) and (names := [name for name in run_ids if _is_name(name)]):
+        if isinstance(run_ids, list) and (names := [name for name in run_ids[:MOST_NAMES] if _is_name(name)]):
             engine.runs_woken(names)
 
     @app.task(name=LOOK_AT_SITE, shared=False, Strategy=STRATEGY)

@@ -1,4 +1,4 @@
-"""A whole service for tests: real processes over a real PostgreSQL and Redis, and a supervisor that starts again what ends.
+"""A whole service for tests: real processes over real servers, and a supervisor that starts again what ends.
 
 `House` makes sites, documents and processes; the test hurts them and asks what became of the runs. Every payload
 appends a line to one file, so that what was started twice is seen without asking the broker.

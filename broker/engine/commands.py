@@ -37,8 +37,8 @@ def carry_out(look: Look) -> None:
 def _for_run(look: Look, command: CommandRow) -> str:
     run = look.run_row
     outcome = f"not possible: the run is {run.state}"
-    if RunState(run.state).final:
-        return outcome
+    if RunState(run.state).final and not (command.kind == "release" and run.held):
+        return outcome  # who ended while held can be released: else a retry would make it go on, and be held
     if command.kind == "cancel":
         look.run_row = run._replace(cancel_requested_at=look.now, reason=_by(command, "canceled"))
         look.changes.wake_all = True

@@ -98,7 +98,7 @@ class Database:
             except (Clash, Duplicate):
                 if number == TRIES - 1:
                     raise
-            time.sleep(random.uniform(0, PAUSE * 2**number))  # noqa: S311  (jitter)
+            _pause(number)
         raise AssertionError("unreachable")
 
     def read(self, work: Callable[[Tx], T]) -> T:
@@ -118,6 +118,10 @@ class Database:
     def _must_be_open(self) -> None:
         if self._closed:
             raise StoreError("the store is closed")
+
+
+def _pause(number: int) -> None:
+    time.sleep(random.uniform(0, PAUSE * 2**number))  # noqa: S311  (jitter, no secret)
 
 
 def _twice(transaction: Callable[[], AbstractContextManager[Tx]], work: Callable[[Tx], T]) -> T:

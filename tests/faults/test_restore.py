@@ -109,13 +109,16 @@ def accepted(made: Lab) -> int:
     return sum(len(each.model.journal.accepted) for each in made.sites.values())
 
 
-def test_a_submission_that_the_backup_still_wants_is_looked_up_before_it_is_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_submission_that_the_backup_still_wants_is_looked_up_before_it_is_sent(tmp_path: Path, by_hand: bool) -> None:
     with lab(tmp_path, site("nersc", adopts=False)) as made:
         run = wanted(made)
         file = back_up(made, tmp_path)
         made.run_for(20)
         assert accepted(made) == 1
         go_back(made, file)
+        if by_hand:
+            made.store.lift_quarantine("nersc", NewEvent(kind="released", actor="ann"), now=made.clock())
         assert made.finish(run) == "SUCCEEDED"
         assert accepted(made) == 1
         assert_clean(made, run)
@@ -135,16 +138,25 @@ def test_what_was_certain_of_a_submission_is_in_doubt_after_the_lost_hours(tmp_p
         assert_clean(made, run)
 
 
-def test_a_submission_that_was_decided_before_waits_for_the_end_of_the_quarantine(tmp_path: Path) -> None:
+def test_a_submission_that_was_decided_before_waits_for_the_end_of_the_quarantine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with lab(tmp_path, site("nersc")) as made:
-        run = wanted(made)
+        wanted(made)
         file = back_up(made, tmp_path)
-        made.sites["nersc"].model.inject(IncompleteListing(start=made.clock(), end=made.clock() + micros(100)))
+        made.submit(Stage("lost", "seconds=4000"))
+        made.run_for(20)
+        (mine, lost) = made.sites["nersc"].model.journal.accepted
+        made.sites["nersc"].model.cancel([mine.key], made.clock())
+        made.sites["nersc"].model.inject(AccountingPurged(start=made.clock()))
         go_back(made, file)
-        made.run_for(90)
-        assert (quarantined(made), accepted(made)) == (["nersc"], 0)
-        assert made.finish(run) == "SUCCEEDED"
-        assert accepted(made) == 1
+        dying = dict.fromkeys([lost.key], False)
+        with monkeypatch.context() as patched:
+            patched.setattr(made.sites["nersc"], "cancel", lambda _: dying)
+            made.run_for(300)
+            assert (quarantined(made), accepted(made)) == (["nersc"], 2)
+        made.run_for(60)
+        assert (quarantined(made), accepted(made)) == ([], 3)
 
 
 def test_a_record_that_only_the_gate_knows_of_still_ends_the_stage(tmp_path: Path) -> None:
@@ -197,7 +209,7 @@ def test_an_installation_moves_to_a_server_while_its_jobs_run(tmp_path: Path, po
 
 
 def test_jobs_of_runs_that_the_backup_does_not_know_are_ended_before_anything_starts(tmp_path: Path) -> None:
-    with lab(tmp_path, site("nersc")) as made:
+    with lab(tmp_path, site("nersc", cancel_grace=60.0)) as made:
         file = back_up(made, tmp_path)
         made.submit(Stage("lost", "seconds=4000 deaf=yes"))  # takes its time to die
         made.run_for(20)
@@ -207,7 +219,7 @@ def test_jobs_of_runs_that_the_backup_does_not_know_are_ended_before_anything_st
         (lost,) = made.store.strays()
         assert (lost.fate, lost.outcome) == ("cancel", "canceled, surely dead")
         old, new = made.sites["nersc"].model.journal.executions
-        assert (old.how, new.how) == ("canceled", "done")
+        assert (old.how, new.how) == ("stopped", "done")
         assert old.ended_at is not None
         assert old.ended_at <= new.started_at
         told = [json.loads(e.data) for e in made.store.events("site:nersc") if e.kind == "stray"]

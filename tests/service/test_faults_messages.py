@@ -184,6 +184,8 @@ def test_what_is_no_message_at_all_is_dropped_and_told_and_work_goes_on(home: Ho
     until(lambda: not redis.command("EXISTS", f"{PREFIX}{RUNS}"), "all have been taken in")
     hints_flow(home)
     assert worker.codes == []
+    assert restarts(home) == [0]
+    assert worker.told().count("it is dropped") == len(no_messages())
     assert worker.log.stat().st_size < MOST_LOGGED
 
 

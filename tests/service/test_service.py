@@ -1,4 +1,4 @@
-"""The service form as it is run: workers, serve and beat as processes of their own, PostgreSQL and Redis behind them."""
+"""The service form as it is run: workers, serve and beat as processes, PostgreSQL and Redis behind them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_two_thousand_stages_under_random_faults_end_as_if_nothing_had_happened(
     minutes = request.config.getoption("--soak")
     seed = request.config.getoption("--seed")
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
-    print(f"again with --seed {seed}")
+    print(f"again with --seed {seed}")  # noqa: T201 - told with a failure
     dice = random.Random(seed)
     with ground(tmp_path, own_postgres) as made:
         made.start()
@@ -57,7 +57,7 @@ def test_two_thousand_stages_under_random_faults_end_as_if_nothing_had_happened(
         assert len(starts) == STAGES * RUNS
         assert {name: count for name, count in starts.items() if count != 1} == {}, told(made)
         assert made.house.wrong() == []
-        print(told(made))
+        print(told(made))  # noqa: T201 - what was borne
 
 
 @pytest.mark.timeout(900)

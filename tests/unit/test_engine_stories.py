@@ -403,6 +403,19 @@ def test_a_held_run_starts_nothing_until_it_is_released() -> None:
     assert lab.finish(run) == "SUCCEEDED"
 
 
+def test_a_run_that_ended_while_it_was_held_can_be_released_and_then_retried() -> None:
+    lab = Lab(site("nersc"))
+    run = lab.submit(Stage("a", "seconds=20 exit=3"))
+    lab.run_for(5)
+    lab.command(run, "hold")
+    assert lab.finish(run) == "FAILED"
+    lab.command(run, "release")
+    lab.run_for(5)
+    lab.command(run, "retry", "a")
+    lab.run_for(10)
+    assert (len(lab.attempts(run, "a")), lab.store.run(run).held) == (2, 0)
+
+
 def test_a_failed_stage_can_be_retried_with_what_it_skipped() -> None:
     lab = Lab(site("nersc"))
     now = lab.clock()
