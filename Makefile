@@ -29,11 +29,11 @@ demo: setup ## reconstruct a picture, lose the site half-way, end with the same 
 
 test: setup ## all tests; installs missing Debian packages first (WORKERS=2 PYTEST_ARGS=...)
 	@sh tools/test-tools.sh
-	@$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 service-test: setup ## the part of the tests that runs whole services on real servers, through faults
 	@sh tools/test-tools.sh
-	@$(BIN)/pytest -n $(WORKERS) tests/service tests/faults $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal tests/service tests/faults $(PYTEST_ARGS)
 
 check: format lint types imports shell ## format, lint, types, import contracts, shell scripts
 	@echo 'check: all good'

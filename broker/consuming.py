@@ -14,7 +14,6 @@ from typing import Any
 
 from celery import Celery
 from celery.worker import WorkController
-from redis.exceptions import ResponseError
 
 log = logging.getLogger(__name__)
 
@@ -70,18 +69,12 @@ class Consumer:
 
     def _mend(self) -> None:
         """A key of ours that holds something else than a queue ends every worker: it goes. Nothing is lost by that."""
-        try:
-            with self._app.connection_for_write() as connection:
-                channel: Any = connection.default_channel
-                for name in self._queues:
-                    try:
-                        channel.queue_declare(name)
-                    except ResponseError as error:
-                        if "WRONGTYPE" in str(error):
-                            log.warning("the key of queue %s held no queue; it is taken away", name)
-                            channel.queue_purge(name)
-        except Exception as error:  # noqa: BLE001 - a transport has many ways to fail, and the worker will meet it
-            log.debug("queues could not be looked at: %s", type(error).__name__)
+        for name in self._queues:
+            try:
+                with self._app.connection_for_write() as connection:
+                    _keep_queue(connection.default_channel, name)
+            except Exception as error:  # noqa: BLE001 - a transport has many ways to fail, and the worker will meet it
+                log.debug("queue %s could not be looked at: %s", name, type(error).__name__)
 
     def _consume(self) -> None:
         self._app.finalize()
@@ -98,3 +91,14 @@ class Consumer:
         self._worker = worker
         self._ready.set()
         worker.start()
+
+
+def _keep_queue(channel: Any, name: str) -> None:
+    """Take a key away that is no queue."""
+    try:
+        channel.queue_declare(name)
+    except Exception as error:
+        if "WRONGTYPE" not in str(error):  # Redis' own word; its errors are not ours to import
+            raise
+        log.warning("the key of queue %s held no queue; it is taken away", name)
+        channel.queue_purge(name)

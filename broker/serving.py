@@ -13,8 +13,9 @@ from broker.config import Settings
 from broker.core import Broker, Parts, worker_is_dead, worker_name
 from broker.embedded import Embedded
 from broker.errors import UsageError
-from broker.limits import Limits, SharedLimits
+from broker.limits import Limits
 from broker.news import Announcer, make_client
+from broker.rates import SharedLimits
 from broker.serve_lock import only_server
 from broker.sites import Sites
 from broker.store.base import NewEvent, Sightings, Store

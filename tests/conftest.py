@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # what takes minutes must not begin last
     if config.getoption("--slow"):
         return
     for item in items:
@@ -76,10 +77,10 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture
 def own_postgres() -> Iterator[Server]:
-    """A PostgreSQL for one test, which may kill it. Commits are on disk."""
+    """A PostgreSQL for one test, which may kill it."""
     from postgres_kit import serving
 
-    yield from serving(durable=True)
+    yield from serving()
 
 
 @pytest.fixture(scope="session")

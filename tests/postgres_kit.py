@@ -46,7 +46,7 @@ def binary(name: str) -> str:
 
 @dataclass
 class Server:
-    """One cluster. `durable`: commits reach the disk, as they must where the server is killed."""
+    """One cluster. `durable`: commits reach the disk; a kill of all processes loses nothing even without."""
 
     durable: bool = False
     folder: Path = field(init=False)
@@ -105,7 +105,7 @@ class Server:
         on = "on" if self.durable else "off"
         options = [
             "listen_addresses=127.0.0.1", f"port={self.port}", f"unix_socket_directories={self.folder}",
-            f"fsync={on}", f"synchronous_commit={on}", f"full_page_writes={on}", "max_connections=60",
+            f"fsync={on}", f"full_page_writes={on}", "synchronous_commit=on", "max_connections=60",
             "shared_buffers=32MB", "autovacuum=off", "log_min_messages=warning", "log_min_error_statement=panic",
             *self._options,
         ]  # fmt: skip

@@ -18,6 +18,7 @@ from service_kit import until
 STAGES, RUNS = 100, 20
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.fault("F47")
 def test_two_thousand_stages_under_random_faults_end_as_if_nothing_had_happened(
@@ -60,6 +61,7 @@ def test_two_thousand_stages_under_random_faults_end_as_if_nothing_had_happened(
         print(told(made))  # noqa: T201 - what was borne
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_what_is_done_again_and_again_leaves_memory_descriptors_and_threads_as_they_were(
     tmp_path: Path, own_postgres: Server

@@ -75,8 +75,11 @@ class Crew:
         clock: VirtualClock,
         store: Store,
         glance: Glance,
+        shared: bool,
         make: Callable[[Process], Broker],
     ) -> None:
+        """`shared`: the processes take turns, and act for one another's runs."""
+        self.shared = shared
         self.rng, self.clock, self.store, self.glance, self._make = rng, clock, store, glance, make
         self.processes: list[Process] = []
         self.late: set[str] = set()
@@ -153,6 +156,12 @@ class Crew:
         able = [p for p in self.processes if p.wakes_at <= self.clock()]
         return able if self.stormy else able[:1]
 
+    def looks_at(self, name: str) -> list[int | None]:
+        """When somebody wants to look at that site."""
+        if self.shared:
+            return [self.glance.next_poll(name)]
+        return [process.broker.watcher.next_look(name) for process in self.sweepers()]
+
     def sweep(self) -> None:
         """What every process does now and then: wake whatever is due."""
         able = self.sweepers()
@@ -160,9 +169,15 @@ class Crew:
             return
         broker = self.rng.choice(able).broker
         now = self.clock()
-        for name in self.glance.watched():
-            if broker.watcher.next_look(name) <= now:
+        if self.shared:
+            for name in broker.sites_to_look_at():
                 self.send("site", name)
+            for name in broker.sites_to_act_at():
+                self.send("act", name)
+        else:
+            for name in self.glance.watched():
+                if broker.watcher.next_look(name) <= now:
+                    self.send("site", name)
         due = self.glance.next_due()
         if due is not None and due <= now:
             for run_id in self.store.due_runs(now=now, limit=100, resend_after=2.0):
@@ -202,12 +217,14 @@ class Crew:
     def _work(self, process: Process, kind: str, name: str) -> None:
         broker = process.broker
         try:
-            if kind == "site":
-                for run_id in broker.look(name):
+            if kind != "run":
+                for run_id in broker.look(name) if kind == "site" else broker.act(site=name):
                     self.send("run", run_id)
                 return
             drained = broker.go_on(name)
             if drained is not None and drained.busy:
                 self.send("run", name)
+            for site in sorted(drained.acts) if drained is not None else ():
+                self.send("act", site)
         except (StoreError, Killed):
             return

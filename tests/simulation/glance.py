@@ -21,6 +21,11 @@ class Glance:
         """Sites where something of ours is, or which do not answer: somebody is to look at them."""
         return self._kept("watched", self._watched)
 
+    def next_poll(self, name: str) -> int | None:
+        """When somebody is to look at that site, where processes take turns."""
+        rows = self._kept("sites", lambda: {row.site: row for row in self._store.sites()})
+        return rows[name].next_poll_at
+
     def next_due(self) -> int | None:
         """When the store wants somebody to wake up."""
         return self._kept("next_due", self._store.next_due)

@@ -65,7 +65,14 @@ class Player:
             rng=self.rng,
         )
         self.glance = Glance(self.store, self.sites)
-        self.crew = Crew(rng=self.rng, clock=self.clock, store=self.store, glance=self.glance, make=self._broker)
+        self.crew = Crew(
+            rng=self.rng,
+            clock=self.clock,
+            store=self.store,
+            glance=self.glance,
+            shared=story.shared,
+            make=self._broker,
+        )
         self.broken = Broken(
             late_keys=self.crew.late,
             dishonest={o.config.name for o in story.ordeals if o.dishonest},
@@ -107,6 +114,7 @@ class Player:
                 clock=self.clock,
                 owner=process.owner,
                 elapsed=lambda: seconds(self.clock()),
+                among_others=self.story.shared,
             )
         )
 
@@ -162,9 +170,8 @@ class Player:
         ahead = [self.crew.next_message(), self.glance.next_due(), self.mover.next_event_at()]
         ahead += [process.wakes_at for process in self.crew.processes if process.wakes_at > now]
         ahead += [*self.births, *([self.plan[-1][0]] if self.plan else [])]
-        sweepers = self.crew.sweepers()
         for name in self.glance.watched():
-            ahead += [process.broker.watcher.next_look(name) for process in sweepers]
+            ahead += self.crew.looks_at(name)
         times = [at for at in ahead if at is not None]
         self.clock.advance_to(max(min(times, default=0), now + micros(0.5)))
         if min(times, default=0) <= self.clock():

@@ -72,6 +72,9 @@ class Story:
     """Seconds after which nothing goes wrong any more."""
     split: bool
     """Are snapshot and write of a decision two transactions, which only the guards hold together?"""
+    shared: bool
+    """Do the processes know of each other, as workers of a service do: sites looked at in turns, slow calls left to
+    whoever acts there?"""
 
 
 def tell(seed: int) -> Story:
@@ -91,6 +94,7 @@ def tell(seed: int) -> Story:
         clears=clears,
         split=rng.random() < 0.4,
         tears=[(rng.uniform(0, clears), f"s{rng.randrange(count)}") for _ in range(rng.choice((0, 0, 1, 3)))],
+        shared=rng.random() < 0.3,
     )
 
 

@@ -23,7 +23,8 @@ def _setting(player: Player) -> Iterator[str]:
             yield f"    {type(fault).__name__} {said}"
     for stage in story.stages:
         yield f"stage {stage.name}: {stage.sim}; needs {stage.needs}; takes {stage.inputs}; {dict(stage.rules)}"
-    yield f"commands {story.commands}, drains {story.drains}, clears {story.clears:.0f}, split {story.split}"
+    yield f"commands {story.commands}, drains {story.drains}, clears {story.clears:.0f}"
+    yield f"split {story.split}, shared {story.shared}"
 
 
 def _events(player: Player) -> Iterator[tuple[int, str]]:

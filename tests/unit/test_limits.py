@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from broker_kit import Lab, Stage, site
 from redis import Redis
 from redis_kit import RedisServer
 
-from broker.limits import ALONE, NO_LIMITS, OwnLimits, SharedLimits
+from broker.limits import NO_LIMITS, OwnLimits
+from broker.rates import ALONE, SharedLimits
 
 
 class Watch:
@@ -92,5 +94,5 @@ def test_what_a_site_may_not_be_given_now_is_submitted_later_and_once() -> None:
     assert lab.finish(run, limit=600.0) == "SUCCEEDED"
     accepted = sorted(item.at for item in lab.sites["nersc"].model.journal.accepted)
     assert len(accepted) == 5
-    gaps = [(b - a) / 1e6 for a, b in zip(accepted, accepted[1:], strict=False)]
+    gaps = [(b - a) / 1e6 for a, b in pairwise(accepted)]
     assert min(gaps) >= 9.9
