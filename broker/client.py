@@ -9,9 +9,10 @@ Errors are the broker's own: UsageError, NotFound, RefusedByPolicy, KeyInUse, Wa
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from urllib.parse import quote
 
 import httpx
 
+from broker import sse
 from broker.api.auth import Token, read_token
 from broker.api.places import reachable
 from broker.config import Settings, read_settings
@@ -32,6 +34,8 @@ TIMEOUT = 60.0
 LOOK_EVERY = 0.2
 LONGEST_PAUSE = 5.0
 """Seconds between two looks of `wait`: it begins with the first, and comes to the second."""
+QUIET = 30.0
+"""Seconds after which a stream of events that says nothing is taken for broken; the server speaks every 10."""
 TRIES = 4
 """For a request that may be sent again at no risk."""
 
@@ -207,6 +211,39 @@ class Client:
                 raise WaitTimedOut(f"run {run} is not over yet (its state: {state})")
             self._sleep(min(pause, left))
             pause = min(pause * 1.3, LONGEST_PAUSE)
+
+    def events(self, run: str, *, after: int = 0) -> Iterator[View]:
+        """What happens, as it happens, to the run's end; from the event behind number `after` on, each one once.
+
+        A connection that breaks is made again. Raises Unavailable when no server comes back for a minute.
+        """
+        heard = self._clock()
+        while True:
+            try:
+                for message in self._followed(run, after):
+                    heard = self._clock()
+                    if message.kind == sse.END:
+                        return
+                    view: View = json.loads(message.data)
+                    if view["seq"] > after:
+                        after = view["seq"]
+                        yield view
+                heard = self._clock()  # a server that ends it in order is one that answers
+            except (httpx.TransportError, Unavailable) as error:
+                if self._clock() - heard > TIMEOUT:
+                    raise Unavailable(
+                        f"no server tells of run {run} at {self._where}", help="crossfade serve"
+                    ) from error
+            self._sleep(LOOK_EVERY)
+
+    def _followed(self, run: str, after: int) -> Iterator[sse.Message]:
+        """One connection's worth."""
+        headers = {"Last-Event-ID": str(after), "Accept": sse.MEDIA_TYPE}
+        with self._http.stream("GET", f"{_of(run)}/events", headers=headers, timeout=QUIET) as answer:
+            if not answer.is_success:
+                answer.read()
+                _content(answer)
+            yield from sse.read(answer.iter_lines())
 
     # -- inner -------------------------------------------------------------------------------------------------
 

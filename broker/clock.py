@@ -26,6 +26,29 @@ def seconds(span: int) -> float:
     return span / SECOND
 
 
+class FollowingClock:
+    """The time of somewhere else, told by this machine's stopwatch: of a database that many machines share.
+
+    Machines' own clocks may be an hour apart, and jump; what one of them is to do "at three" another one must not
+    do at four. Between two questions (`follow`) nobody is asked, so it costs nothing and needs no connection.
+    """
+
+    def __init__(self, ask: Clock, *, elapsed: Callable[[], int] = time.monotonic_ns) -> None:
+        """Asks once; `elapsed` counts nanoseconds."""
+        self._ask, self._elapsed = ask, elapsed
+        self._ahead = 0
+        self.follow()
+
+    def __call__(self) -> int:
+        return self._elapsed() // 1_000 + self._ahead
+
+    def follow(self) -> None:
+        """Ask again: stopwatches drift, and stand still while a machine sleeps. Raises what asking raises."""
+        before = self._elapsed()
+        told = self._ask()
+        self._ahead = told - (before + self._elapsed()) // 2_000  # told half-way between question and answer
+
+
 class VirtualClock:
     """A clock that stands still until it is told to go on; never goes back."""
 

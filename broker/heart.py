@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from broker.clock import Clock
+from broker.clock import Clock, FollowingClock
 from broker.store.base import Store, StoreError, WorkerRow
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,8 @@ class Heart:
         self._row = self._row._replace(seen_at=now, progress_at=now if progress else self._row.progress_at, detail=told)
         try:
             self._store.heartbeat(self._row)
+            if isinstance(self._clock, FollowingClock):
+                self._clock.follow()
         except StoreError as error:
             log.warning("no sign of life can be written: %s", error)
 

@@ -20,7 +20,9 @@ from broker.clock import Clock
 from broker.facts import World
 from broker.ids import submit_key
 from broker.states import StageState
-from broker.store.base import NewEvent, OpenStage, Sightings, Store, StrayRow
+from broker.store.base import AttemptRow, AttemptSeen, NewEvent, OpenStage, Sightings, Store, StrayRow
+from broker.watch.looked import Facts, Looked
+from broker.watch.records import search_records
 from connectors.base import Site
 from connectors.errors import SiteError
 from connectors.model import JobStatus
@@ -29,6 +31,8 @@ OURS = re.compile(r"cf[a-z2-7]{13}")
 """What a submit key looks like; a job under another name is none of ours."""
 AHEAD = 8
 """How many further attempts of a stage the lost hours may have seen."""
+_NOT_THERE = ("PLANNED", "STAGING_IN")
+"""States of attempts that have no folder at the site yet."""
 MARGIN = 3_600_000_000
 """Microseconds before the newest event of the backup from which on jobs are listed: clocks differ."""
 
@@ -78,8 +82,22 @@ class Reconciler:
         if now - first < settle or unclear:
             return False
         self._first.pop(name)
+        self._read_again(name, [row for row in self._store.open_attempts(name) if row.state not in _NOT_THERE])
         self._end(name, listed=len(items), now=now)
         return True
+
+    def _read_again(self, name: str, rows: Iterable[AttemptRow]) -> None:
+        """Checkpoints that were committed in the lost hours are not in the spool any more: look in the folders."""
+        site, looked = self._sites[name], Looked()
+        for row in rows:
+            facts: Facts = {}
+            search_records(site, row, facts, looked)
+            started = facts.get(row.submit_key, {}).get("started")
+            if started and not row.started:
+                seen = AttemptSeen(run_id=row.run_id, n=row.n, number=row.number, facts={"started": started})
+                looked.sightings.attempts.append(seen)
+        if not looked.sightings.empty():
+            self._store.record(looked.sightings, now=self._clock())
 
     def _end(self, name: str, *, listed: int, now: int) -> None:
         found = [stray for stray in self._store.strays() if stray.site == name]
@@ -146,11 +164,15 @@ class Reconciler:
         """End what nobody needs; note what was taken up, and what is surely dead."""
         outcomes: list[tuple[str, str]] = []
         unwanted: list[str] = []
+        taken_up: list[AttemptRow] = []
         for stray in strays:
-            if self._store.attempt_by_key(stray.key) is not None:
+            attempt = self._store.attempt_by_key(stray.key)
+            if attempt is not None:
+                taken_up.append(attempt)
                 outcomes.append((stray.key, "taken up"))
             elif stray.fate == "cancel" or not self._may_be_wanted(stray):
                 unwanted.append(stray.key)
+        self._read_again(name, taken_up)
         if unwanted:
             ended = self._sites[name].cancel(unwanted)
             outcomes += [(key, "canceled, surely dead") for key in unwanted if ended.get(key)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from broker import ids, views
-from broker.clock import Clock, wall_clock
+from broker.clock import Clock, FollowingClock, wall_clock
 from broker.config import Settings
 from broker.errors import KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
 from broker.facts import SiteSetup, rules_at, site_facts
@@ -86,7 +86,7 @@ class Service:
     """The use cases over one installation's store and sites."""
 
     def __init__(self, *, settings: Settings, store: Store, sites: Sites, clock: Clock = wall_clock) -> None:
-        self.settings, self.store, self.sites, self._clock = settings, store, sites, clock
+        self.settings, self.store, self.sites, self.clock = settings, store, sites, clock
         self._actor = settings.user or getpass.getuser()
 
     # -- submitting --------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class Service:
         compiled = self.compile(request)
         self.refuse_impossible(compiled)
         self._keep_blobs(compiled)
-        now = self._clock()
+        now = self.clock()
         run_id = ids.run_id(now, ids.random_bits)
         new = self._new_run(compiled, request, run_id=run_id, now=now)
         try:
@@ -223,7 +223,7 @@ class Service:
         compiled = self.compile(request)
         rows = {row.site: row for row in self.store.sites()}
         load: dict[str, int] = {name: len(self.store.open_attempts(name)) for name in self.sites.configs}
-        now = self._clock()
+        now = self.clock()
         result: list[dict[str, object]] = []
         for stage in compiled.stages:
             candidates = [
@@ -257,7 +257,7 @@ class Service:
         return command.id
 
     def _command(self, kind: str, run: RunRow, stage: str, reason: str, args: Mapping[str, str]) -> CommandRow:
-        now = self._clock()
+        now = self.clock()
         ident = f"c{ids.run_id(now, ids.random_bits)}"
         return CommandRow(ident, run.run_id, stage, kind, json.dumps(dict(args)), self._actor, reason, now, None, "")
 
@@ -319,7 +319,7 @@ class Service:
         self._known_site(name)
         data = json.dumps({"reason": reason})
         told = NewEvent(kind="released", data=data, actor=self._actor)
-        if not self.store.lift_quarantine(name, told, now=self._clock()):
+        if not self.store.lift_quarantine(name, told, now=self.clock()):
             raise RefusedByPolicy(f"{name} is not in quarantine", help="see `crossfade site ls`")
 
     def strays(self, name: str | None = None) -> list[dict[str, object]]:
@@ -384,15 +384,15 @@ class Service:
         run, stage = self.find(target)
         stages = [stage] if stage else self.store.stages(run.run_id)
         attempts = self.store.attempts(run.run_id, stage.n if stage else None)
-        return views.run_view(run, stages, attempts, self.store.products(run.run_id), now=self._clock())
+        return views.run_view(run, stages, attempts, self.store.products(run.run_id), now=self.clock())
 
     def queue(self, *, limit: int = 10_000) -> list[dict[str, object]]:
         """Unfinished runs, newest first."""
-        return [views.run_line(run, now=self._clock()) for run in self.store.runs(unfinished=True, limit=limit)]
+        return [views.run_line(run, now=self.clock()) for run in self.store.runs(unfinished=True, limit=limit)]
 
     def history(self, *, limit: int = 50) -> list[dict[str, object]]:
         """All runs, newest first."""
-        return [views.run_line(run, now=self._clock()) for run in self.store.runs(limit=limit)]
+        return [views.run_line(run, now=self.clock()) for run in self.store.runs(limit=limit)]
 
     def timeline(self, target: str | None) -> list[dict[str, object]]:
         """What happened, in order."""
@@ -459,7 +459,7 @@ class Service:
     def site_list(self) -> list[dict[str, object]]:
         """Every site: how it stands, since when, and why."""
         rows = {row.site: row for row in self.store.sites()}
-        now = self._clock()
+        now = self.clock()
         return [
             views.site_view(config, rows.get(name), load=len(self.store.open_attempts(name)), now=now)
             for name, config in self.sites.configs.items()
@@ -494,9 +494,14 @@ def open_store(settings: Settings, *, clock: Clock = wall_clock) -> Store:
 
 
 def open_service(settings: Settings, *, clock: Clock = wall_clock) -> Service:
-    """The use cases over this installation. Close its store when done."""
+    """The use cases over this installation. Close its store when done.
+
+    A service's time is its database's: its processes live on machines whose clocks need not agree.
+    """
     sites = load_sites(settings.sites, home=settings.home, cwd=Path.cwd(), env=os.environ)
-    return Service(settings=settings, store=open_store(settings, clock=clock), sites=sites, clock=clock)
+    store = open_store(settings, clock=clock)
+    shared = FollowingClock(store.now) if settings.is_service else clock
+    return Service(settings=settings, store=store, sites=sites, clock=shared)
 
 
 def decision_from(detail: str) -> Decision:

@@ -120,9 +120,10 @@ def working(
     *,
     queues: Sequence[str] = (),
     habits: Habits = USUAL,
-    clock: Clock = wall_clock,
+    clock: Clock,
 ) -> Iterator[Worker]:
-    """A worker of a service, ready to run. `queues`: which it takes hints from; none: all there are.
+    """A worker of a service, ready to run. `queues`: which it takes hints from; none: all there are. `clock`: the one
+    that all of them share; sites go by this machine's own, as the jobs there do.
 
     Raises UsageError.
     """
@@ -130,7 +131,7 @@ def working(
     redis = settings.transport()
     with ExitStack() as stack:
         client = stack.enter_context(make_client(redis, ca=settings.redis_ca))
-        connected = connect(settings, sites, store, clock=clock)
+        connected = connect(settings, sites, store)
         stack.callback(connected.close)
         rates = {name: config.submits_per_minute for name, config in sites.configs.items()}
         limits = SharedLimits(client, rates, PREFIX)

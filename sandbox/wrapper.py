@@ -79,7 +79,7 @@ class Wrapper:
         )
         self._spool(execution, "started", content, now)
 
-    def checkpoint(self, execution: Execution, content: Blob, now: int, *, keep: int) -> None:
+    def checkpoint(self, execution: Execution, saved: Blob, now: int, *, keep: int) -> None:
         """Commit one: the files, then the manifest, then the record."""
         parent = execution.seq or None
         execution.seq += 1
@@ -88,20 +88,22 @@ class Wrapper:
         relative = f".crossfade/g{execution.generation}/ckpt/{execution.seq:06d}"
         directory = execution.job.spec.directory
         manifest = format_manifest(
-            Manifest(files=((SAVED, content.size, content.sha256),), seq=execution.seq, parent=parent)
+            Manifest(files=((SAVED, saved.size, saved.sha256),), seq=execution.seq, parent=parent)
         )
-        self._disk.add(directory, f"{relative}/files/{SAVED}", content.head, now, size=content.size)
+        self._disk.add(directory, f"{relative}/files/{SAVED}", saved.head, now, size=saved.size)
         self._disk.add(directory, f"{relative}/manifest", manifest, now)
         record = CheckpointRecord(
             key=execution.key,
             generation=execution.generation,
             seq=execution.seq,
             path=relative,
-            bytes=content.size,
+            bytes=saved.size,
             manifest_digest=hashlib.sha256(manifest).hexdigest(),
             at=now,
         )
-        self._spool(execution, "checkpoint", format_record(record), now)
+        content = format_record(record)
+        self._spool(execution, "checkpoint", content, now)
+        self._disk.add(directory, f"{relative}/{execution.records}.checkpoint", content, now)
         self._beat(execution, now)
         old = execution.seq - keep
         self._disk.remove_folder(f"{_generation_folder(execution)}/ckpt/{old:06d}")

@@ -7,6 +7,8 @@ missing=
 for tool in dash bash busybox redis-server faketime; do
     command -v "$tool" >/dev/null || missing="$missing $tool"
 done
+# Debian keeps the server's programs off PATH. The cluster that its package makes is not used: tests make their own
+command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 # shellcheck disable=SC2086 # one word per package
 sh "$(dirname "$0")/apt-install.sh" $missing || printf 'test: goes on without%s\n' "$missing" >&2

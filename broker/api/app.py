@@ -11,11 +11,13 @@ from starlette.responses import Response
 
 from broker import __version__
 from broker.api.auth import Token
+from broker.api.events import Looks
 from broker.api.guard import Guard
 from broker.api.health import Health
 from broker.api.models import MOST_PROBLEMS
 from broker.api.problems import Refusal, answer_for, problem
 from broker.api.routes import router
+from broker.api.screens import News, Screens
 from broker.api.wakes import Wakes
 from broker.errors import BrokerError
 from broker.service import Service
@@ -34,11 +36,13 @@ def make_api(
     *,
     healthy: Callable[[], bool] = lambda: True,
     on_submitted: Callable[[str], object] | None = None,
+    news: News | None = None,
 ) -> FastAPI:
     """The API over one installation.
 
     `healthy`: does what serves beside it go well? Told by /v1/health. `on_submitted(run_id)`: called after a run or a
-    command was stored, in a thread of its own; what it raises is dropped. Call `close_api` when done.
+    command was stored, in a thread of its own; what it raises is dropped. `news`: tells which runs
+    those who follow events should look at. Call `close_api` when done.
     """
     # openapi_url stays behind the token as all the rest does; the pages made of it would load scripts from elsewhere
     app = FastAPI(
@@ -52,6 +56,8 @@ def make_api(
     app.state.service = service
     app.state.wakes = Wakes(on_submitted)
     app.state.health = Health(service.store, healthy)
+    app.state.screens = Screens(news)
+    app.state.looks = Looks(service.store)
     app.include_router(router)
     for kind in _EXPECTED:
         app.add_exception_handler(kind, _expected)
@@ -63,8 +69,15 @@ def make_api(
 
 def close_api(app: FastAPI) -> None:
     """Let go of its threads."""
+    end_streams(app)
     wakes: Wakes = app.state.wakes
     wakes.close()
+
+
+def end_streams(app: FastAPI) -> None:
+    """End what would otherwise last as long as the run that it tells of."""
+    screens: Screens = app.state.screens
+    screens.close()
 
 
 async def _expected(_request: Request, error: Exception) -> Response:

@@ -15,10 +15,11 @@ import uvicorn
 from anyio import to_thread
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from broker.api.app import close_api, make_api
+from broker.api.app import close_api, end_streams, make_api
 from broker.api.auth import read_or_make_token
 from broker.api.guard import MOST_HEADER_BYTES
 from broker.api.places import BACKLOG, NONE, Port, open_port, open_socket, read_place
+from broker.api.screens import News
 from broker.config import Settings
 from broker.errors import BrokerError
 from broker.service import Service
@@ -31,6 +32,8 @@ CONNECTIONS = 128
 HEADER_SECONDS = 10.0
 """Within which a connection must have said what it wants, from its beginning or from its last answer on."""
 START_SECONDS = 10.0
+STALLED_SECONDS = 20.0
+"""After which who takes nothing of what is sent is hung up on, before the guard gives up sending."""
 END_SECONDS = 5
 """For answers under way when the server stops."""
 
@@ -51,6 +54,7 @@ def listening(
     on_submitted: Callable[[str], object] | None = None,
     *,
     healthy: Callable[[], bool] = lambda: True,
+    news: News | None = None,
 ) -> Iterator[Listening]:
     """Answer requests while the context lasts. `listen`: `unix`, `HOST:PORT` on loopback, both, or `none`.
 
@@ -64,9 +68,10 @@ def listening(
     token = read_or_make_token(settings)
     with ExitStack() as stack:
         sockets = [stack.enter_context(open_port(place) if place else open_socket(settings.socket)) for place in places]
-        app = make_api(service, token, healthy=healthy, on_submitted=on_submitted)
+        app = make_api(service, token, healthy=healthy, on_submitted=on_submitted, news=news)
         stack.callback(close_api, app)
         stack.enter_context(_running(app, sockets))
+        stack.callback(end_streams, app)  # else the server would wait for them to end
         named = [_name(opened, place, settings) for opened, place in zip(sockets, places, strict=True)]
         yield Listening(places=named)
 
@@ -133,9 +138,11 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's, which waits without end for a request that never comes whole; this one hangs up."""
+    """uvicorn's, which waits without end for a request that never comes whole, and for an answer to be taken; this
+    one hangs up."""
 
     _waiting: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type] # as uvicorn narrows it
@@ -143,7 +150,21 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel()
+        self._flows()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        # to close such a connection in order would mean to wait until the other end takes what is left
+        self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._flows()
+        super().resume_writing()
+
+    def _flows(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
 
     def on_response_complete(self) -> None:
         self._wait()  # first: what follows may begin the next request at once

@@ -38,6 +38,7 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "headers": (431, "The request's headers are too large"),
     "internal": (500, "Internal error"),
     "busy": (503, "The store does not answer now"),
+    "streams": (503, "Too many streams of events are open"),
     "full": (507, "The store is full"),
 }
 """Every kind of problem: its status and its title. Its `type` is `urn:crossfade:problem:KIND`."""

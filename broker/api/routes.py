@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Query, Request
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import JSONResponse, Response
 
+from broker import sse
+from broker.api.events import Stream
 from broker.api.health import Health
 from broker.api.models import CommandBody, Submission, read_body, read_yaml_body
 from broker.api.problems import Refusal
@@ -22,6 +25,8 @@ from broker.store.base import RunRow, StageRow
 M = TypeVar("M", Submission, CommandBody)
 
 MOST_RUNS = 1000
+MOST_EVENTS = 1 << 53
+"""No run has a number as high; more than programs in every language can count."""
 JSON = "application/json"
 YAML = ("application/yaml", "application/x-yaml")
 
@@ -71,6 +76,7 @@ TheService = Annotated[Service, Depends(_service)]
 TheWakes = Annotated[Wakes, Depends(_wakes)]
 Content = Annotated[Sent, Depends(_content)]
 Limit = Annotated[int, Query(ge=1, le=MOST_RUNS)]
+After = Annotated[int, Query(ge=0, le=MOST_EVENTS, description="The number of the last event that is known.")]
 OfStage = Annotated[str | None, Query(max_length=128)]
 
 
@@ -133,6 +139,20 @@ def explain(run: str, service: TheService, stage: OfStage = None) -> Response:
 def stage(run: str, path: str, service: TheService) -> Response:
     """A run with one of its stages."""
     return JSONResponse(service.status(_target(service, run, path)))
+
+
+@router.get("/runs/{run}/events", responses={200: {"content": {sse.MEDIA_TYPE: {}}}})
+async def events(
+    run: str,
+    request: Request,
+    service: TheService,
+    after: After = 0,
+    last: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=MOST_EVENTS)] = None,
+) -> Response:
+    """What happens, as it happens, as Server-Sent Events, to the run's end. `Last-Event-ID` goes before `after`."""
+    found, _ = await to_thread.run_sync(_found, service, run)
+    begin = after if last is None else last
+    return Stream(request.app.state.screens, request.app.state.looks, found.run_id, after=begin)
 
 
 # -- commands ----------------------------------------------------------------------------------------------------

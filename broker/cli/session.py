@@ -41,10 +41,9 @@ class Session:
 
         if not self.settings.is_service:
             return served_by(self.settings)
-        from broker.clock import wall_clock  # noqa: PLC0415
         from broker.heart import who_works  # noqa: PLC0415
 
-        return ", ".join(row.name for row in who_works(self.service.store, clock=wall_clock))
+        return ", ".join(row.name for row in who_works(self.service.store, clock=self.service.clock))
 
     def close(self) -> None:
         if self._service is not None:

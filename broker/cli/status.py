@@ -24,10 +24,9 @@ def status(session: Session, target: str | None, output: str) -> None:
         view = service.status(target)
         emit(view, output=output, text=lambda: status_text(view))
         return
-    from broker.clock import wall_clock  # noqa: PLC0415
     from broker.overview import overview  # noqa: PLC0415 - needs the service, which is slow to import
 
-    whole = overview(service, now=wall_clock())
+    whole = overview(service, now=service.clock())
     emit(whole, output=output, text=lambda: overview_text(whole))
 
 

@@ -16,7 +16,6 @@ from broker.addresses import Address
 from broker.cli.options import output_option
 from broker.cli.output import emit, table
 from broker.cli.session import Session, note
-from broker.clock import wall_clock
 from broker.errors import BrokerError, UsageError
 from broker.serve_lock import AlreadyServed
 
@@ -59,7 +58,14 @@ def worker(session: Session, queues: str, threads: int) -> None:
     tell_the_log()
     with (
         stop_on_signals() as stop,
-        working(service.settings, service.sites, service.store, queues=wanted, habits=Habits(threads=threads)) as made,
+        working(
+            service.settings,
+            service.sites,
+            service.store,
+            queues=wanted,
+            habits=Habits(threads=threads),
+            clock=service.clock,
+        ) as made,
     ):
         note(f"working for {service.settings.where}; queues: {', '.join(made.queues)}")
         _until_stuck(lambda: made.run(stop.wait))
@@ -92,7 +98,7 @@ def beat(session: Session, every: float) -> None:
     tell_the_log()
     app = make_app(_service_only(session), ca=settings.redis_ca)
     with stop_on_signals() as stop:
-        made = Beat(app, service.store, name=worker_name(), clock=wall_clock, every=every)
+        made = Beat(app, service.store, name=worker_name(), clock=service.clock, every=every)
         note(f"asking for a sweep every {every:g} s")
         _until_stuck(lambda: made.run(stop.wait))
     note("stopped asking for sweeps; workers sweep by themselves")
@@ -114,7 +120,7 @@ def health(session: Session, kind: str | None, here: bool, output: str) -> None:
     from broker.heart import is_fresh  # noqa: PLC0415 - imports the store
 
     _service_only(session)
-    now, host = wall_clock(), platform.node()
+    now, host = session.service.clock(), platform.node()
     rows = [r for r in session.service.store.workers() if kind in (None, r.kind) and (not here or r.host == host)]
     views = [_view(row, now, gets_on=is_fresh(row, now)) for row in rows]
 

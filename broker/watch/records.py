@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 
 from broker.store.base import AttemptRow, CheckpointRow, Store
@@ -23,6 +24,8 @@ from connectors.harness.records import MAX_RECORD_BYTES
 SPOOL = "spool"
 RECORDS_AT_ONCE = 1000
 MAX_BEAT_BYTES = 64
+_KEPT = re.compile(r"g\d+/(\d+\.started|\d+\.exit|ckpt/\d+/\d+\.checkpoint)")
+"""Records in the folders of an attempt's generations."""
 
 
 class Spool:
@@ -90,6 +93,24 @@ def search_exit(site: Site, row: AttemptRow, found: dict[str, str | int]) -> Non
             continue
         if isinstance(record, ExitRecord) and record.key == row.submit_key:
             _newest(found, row.exit, "exit", _exit_fact(record))
+
+
+def search_records(site: Site, row: AttemptRow, facts: Facts, looked: Looked) -> None:
+    """Read again what an attempt's generations told, where it was first written: whoever took the records out of the
+    spool has forgotten them, as after a restore."""
+    start = f"{row.directory}/.crossfade/"
+    names = [
+        info.path
+        for info in site.list(start.rstrip("/"), recursive=True)
+        if not info.is_dir and _KEPT.fullmatch(info.path.removeprefix(start))
+    ]
+    for data in site.read_many(sorted(names), limit=MAX_RECORD_BYTES).values():
+        try:
+            record = parse_record(data)
+        except RecordError:
+            continue
+        if record.key == row.submit_key:
+            _take(row, record, facts, looked)
 
 
 def heartbeat(site: Site, row: AttemptRow) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker_kit import Lab, Stage, site
+from broker_kit import CHECKPOINT, Lab, Stage, site
 from postgres_kit import Server
 from restore_kit import assert_clean, back_up, begun, go_back, kinds, lab, put_back
 
@@ -20,7 +20,7 @@ from broker.ids import submit_key
 from broker.store.base import NewEvent
 from broker.store.sql import SqlStore
 from connectors.model import JobState
-from sandbox.faults import AccountingPurged, CredentialExpired, IncompleteListing, Partition
+from sandbox.faults import AccountingPurged, CredentialExpired, IncompleteListing, NodeFailure, Partition
 
 pytestmark = pytest.mark.fault("F46")
 
@@ -166,6 +166,26 @@ def test_a_record_that_only_the_gate_knows_of_still_ends_the_stage(tmp_path: Pat
         go_back(made, file)
         assert made.finish(run) == "SUCCEEDED"
         assert list(begun(made).values()) == [1]
+        assert_clean(made, run)
+
+
+@pytest.mark.parametrize("lost_stage", ["a", "b"])
+def test_checkpoints_of_the_lost_hours_are_not_lost(tmp_path: Path, lost_stage: str) -> None:
+    """Of an attempt that the backup knows (a), and of one that it does not (b)."""
+    saves = {"checkpoint": CHECKPOINT}
+    stages = {
+        "a": Stage("a", "seconds=400 checkpoint_every=10", rules=saves),
+        "b": Stage("b", "seconds=400 checkpoint_every=10", needs=["a"], rules=saves),
+    }
+    first = stages["a"] if lost_stage == "a" else Stage("a", "seconds=10")
+    with lab(tmp_path, site("nersc")) as made:
+        run, file = lose_hours(made, tmp_path, first, stages["b"], after=5, lost=200)
+        go_back(made, file)
+        made.run_for(60)
+        made.sites["nersc"].model.inject(NodeFailure(start=made.clock(), count=1, requeue=False))
+        assert made.finish(run) == "SUCCEEDED"
+        _, again = made.attempts(run, lost_stage)
+        assert json.loads(again.restore)["seq"] >= 20
         assert_clean(made, run)
 
 

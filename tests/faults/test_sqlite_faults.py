@@ -78,20 +78,18 @@ def test_a_writer_that_does_not_let_go_makes_the_store_busy_and_the_run_goes_on_
 
 
 _WRITES = """
-    import os, signal, threading, time
     from pathlib import Path
+    from broker_kit import Stage, new_run
     from broker.clock import wall_clock
-    from broker.store.base import Changes, NewEvent
     from broker.store.sql import SqlStore
-    from store_kit import TTL, attempt_row, effect_row, new_run
     store = SqlStore.open(Path(sys.argv[1]), clock=wall_clock)
-    store.ensure_sites(["nersc"])
+    stages = [Stage(f"s{n}", "seconds=1") for n in range(20)]
     number = 0
     print("writing", flush=True)
     while True:
         number += 1
         run_id = f"run-{number}"
-        store.create_run(new_run([() for _ in range(20)], run_id=run_id))
+        store.create_run(new_run(run_id, stages, now=wall_clock()))
         print(run_id, flush=True)
 """
 
@@ -142,7 +140,6 @@ _KILLED_IN_COMMIT = """
         written = real(self, statement, rows)
         left -= 1
         if left == 0:
-            self._cursor.execute("PRAGMA cache_spill = 1")
             os.kill(os.getpid(), signal.SIGKILL)
         return written
     sqlite.SqliteTransaction.many = many
@@ -218,7 +215,7 @@ def test_on_a_full_disk_new_work_is_refused_and_what_was_there_is_whole_and_goes
 def test_threads_of_one_process_wait_for_each_other_and_a_stuck_one_makes_the_others_busy(path: Path) -> None:
     store = SqlStore.open(path, clock=VirtualClock(), busy_seconds=0.1)
     store.create_run(new_run())
-    inside, leave, refused = threading.Event(), threading.Event(), []
+    inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
         with store._database.writing():
@@ -228,9 +225,8 @@ def test_threads_of_one_process_wait_for_each_other_and_a_stuck_one_makes_the_ot
     holder = threading.Thread(target=hold)
     holder.start()
     inside.wait(20)
-    with pytest.raises(StoreBusy, match="another thread") as error:
+    with pytest.raises(StoreBusy, match="another thread"):
         store.acquire(RUN, owner="me", ttl=9)
-    refused.append(error)
     leave.set()
     holder.join()
     assert store.acquire(RUN, owner="me", ttl=9)
