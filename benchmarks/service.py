@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -66,14 +67,20 @@ def restart(stand: Stand, postgres: PostgreSQL, redis: Redis, *, shape: str, n: 
     redis.start()
     up = time.time()
     crew.start()
-    new, answered = _submitted(crew)
-    first = _event(crew, new, 0)
-    crew.wait_ready()
+    with ThreadPoolExecutor(1) as beside:
+        told = beside.submit(crew.wait_ready)
+        new, answered = _submitted(crew)
+        first = _event(crew, new, 0)
+        ready = told.result()
     stand.client = crew.client()
+    listening = ready.pop("serve")
     return {
         "databases_s": round(up - powered, 3),
+        "listening_s": round(listening - up, 3),
+        "working_s": round(min(ready.values()) - up, 3),
         "answered_s": round(answered - up, 3),
         "first_start_s": round(first.at - up, 3),
+        "first_start_after_ready_s": round(first.at - max(listening, min(ready.values())), 3),
         **_gone_on(stand, graph, run_id, begun, up),
     }
 

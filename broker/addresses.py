@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from broker.errors import UsageError
 
@@ -59,6 +60,7 @@ def read_address(environ: Mapping[str, str], variable: str, schemes: tuple[str, 
         raise UsageError(
             f"{variable} holds ssl_ options", help=f"name the CA in {variable}_CA_FILE; rediss:// verifies"
         )
+    _check_rest(parts, variable)
     file = environ.get(f"{variable}_PASSWORD_FILE", "").strip()
     if not file:
         return Address(url)
@@ -72,6 +74,15 @@ def read_address(environ: Mapping[str, str], variable: str, schemes: tuple[str, 
     return Address(urlunsplit(parts._replace(netloc=netloc)))
 
 
+def _check_rest(parts: SplitResult, variable: str) -> None:
+    """What drivers would notice late, in words of their own, or in a thread of theirs. Raises UsageError."""
+    if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?|/[0-9]{1,5}", parts.path):
+        raise UsageError(f"{variable} ends with no number of a database", help=f"write {parts.scheme}://user@host/0")
+    for name, value in parse_qsl(parts.query):
+        if name == "pool_size" and not (re.fullmatch(r"[0-9]{1,4}", value) and int(value) > 0):
+            raise UsageError(f"{variable}: pool_size is no number of connections", help="write ?pool_size=16")
+
+
 def read_secret(path: Path, variable: str) -> str:
     """The one line of a file that not everybody may read. Raises UsageError."""
     where = f"{variable}_PASSWORD_FILE"
@@ -80,13 +91,16 @@ def read_secret(path: Path, variable: str) -> str:
             mode = stat.S_IMODE(path.stat().st_mode)
             data = file.read(LONGEST_SECRET + 1)
     except OSError as error:
-        raise UsageError(f"{where}: cannot read {path}: {error.strerror}") from error
+        raise UsageError(
+            f"{where}: cannot read {path}: {error.strerror}",
+            help="write the password there, as one line, in a file that the user of this process may read",
+        ) from error
     if mode & stat.S_IROTH and not str(path).startswith("/run/secrets/"):
         raise UsageError(f"{where}: everybody may read {path}", help=f"chmod 600 {path}")
     try:
         secret = data.decode().rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{where}: {path} holds no text") from error
+        raise UsageError(f"{where}: {path} holds no text", help="write the password there, as one line") from error
     if not secret or len(data) > LONGEST_SECRET or "\n" in secret:
-        raise UsageError(f"{where}: {path} must hold one line")
+        raise UsageError(f"{where}: {path} must hold one line", help="write the password there, and nothing else")
     return secret

@@ -65,6 +65,8 @@ class Beat:
         while not wait(min(BEAT_EVERY, self._every)):
             self._heart.beat(progress=self._ticks.sent_at > told)
             told = self._ticks.sent_at
+            if not self._thread.is_alive():
+                raise Stuck("the schedule broke off")
             if (silent := time.monotonic() - self._ticks.tried_at) > stuck_after:
                 raise Stuck(f"no tick was sent for {silent:.0f} s")
         self._service.stop()

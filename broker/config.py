@@ -97,7 +97,22 @@ def read_settings(environ: Mapping[str, str], *, sites: Path | None = None) -> S
             f"{REDIS} is set and {DATABASE} is not",
             help=f"set {DATABASE}=postgresql://... : SQLite serves one process, which needs no Redis",
         )
+    if settings.redis is not None and settings.redis_ca is not None:
+        _check_ca(settings.redis, settings.redis_ca)
     return settings
+
+
+def _check_ca(redis: Address, ca: Path) -> None:
+    """Raises UsageError for one that would not be used, or not be found, which the driver tells only by not working."""
+    if redis.scheme != "rediss":
+        raise UsageError(
+            f"{REDIS_CA} is set, and {REDIS} begins with {redis.scheme}", help=f"set {REDIS}=rediss://... , or unset it"
+        )
+    try:
+        with ca.open("rb"):
+            pass
+    except OSError as error:
+        raise UsageError(f"{REDIS_CA}: cannot read {ca}: {error.strerror}", help="name a file in PEM form") from error
 
 
 def _login() -> str:

@@ -482,6 +482,10 @@ def open_store(settings: Settings, *, clock: Clock = wall_clock) -> Store:
     """The installation's database, made or brought up to date. Raises Unwritable."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        words = f"cannot use {settings.home}: {error.strerror}"
+        raise Unwritable(words, help="check the folder and its owner, or set CROSSFADE_HOME") from error
+    try:
         if settings.postgres is not None:
             return SqlStore(settings.postgres.url, clock=clock)
         return SqlStore.open(settings.database, clock=clock)
@@ -490,7 +494,8 @@ def open_store(settings: Settings, *, clock: Clock = wall_clock) -> Store:
         if settings.postgres is not None:
             help = "check CROSSFADE_DATABASE, and whether the server runs"  # noqa: A001
         where = settings.postgres or settings.database
-        raise Unwritable(f"cannot use {where}: {error}", help=help) from error
+        said = str(error).partition("; whether")[0]  # nothing was being written yet
+        raise Unwritable(f"cannot use {where}: {said}", help=help) from error
 
 
 def open_service(settings: Settings, *, clock: Clock = wall_clock) -> Service:

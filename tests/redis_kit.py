@@ -27,9 +27,11 @@ KIT_USER, KIT_PASSWORD = "kit", "the-tests-own"  # this one may do everything, w
 COMMANDS = tuple(
     """
     ping multi exec watch evalsha script|load lpush rpush brpop llen sadd hset hget hdel zadd zrem zrange set get del
+    publish subscribe unsubscribe time pexpire
     """.split()  # noqa: SIM905 (a column of forty strings is no easier to read)
 )
-"""What kombu 5.7 asks of Redis 7 for direct queues; the worker ends at the first that is refused."""
+"""What kombu 5.7 asks of Redis 7 for direct queues (the worker ends at the first that is refused), and in the last
+line what news and shared limits need besides."""
 
 
 @dataclass(frozen=True, slots=True)

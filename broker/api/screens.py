@@ -87,11 +87,10 @@ class Screens:
 
     def _hear(self, news: News) -> None:
         try:
-            with contextlib.closing(news()) as told:  # type: ignore[type-var] # a generator, or its like in tests
-                for run_ids in told:
-                    if self._closed:
-                        return
-                    self._in_loop(self._ring, run_ids)
+            for run_ids in news():
+                if self._closed:
+                    return
+                self._in_loop(self._ring, run_ids)
         except Exception as error:  # noqa: BLE001 - whatever it is, screens look by the clock
             log.warning("no news are heard any more (%s); screens look every %g s", type(error).__name__, LOOK_EVERY)
 

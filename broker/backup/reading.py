@@ -16,7 +16,7 @@ from broker.clock import wall_clock
 from broker.errors import BrokerError, NotFound
 from broker.store import migrate
 from broker.store.audit import verify_chain
-from broker.store.base import EventRow
+from broker.store.base import EventRow, WrongSchema
 from broker.store.connect import Database
 
 MOST_TOLD = 5
@@ -57,6 +57,8 @@ def open_backup(file: Path, *, despite_chains: bool = False) -> Iterator[Opened]
                 digest = hashlib.file_digest(content, "sha256").hexdigest()
             connection = stack.enter_context(closing(_connect(file)))
             shape, installation, incarnation = judged(connection, file)
+            if shape > migrate.HEAD:  # also one that we could work with: what it has more would be lost
+                raise WrongSchema(f"{file} has shape {shape}, this version knows {migrate.HEAD}; install the newer one")
             broken = broken_chains(connection)
             if broken and not despite_chains:
                 raise DamagedBackup(_words(file, broken), help="another backup; or --force-damaged, which tells of it")

@@ -47,7 +47,7 @@ def doctor(session: Session, output: str) -> None:
         _told("site document", lambda: _sites(session)),
         _told("quarantine", lambda: _quarantine(session)),
         _told("redis", lambda: _redis(session)),
-        Check("served by", True, session.served_by() or "nobody (`crossfade serve` does)"),
+        _told("served by", lambda: _served(session)),
         *_tools(),
     ]
     views = [{"what": c.what, "ok": c.ok, "found": c.found, "help": c.help} for c in checks]
@@ -127,7 +127,7 @@ def _redis(session: Session) -> Check:
             connection.ensure_connection(max_retries=1, timeout=2)
     except Exception as error:  # noqa: BLE001 - a transport has many ways to fail
         return Check(
-            "redis", False, f"{settings.redis}: {type(error).__name__}", "check CROSSFADE_REDIS and the server"
+            "redis", False, f"{settings.redis}: {type(error).__name__}: {error}", "check CROSSFADE_REDIS and the server"
         )
     return Check("redis", True, str(settings.redis))
 
@@ -139,6 +139,11 @@ def _quarantine(session: Session) -> Check:
         return Check("quarantine", True, "no site")
     found = f"{', '.join(held)}: nothing starts there until their jobs are listed"
     return Check("quarantine", False, found, "serve; where a site stays dark, `crossfade site release SITE`")
+
+
+def _served(session: Session) -> Check:
+    who = "crossfade worker" if session.settings.is_service else "crossfade serve"
+    return Check("served by", True, session.served_by() or f"nobody (`{who}` does)")
 
 
 def _sites(session: Session) -> Check:

@@ -242,10 +242,11 @@ def test_a_decision_hints_at_runs_it_can_have_and_waits_for_none(
     assert [run_of(store, run_id).due_at for run_id in ("held", "free")] == [None, 10]
 
 
+@pytest.mark.parametrize("due_at", [None, 0], ids=["quiet", "due already"])
 def test_a_report_waits_for_the_decision_about_its_run_and_loses_nothing(
-    postgres: Server, database: str, store: SqlStore
+    postgres: Server, database: str, store: SqlStore, due_at: int | None
 ) -> None:
-    store.create_run(new_run(due_at=None))
+    store.create_run(new_run(due_at=due_at))
     apply(store, Changes(new_attempts=[attempt_row(0)]))
     quiet(store, 0)
     seen = Sightings(attempts=[AttemptSeen(run_id=RUN, n=0, number=1, facts={"native_id": "j1"})])

@@ -94,6 +94,8 @@ class Crew:
         self._main = greenlet.getcurrent()
         self._births = 0
         self.steps = 0
+        self.acts = 0
+        """How often something was done at a site beside the drains."""
 
     # -- processes ---------------------------------------------------------------------------------------------
 
@@ -218,7 +220,9 @@ class Crew:
         broker = process.broker
         try:
             if kind != "run":
-                for run_id in broker.look(name) if kind == "site" else broker.act(site=name):
+                runs = broker.look(name) if kind == "site" else broker.act(site=name)
+                self.acts += kind == "act" and len(runs)
+                for run_id in runs:
                     self.send("run", run_id)
                 return
             drained = broker.go_on(name)

@@ -56,11 +56,12 @@ def test_the_stories_are_not_tame() -> None:
         seen.update({"adopted" for product in player.store.products(player.run_id) if product.adopted})
         seen.update({"restored" for row in player.store.attempts(player.run_id) if row.restore})
         seen.update({"late" for _ in player.crew.late})
+        seen["acts beside drains"] += player.crew.acts
         seen.update({f"execution {e.how}" for s in player.sites.values() for e in s.model.journal.executions})
     for kind in (
         "failover", "stays", "unreachable", "cancel", "move", "retry", "superseded", "ship", "restore", "published",
         "asks", "adopted", "restored", "attempt PREEMPTED", "attempt CANCELED", "attempt FAILED", "attempt SUPERSEDED",
         "stage SUCCEEDED", "stage FAILED", "stage CANCELED", "stage SKIPPED", "execution gated", "execution done",
-        "execution stopped", "execution node_failed", "execution preempted", "late",
+        "execution stopped", "execution node_failed", "execution preempted", "late", "acts beside drains",
     ):  # fmt: skip
         assert seen[kind], f"no story has {kind}"

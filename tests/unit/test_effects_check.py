@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from simulation.seams import Seam
 
 from broker.effects import Hands, JobCache
 from broker.effects.check import Checker
+from broker.states import ENDS_WITH_ATTEMPT
 from connectors.errors import SiteUnreachable
 from connectors.harness import Manifest, format_manifest
 
@@ -179,6 +181,21 @@ def test_an_effect_about_an_attempt_that_does_not_exist_is_dropped(ended: Case) 
     effect = ended.effect._replace(attempt=99)
     sightings = ended.lab.broker.hands.perform([effect], JobCache(ended.lab.store))
     assert json.loads(sightings.effects_done[0].outcome) == {"dropped": "its attempt does not exist"}
+
+
+@pytest.mark.parametrize("kind", ENDS_WITH_ATTEMPT)
+def test_what_was_wanted_for_an_attempt_that_is_over_is_dropped_without_a_call(ended: Case, kind: str) -> None:
+    jobs = JobCache(ended.lab.store)
+    job = jobs.get(ended.effect)
+    assert job is not None
+    jobs.jobs[ended.effect.run_id, ended.effect.n, ended.effect.attempt] = replace(
+        job, attempt=job.attempt._replace(open=0)
+    )
+    wire = Wire()
+    hands = ended.lab.new_broker(hook=wire).hands
+    sightings = hands.perform([ended.effect._replace(kind=kind)], jobs)
+    assert json.loads(sightings.effects_done[0].outcome) == {"dropped": "its attempt is over"}
+    assert wire.calls == []
 
 
 def test_an_effect_for_a_site_that_left_the_document_waits_for_it(ended: Case) -> None:

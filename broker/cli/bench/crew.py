@@ -20,7 +20,7 @@ from typing import Any
 from broker.api.places import reachable
 from broker.client import Client
 from broker.config import DATABASE, REDIS, Settings, read_settings
-from broker.errors import BrokerError, RunFailed
+from broker.errors import RunFailed
 
 START_SECONDS = 60.0
 SLOTS = 512
@@ -114,12 +114,18 @@ class Crew:
             if name not in self._processes:
                 self._processes[name] = self._broker(name, name.rstrip("0123456789"))
 
-    def wait_ready(self) -> None:
-        """Until the server answers and every worker has told that it works."""
-        self._until("the server", self._answers)
-        for name in self._processes:
-            if name != "serve":
-                self._until(name, lambda name=name: b"working for" in self._log(name).read_bytes())  # type: ignore[misc]
+    def wait_ready(self) -> dict[str, float]:
+        """Until the server listens and every worker has told that it works; when each did (seconds since the epoch)."""
+        ready: dict[str, float] = {}
+
+        def all_ready() -> bool:
+            for name in self._processes.keys() - ready.keys():
+                if self.listens() if name == "serve" else b"working for" in self._log(name).read_bytes():
+                    ready[name] = time.time()
+            return len(ready) == len(self._processes)
+
+        self._until("the service", all_ready)
+        return ready
 
     def kill9(self, *, but: Sequence[str] = ()) -> None:
         """End workers and server as a power cut would."""
@@ -135,15 +141,6 @@ class Crew:
         return Client.of_home(self.settings)
 
     # -- inner ---------------------------------------------------------------------------------------------------
-
-    def _answers(self) -> bool:
-        if not self.listens():
-            return False
-        try:
-            with self.client() as client:
-                return client.healthy()
-        except BrokerError:  # it is on its way
-            return False
 
     def _end(self, number: signal.Signals, *, but: Sequence[str] = ()) -> None:
         ending = {name: process for name, process in self._processes.items() if name not in but}
