@@ -29,6 +29,19 @@ class _Ticks:
 
     def __init__(self) -> None:
         self.sent_at = self.tried_at = time.monotonic()
+        self._failing = False
+
+    def worked(self) -> None:
+        self.sent_at = time.monotonic()
+        if self._failing:
+            log.warning("ticks can be sent again")
+        self._failing = False
+
+    def failed(self, error: Exception) -> None:
+        """Told once per outage."""
+        if not self._failing:
+            log.warning("no tick can be sent (%s); workers sweep by themselves", error)
+        self._failing = True
 
 
 class Beat:
@@ -48,8 +61,12 @@ class Beat:
 
             def apply_async(self, entry: ScheduleEntry, *args: Any, **named: Any) -> Any:
                 ticks.tried_at = time.monotonic()
-                result = super().apply_async(entry, *args, **named)
-                ticks.sent_at = time.monotonic()
+                try:
+                    result = super().apply_async(entry, *args, **named)
+                except Exception as error:  # noqa: BLE001 - Celery would tell of each tick with a page of traceback
+                    ticks.failed(error)
+                    return None
+                ticks.worked()
                 return result
 
         self._service = Service(app, scheduler_cls=Told)

@@ -75,6 +75,11 @@ class Pulse:
             return 0.0 if self._waiting_since is None else self.elapsed() - self._waiting_since
 
     @property
+    def sweeping(self) -> bool:
+        """Has the sweeper got somewhere lately?"""
+        return self.elapsed() - self._swept_at <= DEAF_AFTER
+
+    @property
     def why_stuck(self) -> str:
         """In words what does not move any more; empty: all does."""
         now, waiting = self.elapsed(), self.waiting

@@ -86,7 +86,10 @@ class Worker:
             while not stopped:
                 self._pulse.sent(ok=self._hints.come_back(self._queue, self._queue))
                 self._hints.unheard = self._pulse.waiting > DEAF_AFTER
-                self._heart.beat(restarts=self._consumer.restarts, redis="dark" if self._hints.dark else "ok")
+                dark = self._hints.dark
+                # while nothing can be sent, work gets through by the sweeper, and so does the sign of it
+                alone = dark and self._pulse.sweeping
+                self._heart.beat(progress=alone, restarts=self._consumer.restarts, redis="dark" if dark else "ok")
                 if why := self._pulse.why_stuck:
                     raise Stuck(why)
                 stopped = wait(self._habits.beat_every)

@@ -53,7 +53,7 @@ class WorldHost:
 
     def __init__(self, path: Path, *, clock: Clock, on_start: OnSiteStart | None = None) -> None:
         """Listens, in a folder that nobody else may enter (made if it is absent). Raises Refusal."""
-        self.clock, self._on_start = clock, on_start
+        self.path, self.clock, self._on_start = path, clock, on_start
         self._lock = threading.Lock()
         self._configs: dict[str, SiteConfig] = {}
         self._blobs: str | None = None
@@ -61,6 +61,7 @@ class WorldHost:
         self._lines: set[socket.socket] = set()
         self._owned = _own(path)
         self._listener = _listen(path)
+        self._door = threading.Thread(target=self.serve, name="world-door", daemon=True)
 
     @property
     def world(self) -> SimulatedWorld:
@@ -90,11 +91,12 @@ class WorldHost:
         os.close(self._owned)
 
     def __enter__(self) -> WorldHost:
-        threading.Thread(target=self.serve, name="world-door", daemon=True).start()
+        self._door.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+        self._door.join()
 
     # -- one connection ------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from broker.errors import BrokerError, KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
 from broker.spec import DocumentError
 from broker.spec.errors import MOST_SHOWN
-from broker.store.base import StoreBusy, StoreError, StoreFull
+from broker.store.base import StoreBusy, StoreError, StoreFull, StoreGone
 from broker.views import clean_text
 
 log = logging.getLogger(__name__)
@@ -86,8 +86,11 @@ def answer_for(error: Exception) -> JSONResponse | None:
             return problem("full", "nothing was kept", help="make room, then send it again")
         case StoreError():
             _told(error)
-            busy = isinstance(error, StoreBusy)
-            detail = "others are writing; nothing was kept" if busy else "the database failed; nothing was answered"
+            detail = "the database failed; nothing was answered"
+            if isinstance(error, StoreGone):
+                detail = "the database does not answer; whether what was sent was kept is not known"
+            elif isinstance(error, StoreBusy):
+                detail = "others are writing; nothing was kept"
             return problem("busy", detail, headers={"Retry-After": str(RETRY_BUSY)}, help="send it again")
         case BrokerError():
             return problem("not-possible", str(error), help=error.help)

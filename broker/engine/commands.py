@@ -76,7 +76,8 @@ def _for_stage(look: Look, command: CommandRow, stage: StageRow) -> str:
 def _cancel(look: Look, command: CommandRow, stage: StageRow) -> tuple[StageRow | None, str]:
     if StageState(stage.state).final:
         return None, f"not possible: the stage is {stage.state}"
-    return cancel(look, stage, advance_all(look, stage), reason=_by(command, "canceled")), "canceled"
+    after = cancel(look, stage, advance_all(look, stage), reason=_by(command, "canceled"))
+    return after, "canceled" if after.state == _S.CANCELED else f"not possible: the stage is {after.state}"
 
 
 def _retry(look: Look, _: CommandRow, stage: StageRow) -> tuple[StageRow | None, str]:

@@ -4,6 +4,7 @@ process and behind the socket of one that hosts them."""
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -137,13 +138,16 @@ class TestSimulatedMoverIntoAFolder(MoverContract):
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[WorldHost]:
-    with WorldHost(tmp_path / "door" / "world", clock=VirtualClock()) as host:
+def host() -> Iterator[WorldHost]:
+    with (
+        tempfile.TemporaryDirectory(prefix="cf-") as short,  # as a socket's path must be
+        WorldHost(Path(short) / "world", clock=VirtualClock()) as host,
+    ):
         yield host
 
 
-def shared(tmp_path: Path, name: str = "sim") -> SiteConfig:
-    return SiteConfig(name=name, connector="simulated", slots=20, options={"world": str(tmp_path / "door" / "world")})
+def shared(host: WorldHost, name: str = "sim") -> SiteConfig:
+    return SiteConfig(name=name, connector="simulated", slots=20, options={"world": str(host.path)})
 
 
 class SharedRig(SimulatedRig):
@@ -164,8 +168,8 @@ class SharedRig(SimulatedRig):
 
 class TestSharedSite(SiteContract):
     @pytest.fixture
-    def rig(self, host: WorldHost, tmp_path: Path) -> Iterator[SharedRig]:
-        rig = SharedRig(host, shared(tmp_path))
+    def rig(self, host: WorldHost) -> Iterator[SharedRig]:
+        rig = SharedRig(host, shared(host))
         yield rig
         rig.close()
 
@@ -173,7 +177,7 @@ class TestSharedSite(SiteContract):
 class SharedMoverRig(MemoryMoverRig):
     def __init__(self, host: WorldHost, tmp_path: Path) -> None:
         self.clock, self.world, self._blobs = host.clock, host.world, tmp_path / "blobs"
-        self._sites = [SharedSite(shared(tmp_path, name), self.clock) for name in (self.source, self.destination)]
+        self._sites = [SharedSite(shared(host, name), self.clock) for name in (self.source, self.destination)]
         self._made: list[SharedMover] = []
         self.connect().status([])  # with the first call the sites come to be
 

@@ -208,6 +208,8 @@ def test_connections_that_the_server_has_cut_are_noticed_by_nobody(postgres: Ser
     with opened(postgres.url(name)) as store:
         store.create_run(new_run())
         for work in (lambda: store.run(RUN), lambda: store.add_command(command_row("c"))):
+            with store._database.reading(), store._database.reading(), store._database.reading():
+                pass  # so that several lie ready to be used
             postgres.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
             work()
         assert run_of(store).commands == 1

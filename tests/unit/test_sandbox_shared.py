@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,9 @@ from sandbox.shared import SharedMover, SharedSite
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Path:
-    return tmp_path / "door" / "world"
+def door() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="cf-") as short:  # as a socket's path must be
+        yield Path(short) / "door" / "world"
 
 
 @pytest.fixture

@@ -1,0 +1,72 @@
+"""docs/reference/configuration.md and the how-to tell every setting that is read, every option and every command as it is."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from broker.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/reference/configuration.md").read_text()
+PAGES = ["docs/howto/run-a-service.md", *(f"docs/runbooks/{name}.md" for name in
+         ("redis-is-down", "postgres-is-down", "a-worker-is-stuck", "disk-full"))]  # fmt: skip
+VARIABLE = re.compile(r"CROSSFADE_[A-Z_]+")
+
+
+def read_somewhere() -> set[str]:
+    """Variables that are a text of their own in the code; and where addresses are read, those with a password beside."""
+    found = set()
+    for path in (ROOT / "broker").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and VARIABLE.fullmatch(node.value):
+                found.add(node.value)
+    return (found | {f"{name}_PASSWORD_FILE" for name in ("CROSSFADE_DATABASE", "CROSSFADE_REDIS")}) - {"CROSSFADE_"}
+
+
+def test_the_page_tells_every_variable_that_is_read_and_no_other() -> None:
+    assert len(read_somewhere()) >= 8
+    assert set(re.findall(r"^\| `(CROSSFADE_\w+)`", PAGE, re.MULTILINE)) == read_somewhere()
+
+
+@pytest.mark.parametrize("verb", ["worker", "beat", "serve"])
+def test_the_page_tells_every_option_of_a_process(verb: str) -> None:
+    command = app.get_command(click.Context(app), verb)
+    assert command is not None
+    for param in command.params:
+        if isinstance(param, click.Option) and param.name != "help":
+            row = next(
+                (line for line in PAGE.splitlines() if line.startswith("|") and f"`{param.opts[-1]}" in line), ""
+            )
+            assert f"| `{verb}` |" in row, param.opts
+
+
+def commands(page: str) -> set[tuple[str, ...]]:
+    """Every `crossfade ...` of a page, up to what a shell would make of the rest."""
+    text = (ROOT / page).read_text()
+    found = re.findall(r"(?:^|[`\s$(])crossfade ((?:--?[\w-]+|[\w./,:-]+)(?: (?:--?[\w-]+|[\w./,:@-]+))*)", text)
+    return {tuple(line.split()) for line in found}
+
+
+@pytest.mark.parametrize("page", [*PAGES, "docs/reference/configuration.md"])
+def test_every_command_of_a_page_is_one_that_there_is(page: str) -> None:
+    seen = 0
+    for words in commands(page):
+        command: click.Command | None = app
+        context = click.Context(app)
+        for word in words:
+            if not isinstance(command, click.Group):
+                break
+            command = command.get_command(context, word)
+            assert command is not None or word not in ("db", "site"), words
+        if not isinstance(command, click.Command):
+            assert words[0] in ("in", "does"), words  # prose
+            continue
+        seen += 1
+        known = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
+        assert {word for word in words if word.startswith("--")} <= {*known, "--help"}, words
+    assert seen
