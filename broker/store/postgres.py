@@ -175,6 +175,7 @@ def _arguments(url: URL, *, lock_seconds: float) -> tuple[int, bool, dict[str, A
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
         "enable_seqscan": "off",
+        "plan_cache_mode": "force_generic_plan",  # the others would be made five times, and thrown away
         "jit": "off",
     }
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())

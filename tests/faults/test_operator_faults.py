@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from broker_kit import Lab, Stage, site
+from kill_kit import Workshop, workshop
+from postgres_kit import Server
 from simulation.seams import Call
 from simulation.truth import Broken, judge
 
+from broker.audit import audit_run
 from broker.core import Broker
 from broker.store.base import StoreBusy
 
@@ -246,3 +250,52 @@ def test_the_same_order_of_two_operators_is_carried_out_once_and_a_late_one_is_t
     assert outcomes == ["canceling", "canceling", "not possible: the run is CANCELED"]
     assert [effect.kind for effect in lab.store.effects(run)].count("cancel") == 1
     assert judge(lab.store, lab.sites, Broken()) == []
+
+
+# -- for real ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shared(tmp_path: Path, postgres: Server) -> Iterator[Workshop]:
+    """An installation over PostgreSQL."""
+    with workshop(tmp_path, database=postgres.url(postgres.database())) as made:
+        yield made
+
+
+@pytest.mark.fault("F45")
+def test_two_brokers_in_two_processes_over_one_database_start_nothing_twice(shared: Workshop) -> None:
+    """Neither hears from the other; both sweep the same rows and look at the same site."""
+    runs = [shared.submit(WIDE, name=name) for name in ("one", "two")]
+    both = [shared.process() for _ in range(2)]
+    for process in both:
+        assert process.wait(90) == 0, shared.told()
+    assert shared.starts() == {name: len(runs) for name in WIDE}
+    for run in runs:
+        row = shared.store.run(run)
+        assert row is not None
+        assert row.state == "SUCCEEDED"
+        assert [str(found) for found in audit_run(shared.store, run)] == []
+        assert len(shared.store.attempts(run)) == len(WIDE)
+    print("CLAIMS", Counter(effect.claim for run in runs for effect in shared.store.effects(run)))
+
+
+WIDE = {
+    **{f"s{n}": {"run": f"sleep 0.{n}; echo {n} >x", "outputs": [{"path": "x"}]} for n in range(1, 7)},
+    "all": {"needs": [f"s{n}" for n in range(1, 7)], "run": ":"},
+}
+
+
+@pytest.mark.fault("F45")
+def test_two_operators_in_two_processes_cancel_one_run_and_both_are_told_that_it_is_over(shared: Workshop) -> None:
+    run = shared.submit({"a": {"run": "sleep 60"}, "b": {"needs": ["a"], "run": ":"}})
+    serving = shared.process()
+    shared.wait(lambda: shared.starts()["a"], "the payload starts")
+    operators = [shared.crossfade("cancel", run, "--yes") for _ in range(2)]
+    for operator in operators:
+        assert operator.wait(60) == 0, shared.told()
+    assert serving.wait(60) == 0, shared.told()
+    row = shared.store.run(run)
+    assert row is not None
+    assert (row.state, row.products) == ("CANCELED", 0)
+    assert [(r.state, r.open) for r in shared.store.attempts(run)] == [("CANCELED", 0)]
+    assert [str(found) for found in audit_run(shared.store, run)] == []

@@ -29,7 +29,7 @@ def test_a_power_cut_loses_no_run_that_was_answered_and_doubles_nothing(
     home = own_home
     processes = [home.start(verb) for verb in ("serve", "worker", "worker", "beat")]
     says(processes[0], "listening at")
-    documents = [home.document(CHAIN) for _ in range(5)]
+    documents = [home.document(CHAIN) for _ in range(3)]
 
     def submitted() -> list[str]:
         with Client.of_home(read_settings(home.env)) as client:

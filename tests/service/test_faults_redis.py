@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,6 +46,12 @@ def test_without_any_redis_work_goes_on_by_sweeps(home: House, redis: RedisServe
     worker = home.start("worker")
     went_well(home, home.submit(CHAIN), home.submit(CHAIN))
     assert DARK in worker.told()
+    assert [json.loads(row.detail)["redis"] for row in home.store.workers()] == ["dark"]
+    doctor = subprocess.run(
+        [sys.executable, "-m", "broker.cli", "doctor"], env=home.env, capture_output=True, check=False
+    )
+    assert doctor.returncode == 1
+    assert b"redis" in doctor.stderr
     assert worker.codes == []
 
 
@@ -85,10 +94,9 @@ def test_while_redis_is_frozen_requests_are_answered_at_once_and_work_goes_on(ho
     hints_flow(home)
     redis.freeze()
     try:
-        runs, took = [], stopwatch()
+        took = stopwatch()
         with Client.of_home(read_settings(home.env)) as client:
-            for n in range(8):
-                runs.append(client.submit(home.document(CHAIN), key=f"night-{n}").run)
+            runs = [client.submit(home.document(CHAIN), key=f"night-{n}").run for n in range(8)]
         assert took() < 8 * REDIS["socket_timeout"] / 2  # none of them waited for a hint to be sent
         went_well(home, *runs)
     finally:

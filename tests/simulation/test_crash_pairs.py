@@ -25,6 +25,7 @@ def test_a_sample_of_pairs_leads_to_the_end_of_a_crash_free_run(scenario: Scenar
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("scenario", ALL, ids=by_name)
 def test_all_pairs_lead_to_the_end_of_a_crash_free_run(scenario: Scenario) -> None:
     twice = pairs(scenario, strikes(undisturbed(scenario)))

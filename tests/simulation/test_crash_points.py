@@ -27,6 +27,7 @@ def test_a_crash_after_any_trace_leads_to_the_end_of_a_crash_free_run(scenario: 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("scenario", ALL, ids=by_name)
 def test_a_crash_at_any_point_leads_to_the_end_of_a_crash_free_run(scenario: Scenario) -> None:
     once = [(strike,) for strike in strikes(undisturbed(scenario), every=True)]

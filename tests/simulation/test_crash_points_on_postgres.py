@@ -63,6 +63,7 @@ def test_a_sample_of_pairs_leads_to_the_end_of_a_crash_free_run(scenario: Scenar
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("scenario", ALL, ids=by_name)
 def test_blows_after_all_traces_and_more_pairs_lead_to_the_end_of_a_crash_free_run(
     scenario: Scenario, ground: Ground

@@ -1,4 +1,4 @@
-"""docs/reference/configuration.md and the how-to tell every setting that is read, every option and every command as it is."""
+"""The pages for who runs a service: every setting that is read is told, and every command is one that there is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VARIABLE = re.compile(r"CROSSFADE_[A-Z_]+")
 
 
 def read_somewhere() -> set[str]:
-    """Variables that are a text of their own in the code; and where addresses are read, those with a password beside."""
+    """Variables that are a text of their own in the code, and the password files beside addresses."""
     found = set()
     for path in (ROOT / "broker").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
