@@ -56,7 +56,9 @@ def read_address(environ: Mapping[str, str], variable: str, schemes: tuple[str, 
         raise UsageError(
             f"{variable} begins with {parts.scheme or 'no scheme'}", help=f"one of: {', '.join(schemes)} (then ://...)"
         )
-    if parts.scheme.startswith("redis") and "ssl_" in parts.query:  # these would win over what we ask for, and might switch verification off
+    if (
+        parts.scheme.startswith("redis") and "ssl_" in parts.query
+    ):  # these would win over what we ask for, and might switch verification off
         raise UsageError(
             f"{variable} holds ssl_ options", help=f"name the CA in {variable}_CA_FILE; rediss:// verifies"
         )

@@ -59,6 +59,8 @@ class Beat:
         class Told(Scheduler):
             """A schedule in memory that notes what became of its ticks."""
 
+            producer = None  # type: ignore[assignment] # the application's: Celery's own waits without end for Redis
+
             def apply_async(self, entry: ScheduleEntry, *args: Any, **named: Any) -> Any:
                 ticks.tried_at = time.monotonic()
                 try:

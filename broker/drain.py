@@ -7,12 +7,14 @@ transaction; outside calls happen between transactions, never inside one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from threading import Lock
 
 from broker.clock import Clock
 from broker.effects import Hands, JobCache
+from broker.effects.outcome import again
 from broker.engine import decide
 from broker.facts import World, rules_of
 from broker.jobs import Job
@@ -26,6 +28,7 @@ from broker.store.base import (
     Sightings,
     StaleRow,
     Store,
+    StoreError,
     StrayRow,
 )
 from broker.watch import Watcher
@@ -115,7 +118,11 @@ class Drainer:
         effects: Sequence[EffectRow] = self._unfinished(lease.run_id)
         acts: set[str] = set()
         while True:
-            decided = self._decide(lease, jobs)
+            try:
+                decided = self._decide(lease, jobs)
+            except StoreError:
+                self._give_back(effects)
+                raise
             effects = [*effects, *decided.effects]
             acts |= decided.left
             seen = self._act_and_observe(effects, jobs, decided.sites)
@@ -142,6 +149,13 @@ class Drainer:
             for site in sites
         ]
         return [effect for effects in claimed for effect in effects]
+
+    def _give_back(self, effects: Sequence[EffectRow]) -> None:
+        """Nothing was done about these: let others do it, and not only when the claim lapses. As well as it goes."""
+        if effects:
+            back = [again(effect, self._clock(), reason="the decision before it failed") for effect in effects]
+            with suppress(StoreError):
+                self._store.record(Sightings(effects_again=back), now=self._clock())
 
     # -- decide ------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,8 @@ class Blow:
 
     def __init__(self, point: str, nth: int) -> None:
         self.point, self._left = point, nth
+        self.decided = 0
+        """How many decisions it has committed."""
         self._publishes = False
 
     def before(self, call: Call) -> None:
@@ -54,6 +56,7 @@ class Blow:
         if (call.of, call.verb) == ("store", "acquire"):
             self._reached("claimed")
         elif (call.of, call.verb) == ("decision", "commit"):
+            self.decided += 1
             if self._publishes:
                 self._reached("published")
             self._publishes = False
@@ -68,8 +71,9 @@ class Blow:
 
 
 def all_over(store: Store) -> bool:
-    """Has every run ended, and is everything put away?"""
-    return all(row.state in FINAL and not row.open_attempts for row in store.runs())
+    """Is there a run, has every one ended, and is everything put away?"""
+    runs = store.runs()
+    return bool(runs) and all(row.state in FINAL and not row.open_attempts for row in runs)
 
 
 def serve(folder: Path, *, point: str, nth: int, ports: Mapping[str, int]) -> None:
@@ -96,8 +100,11 @@ def serve(folder: Path, *, point: str, nth: int, ports: Mapping[str, int]) -> No
             among_others=settings.postgres is not None,
         )
         stack.enter_context(Embedded(Broker(parts)))
+        decided = folder / f"decided-{os.getpid()}"
+        decided.write_text("0")
         while not all_over(service.store):
             time.sleep(0.05)
+        decided.write_text(str(blow.decided))
 
 
 class Workshop:
@@ -165,6 +172,10 @@ class Workshop:
     def starts(self) -> Counter[str]:
         """How often each payload began."""
         return Counter(self.started.read_text().split()) if self.started.exists() else Counter()
+
+    def decided(self) -> list[int]:
+        """How many decisions each process that serves, or has come to its end, had committed then."""
+        return [int(path.read_text()) for path in self.folder.glob("decided-*")]
 
     def states(self, run: str) -> list[tuple[str, str]]:
         return [(row.site, row.state) for row in self.store.attempts(run)]

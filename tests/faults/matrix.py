@@ -47,8 +47,8 @@ ROWS = (
     Row("F12", "Redis is frozen", "Requests are answered; workers sweep without it"),
     Row("F13", "Redis is full, drops keys, or has become read-only", "Nothing lost; it is shown; work goes on"),
     Row("F14", "Redis fails over to a copy that is behind", "Hints that come twice or never change nothing"),
-    Row("F15", "The connection to Redis is half open: nothing arrives, nothing is closed", "Work goes on by sweeps; the "
-        "connection is made anew"),
+    Row("F15", "The connection to Redis is half open: nothing arrives, nothing is closed", "Work goes on by sweeps; "
+        "the connection is made anew"),
     Row("F16", "A hint comes a hundred times, out of order, or an hour late", "The same end; nothing is done twice"),
     Row("F17", "A hint is garbage: no JSON, an unknown task, huge, of a wrong type, forged", "It is dropped and told "
         "of; the worker lives; nothing of it is executed"),
@@ -58,7 +58,7 @@ ROWS = (
     Row("F20", "PostgreSQL reports a deadlock, a serialization failure or a lock timeout", "The whole transaction is "
         "tried again, a few times; nothing half"),
     Row("F21", "PostgreSQL gives no more connections", "Requests are told to come later; nothing half"),
-    Row("F22", "SQLite is locked by another writer, or its writer is killed", "It is tried again; the file stays whole"),
+    Row("F22", "SQLite is locked by another writer, or its writer is killed", "Tried again; the file stays whole"),
     Row("F23", "The disk is full", "New work is refused, what is there stays whole, and goes on when there is room"),
     Row("F24", "A migration is interrupted", "It can be run again; an older version refuses a newer database"),
     Row("F25", "Clocks are wrong by an hour, or differ between machines", "Leases go by the database's time; nothing "
@@ -79,7 +79,8 @@ ROWS = (
     Row("F34", "A site says «done», and outputs are missing or truncated, or nothing was recorded", "No product of it; "
         "a new attempt"),
     Row("F35", "A site's status flaps every half minute", "At most one failover for each time it is held back", HEALTH),
-    Row("F36", "The status page is green and submissions fail; or red, and all is well", "What was measured wins", HEALTH),
+    Row("F36", "The status page is green and submissions fail; or red, and all is well", "What was measured wins",
+        HEALTH),
     Row("F37", "The broker's own network is down, so that all sites seem to be", "No failover; nobody is called down",
         HEALTH),
     Row("F38", "A job is preempted with a signal, or without one, by a real scheduler", "It goes on from the newest "

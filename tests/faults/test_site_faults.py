@@ -1,4 +1,5 @@
-"""Sites that fall silent, forget, lie, or go down one after the other. Simulated, under a virtual clock.
+"""Sites that fall silent, forget, lie, or go down one after the other: simulated ones, under a virtual clock; and
+a real job behind a real network that swallows everything.
 
 The rows are judged by the audit, and by what really ran: the sites' own journals, which no broker reads.
 """
@@ -6,11 +7,16 @@ The rows are judged by the audit, and by what really ran: the sites' own journal
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from broker_kit import CHECKPOINT, Lab, Stage, site
+from facility_kit import Facility
+from kill_kit import workshop
+from proxy_kit import Proxy
 from simulation.truth import Broken, judge
 
+from broker.audit import audit_run
 from broker.clock import micros
 from connectors.model import JobState
 from sandbox.faults import AccountingPurged, NodeFailure, Partition
@@ -286,3 +292,56 @@ def test_two_sites_that_fall_silent_in_turn_do_not_play_ping_pong_with_a_stage()
     assert lab.stage(run, "a").failovers == 3
     assert lab.finish(run, step=20) == "SUCCEEDED"
     assert put_away(lab) == []
+
+
+# -- for real ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("F31")
+@pytest.mark.parametrize("ends", ["behind the silence", "after the return"])
+def test_a_process_behind_a_network_that_swallows_everything_goes_on_and_its_result_is_taken(
+    tmp_path: Path, ends: str
+) -> None:
+    """Packets vanish between the broker and the facility while a real job runs there; nothing is started again."""
+    silent = {"unreachable": {"probes": 2, "seconds": 1}}
+    with workshop(tmp_path, **silent) as shop, Facility("here", tmp_path / "here") as facility:
+        with Proxy("127.0.0.1", facility.port) as proxy:
+            wait = f"until [ -e '{tmp_path}/go' ]; do sleep 0.05; done"
+            run = shop.submit({"a": {"run": f"{wait}; echo made >x; : >'{tmp_path}/made'", "outputs": [{"path": "x"}]}})
+            serving = shop.process(ports={"here": proxy.port})
+            shop.wait(lambda: shop.states(run) == [("here", "RUNNING")], "the job runs")
+            proxy.black_hole()
+            shop.wait(lambda: shop.store.attempts(run)[0].unreachable_since, "it is seen not to answer")
+            if ends == "behind the silence":
+                (tmp_path / "go").touch()
+                shop.wait((tmp_path / "made").exists, "the job makes its file")
+            assert shop.states(run) == [("here", "RUNNING")]
+            proxy.heal()
+            (tmp_path / "go").touch()
+            assert serving.wait(60) == 0, shop.told()
+        shop.assert_whole(run)
+        assert set(facility.accepted.values()) == {1}
+
+
+@pytest.mark.fault("F31")
+def test_a_process_left_behind_a_dead_network_is_ended_when_the_network_is_back_and_one_result_counts(
+    tmp_path: Path,
+) -> None:
+    more = {"sites": ("old", "new"), "unreachable": {"probes": 2, "seconds": 1}}
+    policy = {"failover": {"after": "2s"}, "sites": {"prefer": ["old"]}}
+    with workshop(tmp_path, **more) as shop, Facility("old", tmp_path / "old") as facility:
+        with Proxy("127.0.0.1", facility.port) as proxy:
+            wait = f"until [ -e '{tmp_path}/go' ]; do sleep 0.05; done"
+            run = shop.submit({"a": {"run": f"{wait}; echo made >x", "outputs": [{"path": "x"}]}}, policy=policy)
+            serving = shop.process(ports={"old": proxy.port})
+            shop.wait(lambda: shop.states(run) == [("old", "RUNNING")], "the job runs")
+            proxy.black_hole()
+            shop.wait(lambda: shop.states(run)[-1] == ("new", "RUNNING"), "it was carried elsewhere")
+            assert shop.starts() == {"a": 2}
+            proxy.heal()
+            shop.wait(lambda: shop.states(run)[0] == ("old", "CANCELED"), "the old copy is ended")
+            (tmp_path / "go").touch()
+            assert serving.wait(60) == 0, shop.told()
+        (product,) = shop.store.products(run)
+        assert (product.site, product.adopted) == ("new", 0)
+        assert [str(found) for found in audit_run(shop.store, run)] == []

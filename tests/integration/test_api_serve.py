@@ -221,9 +221,9 @@ def test_the_commands_of_the_howto_work_as_written(server: Server, require_tool:
 def test_the_program_of_the_howto_works_as_written(server: Server) -> None:
     server.up()
     (server.folder / "workflow.yaml").write_text(HELLO)
-    (program,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    programs = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", "\n".join(programs)],
         cwd=server.folder,
         env=server.env,
         capture_output=True,
@@ -231,4 +231,6 @@ def test_the_program_of_the_howto_works_as_written(server: Server) -> None:
         timeout=PATIENCE,
         check=False,
     )
-    assert (done.returncode, done.stdout.strip()) == (0, "SUCCEEDED"), done.stderr
+    state, *told = done.stdout.splitlines()
+    assert (done.returncode, state) == (0, "SUCCEEDED"), done.stderr
+    assert (told[0].split()[-1], told[-1].split()[-1]) == ("submitted", "run_succeeded")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 from faketime_kit import clock
-from fault_kit import CHAIN, hints_flow, says, went_well
+from fault_kit import CHAIN, hints_flow, says, stopwatch, went_well
 from redis_kit import RedisServer
 from service_kit import House, until
 
 from broker.clock import wall_clock
 
 HOUR = 3600.0
+SOON = 4.0
+SOON_STUCK = f"""
+import functools, broker.beat as beat
+beat.Beat.run = functools.partialmethod(beat.Beat.run, stuck_after={SOON})
+"""
 
 
 @pytest.mark.fault("F18")
@@ -35,13 +40,29 @@ def test_without_a_beat_hints_that_get_lost_are_found_by_the_workers_own_sweeps(
     went_well(home, home.submit(CHAIN), home.submit(CHAIN))
 
 
+@pytest.mark.fault("F12")
+@pytest.mark.fault("F18")
+def test_a_beat_outlives_a_redis_that_is_frozen_for_longer_than_a_beat_may_be_stuck(
+    home: House, redis: RedisServer
+) -> None:
+    beat = home.start("beat", "--every", "0.5", first=SOON_STUCK)
+    home.gets_on("beat")
+    redis.freeze()
+    frozen = stopwatch()
+    says(beat, "no tick can be sent")
+    until(lambda: frozen() > 2 * SOON, "it would have ended by now")
+    redis.thaw()
+    home.gets_on("beat", since=wall_clock())
+    assert beat.codes == []
+
+
 @pytest.mark.fault("F10")
 @pytest.mark.fault("F18")
-def test_a_beat_outlives_its_redis(home: House, redis: RedisServer) -> None:
+def test_a_beat_outlives_a_redis_that_dies(home: House, redis: RedisServer) -> None:
     beat = home.start("beat", "--every", "0.5")
     home.gets_on("beat")
     redis.kill9()
-    says(beat, "rror")
+    says(beat, "no tick can be sent")
     redis.restart()
     home.gets_on("beat", since=wall_clock())
     assert beat.codes == []

@@ -12,12 +12,14 @@ from simulation.scenarios import ALL, OPTIONAL
 from simulation.striking import by_name, crash_free_ends, crashes, pairs, some_pairs, strikes, undisturbed, wrong_ends
 
 
+@pytest.mark.fault("F01", "F02", "F03", "F04", "F05")
 def test_all_pairs_of_crashes_in_a_short_scenario_lead_to_the_end_of_a_crash_free_run() -> None:
     firsts = [strike for strike in strikes(undisturbed(OPTIONAL)) if strike.how == "crash"]
     twice = crashes(pairs(OPTIONAL, firsts))
     assert wrong_ends(OPTIONAL, twice, crash_free_ends(OPTIONAL)) == []
 
 
+@pytest.mark.fault("F01", "F02", "F03", "F04", "F05")
 @pytest.mark.parametrize("scenario", ALL, ids=by_name)
 def test_a_sample_of_pairs_leads_to_the_end_of_a_crash_free_run(scenario: Scenario) -> None:
     twice = some_pairs(scenario, firsts=12, seconds=5)

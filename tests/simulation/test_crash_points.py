@@ -20,12 +20,14 @@ def test_without_a_crash_all_is_well(scenario: Scenario) -> None:
     assert undisturbed(scenario).found == []
 
 
+@pytest.mark.fault("F01", "F02", "F03", "F04", "F05")
 @pytest.mark.parametrize("scenario", ALL, ids=by_name)
 def test_a_crash_after_any_trace_leads_to_the_end_of_a_crash_free_run(scenario: Scenario) -> None:
     once = [(strike,) for strike in strikes(undisturbed(scenario))]
     assert wrong_ends(scenario, once, crash_free_ends(scenario)) == []
 
 
+@pytest.mark.fault("F01", "F02", "F03", "F04", "F05")
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("scenario", ALL, ids=by_name)

@@ -119,6 +119,27 @@ def test_a_run_is_due_at_once_after_a_drain_that_failed() -> None:
 # -- stale workers ----------------------------------------------------
 
 
+def test_what_was_claimed_for_a_decision_that_failed_is_there_for_others_at_once() -> None:
+    lab, run = lab_with(Stage("a", "seconds=5"))
+    lab.sites["nersc"].model.ordain("reply_lost")  # a submission in doubt: tried again by a later drain
+    lab.broker.go_on(run)
+    (effect,) = [effect for effect in lab.store.effects(run) if effect.state == "pending"]
+    lab.clock.advance(30.0)
+
+    def busy() -> None:
+        raise StoreBusy("somebody else writes")
+
+    with pytest.raises(StoreBusy):
+        lab.new_broker("other", hook=At("decision", "snapshot", busy)).go_on(run)
+    again = lab.store.effect(effect.key)
+    assert again is not None
+    assert again.claim == ""
+    assert again.due_at is not None
+    assert again.due_at <= lab.clock() + micros(10.0)
+    assert lab.finish(run) == "SUCCEEDED"
+    assert len(lab.executions()) == 1
+
+
 def test_a_worker_whose_lease_was_taken_over_decides_nothing() -> None:
     lab, run = lab_with()
 

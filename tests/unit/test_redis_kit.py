@@ -109,7 +109,8 @@ def test_an_account_keeps_to_its_prefix_and_its_commands(make_redis: Make) -> No
             with pytest.raises(redis.exceptions.NoPermissionError):
                 client.execute_command(*refused.split())
         with pytest.raises(redis.exceptions.NoPermissionError):
-            client.publish("crossfade:channel", "1")
+            client.publish("other:channel", "1")
+        client.publish("crossfade:news", "1")
     assert server.command("LLEN", "crossfade:queue") == 1
 
 

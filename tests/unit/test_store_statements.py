@@ -85,7 +85,7 @@ def test_a_statement_about_one_row_can_be_said_once_for_many() -> None:
     bulk = statement.bulk(DIALECTS["postgresql"], rows)
     assert bulk is not None
     assert "UPDATE things SET a=rows.given_a" in bulk.sql
-    assert bulk.parameters(rows) == [7, "{1,NULL}", '{"x","y\\"\\\\"}'] or bulk.parameters(rows) == []
+    assert bulk.parameters(rows) == [7, "{1,NULL}", r'{"x","y\"\\"}']
 
 
 def test_the_same_row_twice_is_not_said_at_once() -> None:
