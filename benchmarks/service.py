@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import statistics
 import sys
@@ -28,6 +29,7 @@ from servers import PostgreSQL, Redis  # noqa: E402
 
 from broker.cli.bench import service  # noqa: E402
 from broker.cli.bench.crew import Crew, Event  # noqa: E402
+from broker.cli.bench.machine import TreeMeter  # noqa: E402
 from broker.cli.bench.service import Stand  # noqa: E402
 from broker.errors import BrokerError  # noqa: E402
 from sandbox.dagwork import Graph, make  # noqa: E402
@@ -65,13 +67,14 @@ def restart(stand: Stand, postgres: PostgreSQL, redis: Redis, *, shape: str, n: 
     powered = time.time()
     postgres.start()
     redis.start()
-    up = time.time()
+    up, meter = time.time(), TreeMeter([os.getpid()])
     crew.start()
     with ThreadPoolExecutor(1) as beside:
         told = beside.submit(crew.wait_ready)
         new, answered = _submitted(crew)
         first = _event(crew, new, 0)
         ready = told.result()
+    _, used, others = meter.read()
     stand.client = crew.client()
     listening = ready.pop("serve")
     return {
@@ -81,6 +84,8 @@ def restart(stand: Stand, postgres: PostgreSQL, redis: Redis, *, shape: str, n: 
         "answered_s": round(answered - up, 3),
         "first_start_s": round(first.at - up, 3),
         "first_start_after_ready_s": round(first.at - max(listening, min(ready.values())), 3),
+        "cpu_s": round(used, 2),
+        "others_cores": round(others, 3),
         **_gone_on(stand, graph, run_id, begun, up),
     }
 

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 THREADS = 4
 RESTART_AFTER = 0.5
 SLOWEST_RESTART = 8.0
-"""Seconds between the end of a worker and the next one: doubling from the first to the slowest. A message that is no
-message, a server without memory and one that may only be read end a worker at once, and the next one, too."""
+"""Seconds between the end of a worker and the next one: doubling from the first to the slowest. A server
+without memory and one that may only be read end a worker at once, and the next one, too."""
 STEADY_AFTER = 20.0
 """Seconds of work after which a worker's end is a first one again."""
 

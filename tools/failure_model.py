@@ -72,15 +72,18 @@ def table(found: Shown) -> str:
     """The table as Markdown."""
     lines = ["| row | what goes wrong | what holds | shown by |", "|---|---|---|---|"]
     for row in rows():
-        tests = "<br>".join(_link(test) for test in found.get(row.name, ()))
-        tests = tests or f"*{row.later}*"
+        tests = _links(found.get(row.name, ())) or f"*{row.later}*"
         lines.append(f"| {row.name} | {row.fault} | {row.holds} | {tests} |")
     return "\n".join(lines)
 
 
-def _link(test: str) -> str:
-    path, _, name = test.partition("::")
-    return f"[{Path(path).name}](../../{path})::{name}"
+def _links(tests: Sequence[str]) -> str:
+    """Each file once, and below it its tests."""
+    by_file: dict[str, list[str]] = defaultdict(list)
+    for test in tests:
+        path, _, name = test.partition("::")
+        by_file[path].append(f"::{name}")
+    return "<br>".join(f"[{Path(path).name}](../../{path})<br>{'<br>'.join(names)}" for path, names in by_file.items())
 
 
 def page(text: str) -> str:

@@ -120,11 +120,14 @@ def _redis(session: Session) -> Check:
     settings = session.settings
     if settings.redis is None:
         return Check("redis", True, "not needed: one process over SQLite")
-    from broker.celery_app import make_app  # noqa: PLC0415 - imports Celery
+    from broker.celery_app import PREFIX, make_app  # noqa: PLC0415 - imports Celery
+    from broker.news import make_client  # noqa: PLC0415
 
     try:
         with make_app(settings.redis, ca=settings.redis_ca).connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=2)
+        with make_client(settings.redis, ca=settings.redis_ca) as client:
+            client.set(f"{PREFIX}doctor", "1", ex=10)  # a full one, a replica and a narrow ACL let us in, too
     except Exception as error:  # noqa: BLE001 - a transport has many ways to fail
         return Check(
             "redis", False, f"{settings.redis}: {type(error).__name__}: {error}", "check CROSSFADE_REDIS and the server"

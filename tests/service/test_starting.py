@@ -92,3 +92,20 @@ def test_without_redis_a_beat_tells_once_and_ticks_when_it_is_back(home: House, 
     until(lambda: "ticks can be sent again" in beat.told(), "it ticks again")
     assert "Traceback" not in beat.told()
     assert beat.told().count("no tick can be sent") == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1kb"), "OutOfMemoryError"),
+        (("REPLICAOF", "127.0.0.1", "1"), "ReadOnlyError"),
+    ],
+)
+def test_doctor_finds_a_redis_that_lets_it_in_and_takes_nothing(
+    home: House, redis: RedisServer, how: tuple[str, ...], words: str
+) -> None:
+    argv = [sys.executable, "-m", "broker.cli", "doctor"]
+    redis.command(*how)
+    done = subprocess.run(argv, env=home.env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr

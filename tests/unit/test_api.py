@@ -21,7 +21,7 @@ from broker.api import guard
 from broker.api.guard import Guard, is_loopback
 from broker.api.problems import MEDIA_TYPE, TITLES
 from broker.api.routes import router
-from broker.store.base import StoreBusy, StoreError, StoreFull
+from broker.store.base import StoreBusy, StoreError, StoreFull, StoreGone
 
 WRONG = "wrong-token-" + "w" * 32
 OPEN = {"/v1/health", "/v1/health/live"}
@@ -648,6 +648,13 @@ def test_the_log_of_a_failing_store_has_one_line(tmp_path: Path, caplog: pytest.
         face.get("/v1/runs")
     (record,) = [record for record in caplog.records if record.name == "broker.api.problems"]
     assert record.getMessage() == "first WARNING forged line"
+
+
+def test_a_database_that_has_gone_is_told_as_such_and_not_as_others_writing(tmp_path: Path) -> None:
+    with open_face(tmp_path, around=lambda _: Broken(StoreGone("it does not answer"))) as face:
+        answer = face.get("/v1/runs")
+    assert is_problem(answer, 503, "busy")
+    assert answer.json()["detail"] == "the database does not answer; whether what was sent was kept is not known"
 
 
 # -- the page that tells of it -----------------------------------------------------------------------------------

@@ -66,3 +66,25 @@ def test_every_command_of_a_page_is_one_that_there_is(page: str) -> None:
         assert command is not None, words
         known = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
         assert {word for word in rest if word.startswith("-")} <= {*known, "--help"}, words
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("redis-is-down", "no hint can be sent ("),
+        ("redis-is-down", "hints can be sent again"),
+        ("redis-is-down", "; workers sweep by themselves"),
+        ("postgres-is-down", "the database's server does not answer ("),
+        ("postgres-is-down", "no sign of life can be written: "),
+        ("postgres-is-down", "; whether a write just then was kept is unknown"),
+        ("postgres-is-down", "does not let us in ("),
+        ("a-worker-is-stuck", "Where every thread is:"),
+        ("a-worker-is-stuck", "hints were sent to this process and none was taken in for "),
+        ("a-worker-is-stuck", "the sweeper has been at the same thing for "),
+        ("disk-full", "no space left where the database lives ("),
+        ("disk-full", "make room on its disk, then try again"),
+    ],
+)
+def test_what_a_runbook_has_you_look_for_is_what_is_printed(page: str, words: str) -> None:
+    assert words in (ROOT / f"docs/runbooks/{page}.md").read_text()
+    assert any(words in path.read_text() for path in (ROOT / "broker").rglob("*.py"))

@@ -6,7 +6,7 @@ import pytest
 from broker_kit import fresh_store
 
 from broker.clock import VirtualClock
-from broker.heart import FRESH, Heart, Pulse, is_fresh, own_queue, who_works
+from broker.heart import DEAF_AFTER, FRESH, Heart, Pulse, is_fresh, own_queue, who_works
 from broker.store.base import StoreBusy
 
 
@@ -72,6 +72,15 @@ def test_a_sweeper_that_stays_at_one_thing_means_stuck(watch: Watch, pulse: Puls
     assert "sweeper" in pulse.why_stuck
     pulse.swept()
     assert not pulse.why_stuck
+
+
+def test_a_sweeper_that_has_moved_lately_sweeps(watch: Watch, pulse: Pulse) -> None:
+    watch.now += DEAF_AFTER
+    assert pulse.sweeping
+    watch.now += 0.1
+    assert not pulse.sweeping
+    pulse.swept()
+    assert pulse.sweeping
 
 
 def test_a_sign_of_life_is_not_yet_one_of_progress() -> None:
