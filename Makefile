@@ -16,7 +16,7 @@ RUNS ?= 3
 POSIX_SCRIPTS = $(shell find connectors tools examples tests benchmarks deploy -type f \
 	\( -name '*.sh' -o -name crossfade-checkpoint \) | LC_ALL=C sort)
 
-.PHONY: help setup demo test service-test check format lint types imports shell fix bench constraints clean distclean
+.PHONY: help setup demo test service-test check format lint types imports shell fix bench bench-service failure-model constraints clean distclean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,8 +63,14 @@ fix: setup ## let ruff put right what it can
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
+bench-service: setup ## the service beside Celery itself, over servers of its own; some five minutes
+	@$(BIN)/python benchmarks/service.py
+
 bench: setup ## stages per second and CPU per stage (SHAPE=fan|chain|layered|montage N= SEED= RUNS=)
 	@$(BIN)/crossfade bench --shape $(SHAPE) --n $(N) --seed $(SEED) --runs $(RUNS)
+
+failure-model: setup ## write the table of faults anew from the tests' marks
+	@$(BIN)/python tools/failure_model.py
 
 constraints: setup ## write constraints.txt anew from .venv and every other Python at hand
 	@$(BIN)/python tools/constraints.py

@@ -100,11 +100,17 @@ def serve(folder: Path, *, point: str, nth: int, ports: Mapping[str, int]) -> No
             among_others=settings.postgres is not None,
         )
         stack.enter_context(Embedded(Broker(parts)))
-        decided = folder / f"decided-{os.getpid()}"
-        decided.write_text("0")
+        note_decided(folder, 0)
         while not all_over(service.store):
             time.sleep(0.05)
-        decided.write_text(str(blow.decided))
+        note_decided(folder, blow.decided)
+
+
+def note_decided(folder: Path, count: int) -> None:
+    """For who reads at any moment: whole, or not yet there."""
+    half = folder / f"half-{os.getpid()}"
+    half.write_text(str(count))
+    half.rename(folder / f"decided-{os.getpid()}")
 
 
 class Workshop:
