@@ -67,7 +67,7 @@ def _serve_service(session: Session, listen: Sequence[str]) -> None:
     """One of many processes over PostgreSQL: it answers; the workers work."""
     from broker.answering import answering  # noqa: PLC0415
     from broker.cli.stopping import stop_on_signals  # noqa: PLC0415 - these import Celery and the web framework
-    from broker.cli.work import tell_the_log  # noqa: PLC0415
+    from broker.logs import tell_the_log  # noqa: PLC0415
 
     service = session.service
     tell_the_log()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -17,8 +16,8 @@ from broker.cli.options import output_option
 from broker.cli.output import emit, table
 from broker.cli.session import Session, note
 from broker.errors import BrokerError, UsageError
+from broker.logs import tell_the_log
 from broker.serve_lock import AlreadyServed
-from broker.views import clean_text
 
 if TYPE_CHECKING:
     from broker.store.base import WorkerRow
@@ -155,23 +154,6 @@ def _service_only(session: Session) -> Address:
             help="set CROSSFADE_DATABASE and CROSSFADE_REDIS for a service of many; see docs/howto/run-a-service.md",
         )
     return session.settings.transport()
-
-
-def tell_the_log() -> None:
-    """What happens goes to stderr, a line each, for whatever collects it."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    logging.getLogger("broker").setLevel(logging.INFO)
-
-
-class _OneLine(logging.Formatter):
-    """A message is one line, whoever wrote it, and steers no terminal; a traceback follows on lines of its own."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's word
-        plain = record.message.replace("<class 'broker.transport.Transport'>", "redis")  # as Celery names addresses
-        record.message = " ".join(clean_text(plain).split())
-        return super().formatMessage(record)
 
 
 def _until_stuck(run: Callable[[], None]) -> None:

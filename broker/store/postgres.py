@@ -170,6 +170,10 @@ def _arguments(url: URL, *, lock_seconds: float) -> tuple[int, bool, dict[str, A
         "lock_timeout": f"{max(1, round(lock_seconds * 1000))}",
         "statement_timeout": f"{round(STATEMENT_SECONDS * 1000)}",
         "idle_in_transaction_session_timeout": f"{round(IDLE_SECONDS * 1000)}",
+        # a client whose machine died holds its locks until the server finds out
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
         "synchronous_commit": "on",  # a commit that was answered is on disk: a lost row may be a job submitted twice
         # every statement of ours looks rows up by an index; a plan made while tables are small must not be another
         "enable_hashjoin": "off",
@@ -200,7 +204,14 @@ def _arguments(url: URL, *, lock_seconds: float) -> tuple[int, bool, dict[str, A
 _TURNED_AWAY = ("57P01", "57P02", "57P03", "57P05", "25006", "53300")
 """Shutting down, crashed, starting up, idle too long, a standby, too many connections: the server is not for us now."""
 
-_NOT_NOW = ("starting up", "shutting down", "in recovery", "too many clients", "connection slots", "not accepting")
+_NOT_NOW = (
+    "starting up",
+    "shutting down",
+    "in recovery",
+    "too many clients",
+    "connection slots",
+    "accepting connections",
+)
 """A refused connection tells no state, only a sentence."""
 
 
