@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -179,6 +180,7 @@ def make_engine(url: URL, *, clock: Clock, busy_seconds: float) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself
+        _write_ahead(connection, time.monotonic() + busy_seconds)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").close()
         connection.create_function("crossfade_now", 0, clock)
@@ -190,8 +192,21 @@ def make_engine(url: URL, *, clock: Clock, busy_seconds: float) -> Engine:
     return engine
 
 
+def _write_ahead(connection: sqlite3.Connection, deadline: float) -> None:
+    """Keep a write-ahead log. A new file takes that up once, and whoever opens it in the same moment is turned away
+    at once: for this step alone SQLite does not wait by itself."""
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 _PRAGMAS = (
-    "journal_mode = WAL",
     "synchronous = FULL",  # a commit that was answered is on disk: a lost row may be a job submitted twice
     "foreign_keys = ON",
     "cache_size = -16000",  # KiB per connection
