@@ -47,6 +47,8 @@ class Parts:
     """How many jobs the sites may be given; None: as this process alone counts them."""
     among_others: bool = False
     """Several workers share the store: sites are looked at in turns, and slow calls are left to who acts there."""
+    serves: Collection[str] | None = None
+    """Sites whose calls this worker makes: one may be within reach of some machines only. None: all."""
 
 
 class Broker:
@@ -56,9 +58,14 @@ class Broker:
         self.store, self.clock, self.sites = parts.store, parts.clock, parts.sites
         self.mover = parts.mover
         setups = {
-            name: SiteSetup(config=config, inline=parts.sites[name].inline, claim=parts.sites[name].claim)
+            name: SiteSetup(
+                config=config,
+                inline=parts.sites[name].inline and (parts.serves is None or name in parts.serves),
+                claim=parts.sites[name].claim,
+            )
             for name, config in parts.configs.items()
         }
+        self._serves = parts.serves
         self.world = World(installation=parts.store.installation(), sites=setups, claimant=parts.owner)
         rates = {name: config.submits_per_minute for name, config in parts.configs.items()}
         self.hands = Hands(
@@ -112,6 +119,10 @@ class Broker:
         finally:
             self.store.release(lease, due_at=self.clock())
         return True
+
+    def serves(self, site: str) -> bool:
+        """Is this worker one that calls that site?"""
+        return self._serves is None or site in self._serves
 
     def leave(self, site: str) -> None:
         """Nobody will look at that site now: it is the next one's turn."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -39,36 +39,49 @@ class Connected:
         self.mover.close()
 
 
-def connect(settings: Settings, sites: Sites, store: Store, *, clock: Clock = wall_clock) -> Connected:
-    """Make the connectors. A site that this installation sees for the first time is prepared; one that it knew
-    before is taken as it is, or found dark: it is never made anew. Raises UsageError."""
-    new = set(store.ensure_sites(sites.configs))
+def connect(
+    settings: Settings,
+    sites: Sites,
+    store: Store,
+    *,
+    clock: Clock = wall_clock,
+    serves: Collection[str] | None = None,
+) -> Connected:
+    """Make the connectors. A site that was never prepared for this installation is, by who serves it (`serves`; None:
+    all of them); one that was is taken as it is, or found dark: it is never made anew. Raises UsageError."""
+    store.ensure_sites(sites.configs)
     configs: dict[str, SiteConfig] = {}
     made: dict[str, Site] = {}
     for name, config in sites.configs.items():
-        configs[name], made[name] = _connect(config, store, clock, is_new=name in new)
+        configs[name], made[name] = _connect(config, store, clock, prepares=serves is None or name in serves)
     settings.blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
     return Connected(configs=configs, sites=made, mover=make_mover(made, configs, settings.blobs, clock))
 
 
-def _connect(config: SiteConfig, store: Store, clock: Clock, *, is_new: bool) -> tuple[SiteConfig, Site]:
+def _connect(config: SiteConfig, store: Store, clock: Clock, *, prepares: bool) -> tuple[SiteConfig, Site]:
     """The site, knowing the identity that its place had when it was prepared: another place in its stead is dark."""
     stream = f"site:{config.name}"
     site = _make(config, clock)
     if not isinstance(site, Preparable):
         return config, site
-    if is_new:
+    known = _identities(store, stream)
+    if not known and prepares:
         try:
             identity = site.prepare()
         except SiteError as error:
             raise UsageError(f"site {config.name} cannot be prepared: {error}", help="check its root") from error
         told = NewEvent(kind="prepared", data=json.dumps({"identity": identity}), actor="serving")
         store.record(Sightings(events=[(stream, told)]), now=clock())
-    known = [json.loads(e.data)["identity"] for e in store.events(stream, limit=100) if e.kind == "prepared"]
+        known = _identities(store, stream)
     if not known:
         return config, site
     sure = replace(config, options={**config.options, "identity": known[-1]})
     return sure, _make(sure, clock)
+
+
+def _identities(store: Store, stream: str) -> list[str]:
+    """Those that a site's place has had when it was prepared; one, but for places that were."""
+    return [json.loads(e.data)["identity"] for e in store.events(stream, limit=100) if e.kind == "prepared"]
 
 
 def _make(config: SiteConfig, clock: Clock) -> Site:
@@ -84,6 +97,7 @@ def make_broker(
     *,
     clock: Clock = wall_clock,
     among_others: bool = False,
+    serves: Collection[str] | None = None,
     limits: Limits | None = None,
 ) -> Broker:
     """The engine over these connectors; claims and leases of dead predecessors are free from now on."""
@@ -97,6 +111,7 @@ def make_broker(
             clock=clock,
             owner=worker_name(),
             among_others=among_others,
+            serves=serves,
             limits=limits,
         )
     )
@@ -131,11 +146,12 @@ def working(
     redis = settings.transport()
     with ExitStack() as stack:
         client = stack.enter_context(make_client(redis, ca=settings.redis_ca))
-        connected = connect(settings, sites, store)
+        serves = [name for name in sites.configs if site_queue(name) in wanted]
+        connected = connect(settings, sites, store, serves=serves)
         stack.callback(connected.close)
         rates = {name: config.submits_per_minute for name, config in sites.configs.items()}
         limits = SharedLimits(client, rates, PREFIX)
-        broker = make_broker(connected, store, clock=clock, among_others=True, limits=limits)
+        broker = make_broker(connected, store, clock=clock, among_others=True, serves=serves, limits=limits)
         yield Worker(
             broker,
             make_app(redis, ca=settings.redis_ca),

@@ -68,12 +68,12 @@ class Waker:
         for site in self._broker.sites_to_look_at():
             if self._hints.look(site):
                 continue
-            if alone():
+            if alone() and self._broker.serves(site):
                 self.look(site)
             else:
                 self._broker.leave(site)
         for site in self._broker.sites_to_act_at():
-            if not self._hints.act(site) and alone():
+            if not self._hints.act(site) and alone() and self._broker.serves(site):
                 self.act(site)
         for bundle in bundles(self._broker.due()):
             if not self._hints.runs(bundle) and alone():

@@ -7,8 +7,8 @@ from broker_kit import Lab, Stage, site
 from broker.core import Broker, Parts
 
 
-def among_others(lab: Lab, owner: str) -> Broker:
-    """A worker of a service over the lab's sites."""
+def among_others(lab: Lab, owner: str, serves: list[str] | None = None) -> Broker:
+    """A worker of a service over the lab's sites, or some of them."""
     return Broker(
         Parts(
             store=lab.store,
@@ -19,6 +19,7 @@ def among_others(lab: Lab, owner: str) -> Broker:
             owner=owner,
             elapsed=lambda: 0.0,
             among_others=True,
+            serves=serves,
         )
     )
 
@@ -123,3 +124,16 @@ def test_workers_of_one_name_in_two_containers_do_not_take_each_other_for_dead()
     elsewhere = f"{pid}@{host}:{name}.{int(namespace) + 1}:{int(start) + 5}"
     assert not worker_is_dead(elsewhere)
     assert worker_is_dead(elsewhere.replace(f".{int(namespace) + 1}", f".{namespace}"))
+
+
+def test_who_does_not_serve_a_site_decides_for_it_and_calls_nobody_there() -> None:
+    lab = Lab(site("nersc", poll=0), site("alcf", poll=0))
+    elsewhere, there = among_others(lab, "elsewhere", ["alcf"]), among_others(lab, "there", ["nersc"])
+    run = lab.submit(Stage("a", rules={"sites": {"allow": ["nersc"]}}), run_id="r")
+    lab.sites["nersc"].status = None  # type: ignore[assignment]  # a look from elsewhere would fail
+    assert drained(elsewhere, run) == {"nersc"}
+    assert not lab.sites["nersc"].model.journal.accepted
+    assert (elsewhere.serves("nersc"), there.serves("nersc")) == (False, True)
+    del lab.sites["nersc"].status
+    assert set(there.act(site="nersc")) == {run}
+    assert len(lab.sites["nersc"].model.journal.accepted) == 1
