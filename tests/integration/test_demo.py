@@ -15,7 +15,7 @@ import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tomography"
 SLICES, EVERY, FEW = 12, 2, 6
-SMALL = ["--slices", SLICES, "--size", 48, "--checkpoint-every", EVERY, "--pace", 0.3]
+SMALL = ["--slices", SLICES, "--size", 48, "--checkpoint-every", EVERY, "--pace", 0.8]
 
 needs_skimage = pytest.mark.skipif(
     importlib.util.find_spec("skimage") is None, reason="the demo needs scikit-image: install crossfade[examples]"

@@ -206,7 +206,8 @@ def test_a_worker_that_sleeps_inside_a_transaction_keeps_no_other_run_waiting(
     ids=lambda each: each.name if isinstance(each, signal.Signals) else "",
 )
 def test_a_signal_in_the_middle_of_work_costs_nothing(home: House, number: signal.Signals, code: int) -> None:
-    worker = home.start("worker")
+    # who is started in the background of a shell inherits that SIGINT and SIGQUIT are ignored
+    worker = home.start("worker", first="import signal\nsignal.signal(signal.SIGQUIT, signal.SIG_DFL)")
     runs = [home.submit(CHAIN) for _ in range(4)]
     begun(home, payloads=2)
     worker.send(number)
