@@ -168,6 +168,7 @@ def known_installation(tx: Tx) -> Installation | None:
 
 def make_installation(tx: Tx, bits: RandomBits, *, now: int) -> Installation:
     """Its identity, made now unless another process was first."""
+    tx.hold_places()  # any lock that all share: two that look at once would both make one
     found = known_installation(tx)
     if found is None:
         found = Installation(id=f"{bits(64):016x}", incarnation=0, created_at=now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import psycopg
@@ -384,3 +385,18 @@ def test_a_virtual_clock_moves_the_servers(postgres: Server, database: str) -> N
     assert store.now() == 2_000_005
     store.close()
     clock.close()
+
+
+def test_of_processes_that_start_at_once_all_belong_to_one_installation(postgres: Server) -> None:
+    url, met = postgres.url(postgres.database()), threading.Barrier(4)
+    stores = [SqlStore(url, clock=wall_clock) for _ in range(4)]
+
+    def identity(store: SqlStore) -> str:
+        met.wait()
+        return store.installation().id
+
+    with ThreadPoolExecutor(4) as threads:
+        found = set(threads.map(identity, stores))
+    for store in stores:
+        store.close()
+    assert len(found) == 1
