@@ -6,6 +6,13 @@ import subprocess
 
 import tool_kit
 
+SLEEPS = """
+import threading, time
+time.sleep = lambda seconds: threading.Event().wait(seconds) and None
+"""
+"""Python for a child to run first: below libfaketime every `time.sleep` fails with EINVAL, which no wrong clock does.
+The lock's own wait, which Python takes for all other time-outs, is let through."""
+
 
 def clock(*, ahead: float = 0.0, pace: float = 1.0, monotonic_too: bool = False) -> dict[str, str]:
     """Variables for a child's environment whose wall clock is `ahead` seconds (negative: behind) and goes at `pace`.

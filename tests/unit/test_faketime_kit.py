@@ -9,7 +9,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from faketime_kit import clock
+from faketime_kit import SLEEPS, clock
 
 HOUR = 3600.0
 TELL = """
@@ -66,3 +66,11 @@ def test_the_clock_for_timeouts_is_shifted_too_where_that_is_wanted() -> None:
 def test_a_child_s_wall_clock_goes_faster_than_the_seconds_it_counts() -> None:
     seen = child(pace=10.0)
     assert seen.wall_went > 5 * seen.monotonic_went > 0
+
+
+def test_a_child_sleeps_as_long_as_it_wants_to() -> None:
+    program = f"{SLEEPS}\nbefore = time.monotonic()\ntime.sleep(0.05)\nassert time.monotonic() - before >= 0.05\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **clock(ahead=3600)}, check=False, timeout=30
+    )
+    assert done.returncode == 0
