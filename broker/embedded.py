@@ -9,7 +9,7 @@ from types import TracebackType
 
 from broker.celery_app import make_app
 from broker.clock import seconds
-from broker.consuming import Consumer
+from broker.consuming import THREADS, Consumer
 from broker.core import Broker
 from broker.hints import LocalHints
 from broker.tasks import RUNS, register, site_queue
@@ -30,7 +30,7 @@ class Embedded:
         self._stop, self._nudge = threading.Event(), threading.Event()
         self._app = make_app()
         self._hints = LocalHints(register(self._app, self), stopped=self._stop.is_set)
-        self._waker = Waker(broker, self._hints, on_error=on_error)
+        self._waker = Waker(broker, self._hints, threads=THREADS, on_error=on_error)
         self._consumer = Consumer(self._app, [RUNS, *map(site_queue, broker.sites)])
         self._sweeper = threading.Thread(target=self._sweep, name="crossfade-sweeper", daemon=True)
 

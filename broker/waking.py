@@ -7,17 +7,23 @@ finds what is due by the rows alone, so a lost hint costs the time until the nex
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from broker.core import Broker
+from broker.drain import Drained
 from broker.store.base import StoreError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MOST_RUNS = 8
-"""In one hint. One that takes its whole time each holds a thread for 1.6 s."""
+"""In one hint. Those that take their whole time each hold a thread for 1.6 s."""
+DRAIN_SECONDS = 0.2
+"""How long a hint goes on with one run. Then others have their turn."""
+LONG_DRAIN_SECONDS = 1.0
+"""The same while most threads have nothing to do: handing a run on costs more than the work of a layer."""
 
 
 class Hints(Protocol):
@@ -32,16 +38,24 @@ class Waker:
     """Takes hints in and sends others. Thread-safe."""
 
     def __init__(
-        self, broker: Broker, hints: Hints, *, on_error: Callable[[BaseException], None] | None = None
+        self,
+        broker: Broker,
+        hints: Hints,
+        *,
+        threads: int = 1,
+        on_error: Callable[[BaseException], None] | None = None,
     ) -> None:
+        """`threads`: how many take hints in, in this process."""
         self._broker, self._hints, self._on_error = broker, hints, on_error
+        self._threads = threads
+        self._guard, self._draining = threading.Lock(), 0
 
     # -- hints taken in ----------------------------------------------------------------------------------------
 
     def runs(self, run_ids: Iterable[str]) -> None:
         """Go on with runs, and again with those whose time was up."""
         for run_id in run_ids:
-            drained = self.guarded(lambda run_id=run_id: self._broker.go_on(run_id))  # type: ignore[misc]
+            drained = self.guarded(lambda run_id=run_id: self._drain(run_id))  # type: ignore[misc]
             if drained is None:
                 continue
             if drained.busy:
@@ -80,6 +94,16 @@ class Waker:
                 self.runs(bundle)
 
     # -- inner -------------------------------------------------------------------------------------------------
+
+    def _drain(self, run_id: str) -> Drained | None:
+        with self._guard:
+            spare = 2 * (self._draining + 1) <= self._threads
+            self._draining += 1
+        try:
+            return self._broker.go_on(run_id, budget=LONG_DRAIN_SECONDS if spare else DRAIN_SECONDS)
+        finally:
+            with self._guard:
+                self._draining -= 1
 
     def _wake(self, run_ids: Iterable[str]) -> None:
         for bundle in bundles(sorted(run_ids)):

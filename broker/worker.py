@@ -69,7 +69,7 @@ class Worker:
         self.queues, self._announcer = list(queues), announcer
         self._queue = own_queue(name)
         self._hints = RemoteHints(register(app, self), probed=True)
-        self._waker = Waker(broker, self._hints)
+        self._waker = Waker(broker, self._hints, threads=habits.threads)
         self._consumer = Consumer(app, [*queues, self._queue], threads=habits.threads)
         self._pulse = Pulse(stuck_after=habits.stuck_after)
         self._heart = Heart(broker.store, name=name, kind="worker", queues=queues, clock=broker.clock)
