@@ -14,8 +14,11 @@ from typing import Protocol, runtime_checkable
 from connectors.model import (
     Evidence,
     FileInfo,
+    Finding,
     JobSpec,
     Listing,
+    Script,
+    SmallFile,
     SubmitAnswer,
     Transfer,
     TransferStatus,
@@ -66,6 +69,10 @@ class SiteFiles(Protocol):
         """Create or replace the file whole (temporary name, then rename)."""
         ...
 
+    def write_many(self, files: Sequence[SmallFile]) -> None:
+        """As `write` for each, in as few calls as the site allows. A reader may see some of them before others."""
+        ...
+
     def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
         """What is in a folder, sorted by path; an absent folder is empty."""
         ...
@@ -96,6 +103,25 @@ class Preparable(Protocol):
     def prepare(self) -> str:
         """Make the place where it is not there; answers its identity, the same as long as it is the same place.
         Safe to repeat. Raises RequestRefused."""
+        ...
+
+
+@runtime_checkable
+class Scripted(Protocol):
+    """A site that is given scripts or requests which a person may want to read first."""
+
+    def script(self, spec: JobSpec) -> Script:
+        """What `submit` would send for this job. Asks nobody, changes nothing, shows no secret."""
+        ...
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A site that can say more of itself than its health: for `site check`."""
+
+    def check(self, *, canary: bool = False) -> Sequence[Finding]:
+        """Walk through what this site needs (credentials, expiry, status, allocation, files, submitting), in this
+        order, and go on after a failure. Nothing is submitted, unless `canary`: then a job of seconds."""
         ...
 
 

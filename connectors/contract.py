@@ -424,6 +424,21 @@ class DarknessContract:
 class FilesContract:
     """Small files, and the walls around them."""
 
+    def test_several_files_are_written_together(self, rig: SiteRig) -> None:
+        site = rig.connect()
+        files = [SmallFile(path=f"many/{i}/f {i}.bin", content=bytes([i, 0, 10, 255]), mode=0o600) for i in range(5)]
+        site.write_many(files)
+        site.write_many([replace(files[0], content=b"newer")])
+        site.write_many([])
+        found = site.read_many([file.path for file in files])
+        assert found == {file.path: file.content for file in files} | {files[0].path: b"newer"}
+
+    @pytest.mark.parametrize("path", UNSAFE_PATHS)
+    def test_of_several_files_none_is_written_outside(self, rig: SiteRig, path: str) -> None:
+        site = rig.connect()
+        with pytest.raises(UnsafePath):
+            site.write_many([SmallFile(path=path, content=b"x")])
+
     def test_what_was_written_is_read(self, rig: SiteRig) -> None:
         site, content = rig.connect(), bytes(range(256)) * 3
         site.write("deep/er/file.bin", content)

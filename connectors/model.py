@@ -106,6 +106,11 @@ class Resources:
     memory: int = 0
     walltime: float | None = None
     """Seconds; None: the site's longest."""
+    ranks: int = 0
+    """Processes of the payload over all nodes; 0: not said."""
+    ranks_per_node: int = 0
+    exclusive: bool = False
+    """Whole nodes, shared with nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +127,26 @@ class JobSpec:
     files: Sequence[SmallFile] = ()
     resources: Resources = field(default_factory=Resources)
     submit: Mapping[str, str] = field(default_factory=dict)
-    """Scheduler words of this site (queue, qos, account, ...)."""
+    """Scheduler words of this site (queue, qos, account, ...): the profile's, the lane's, the account and the stage's
+    own, put together already. A word without a value is a flag ("exclusive": "")."""
+    image: str = ""
+    """Container image of the payload, for sites that run containers themselves (Kubernetes, AWS Batch); elsewhere it
+    is part of the payload's launch line."""
+    warn_before: int = 0
+    """Seconds before the job's end at which the scheduler is to send it USR1, where it can; 0: never."""
     comment: str = ""
     requeue: bool = True
     """May the site start the job again by itself?"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """What a site would be given for a job, to be read by a person; no secret is in it."""
+
+    script: str
+    """The job script, as the scheduler gets it; empty where there is none."""
+    request: str
+    """The call that carries it: a command line, or method, address and body."""
 
 
 # -- answers to a submission, one per key ------------------------------------------------------------------
@@ -185,6 +206,21 @@ class Evidence:
     at: int
     latency: float = 0.0
     detail: str = ""
+    until: int | None = None
+    """When this ends by itself, where the site says so: a credential's expiry, a maintenance window's end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One step of a site's check."""
+
+    step: str
+    """One of credentials, expiry, status, allocation, files, submit, canary, collection, claim."""
+    ok: bool | None
+    """None: not tried, or nothing to try."""
+    detail: str = ""
+    help: str = ""
+    """What mends it: a command or a setting, where there is one."""
 
 
 # -- moving data -------------------------------------------------------------------------------------------

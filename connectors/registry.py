@@ -49,6 +49,22 @@ class SiteConfig:
     """Seconds of silence after which the harness takes a former execution for dead."""
     vars: Mapping[str, str] = field(default_factory=dict)
     launcher: str = ""
+    account: str = ""
+    """The allocation that jobs are charged to."""
+    credentials: Mapping[str, str] = field(default_factory=dict)
+    """References (`env:NAME`, `file:PATH`), never values: see connectors.secrets."""
+    collection: str = ""
+    """The Globus collection through which the site's files are reached."""
+    umask: str = ""
+    """Octal digits for what jobs write there; empty: the site's own."""
+    lanes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Scheduler words for urgent, normal and preemptible work."""
+    submit: Mapping[str, str] = field(default_factory=dict)
+    """Scheduler words that every job there needs."""
+    container: str = ""
+    """What runs a container there; `{image}` and `{options}` stand for the stage's."""
+    installation: str = ""
+    """Short name of this installation, in the comment of every job: two of them may share an account."""
     options: Mapping[str, object] = field(default_factory=dict)
     """What only this connector knows."""
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from connectors.model import Evidence, FileInfo, JobSpec, Listing, SubmitAnswer
+from connectors.model import Evidence, FileInfo, JobSpec, Listing, SmallFile, SubmitAnswer
 from connectors.registry import Clock, SiteConfig
 from sandbox.blob import Blob
 from sandbox.options import faults_of, remember_of, seed_of, shape_of, socket_of
@@ -79,6 +79,10 @@ class SimulatedSite:
             self.model.disk.put(path, Blob(content, len(content), now))
             if path.endswith(_REQUEST):
                 self.model.request(path.removesuffix(_REQUEST), content, now)
+
+    def write_many(self, files: Sequence[SmallFile]) -> None:
+        for file in files:
+            self.write(file.path, file.content, mode=file.mode)
 
     def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
         with self._lock:

@@ -18,6 +18,7 @@ from connectors.model import (
     FileInfo,
     JobSpec,
     Listing,
+    SmallFile,
     SubmitAnswer,
     Transfer,
     TransferStatus,
@@ -164,6 +165,10 @@ class SharedSite:
 
     def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         self._line.call("write", path, content, mode=mode)
+
+    def write_many(self, files: Sequence[SmallFile]) -> None:
+        for file in files:
+            self.write(file.path, file.content, mode=file.mode)
 
     def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
         found: Sequence[FileInfo] = self._line.call("list", path, recursive=recursive)

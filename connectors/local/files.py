@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from connectors.errors import RequestRefused, UnsafePath
 from connectors.local.root import LocalRoot
-from connectors.model import FileInfo
+from connectors.model import FileInfo, SmallFile
 from connectors.paths import RESERVED, clean
 from connectors.tree import Tree, read_at
 
@@ -36,6 +36,13 @@ class LocalFiles:
         writable(path)
         with self._root.open() as tree:
             tree.write(path, content, mode=mode)
+
+    def write_many(self, files: Sequence[SmallFile]) -> None:
+        for file in files:
+            writable(file.path)
+        with self._root.open() as tree:
+            for file in files:
+                tree.write(file.path, file.content, mode=file.mode)
 
     def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
         with self._root.open() as tree:

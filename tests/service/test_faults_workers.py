@@ -151,7 +151,7 @@ def test_a_task_that_raises_ends_no_worker_and_is_made_good_by_the_sweep(home: H
 
 
 def decided(home: House, run: str) -> object:
-    """All of a run but who looked at it last: a hint that came meanwhile leads to one more look, which decides nothing."""
+    """All of a run but who looked at it last: a late hint leads to one more look, which decides nothing."""
     row = home.store.run(run)
     assert row is not None
     looks = {"wake_sent_at": None, "lease_owner": None, "lease_token": 0, "lease_until": None}
