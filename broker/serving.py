@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -18,12 +19,14 @@ from broker.news import Announcer, make_client
 from broker.rates import SharedLimits
 from broker.serve_lock import only_server
 from broker.sites import Sites
-from broker.store.base import NewEvent, Sightings, Store
+from broker.store.base import Installation, NewEvent, Sightings, Store
 from broker.tasks import RUNS, site_queue
 from broker.worker import USUAL, Habits, Worker
 from connectors.base import ClosableMover, Preparable, Site
-from connectors.errors import SiteError
+from connectors.errors import CredentialError, SiteBusy, SiteError, SiteUnreachable
 from connectors.registry import SiteConfig, UnknownConnector, make_mover, make_site
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +53,19 @@ def connect(
     """Make the connectors. A site that was never prepared for this installation is, by who serves it (`serves`; None:
     all of them); one that was is taken as it is, or found dark: it is never made anew. Raises UsageError."""
     store.ensure_sites(sites.configs)
+    ours = short_name(store.installation())
     configs: dict[str, SiteConfig] = {}
     made: dict[str, Site] = {}
     for name, config in sites.configs.items():
-        configs[name], made[name] = _connect(config, store, clock, prepares=serves is None or name in serves)
+        named = replace(config, installation=ours)
+        configs[name], made[name] = _connect(named, store, clock, prepares=serves is None or name in serves)
     settings.blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
     return Connected(configs=configs, sites=made, mover=make_mover(made, configs, settings.blobs, clock))
+
+
+def short_name(installation: Installation) -> str:
+    """What stands in the comment of each job, so that two installations under one account know their own."""
+    return "".join(letter for letter in installation.id if letter.isalnum())[-12:]
 
 
 def _connect(config: SiteConfig, store: Store, clock: Clock, *, prepares: bool) -> tuple[SiteConfig, Site]:
@@ -68,6 +78,10 @@ def _connect(config: SiteConfig, store: Store, clock: Clock, *, prepares: bool) 
     if not known and prepares:
         try:
             identity = site.prepare()
+        except (SiteUnreachable, SiteBusy, CredentialError) as error:
+            # a facility that is away must not keep the others from being served; it is prepared at the next start
+            log.warning("site %s is not prepared yet: %s", config.name, error)
+            return config, site
         except SiteError as error:
             raise UsageError(f"site {config.name} cannot be prepared: {error}", help="check its root") from error
         told = NewEvent(kind="prepared", data=json.dumps({"identity": identity}), actor="serving")

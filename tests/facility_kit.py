@@ -20,10 +20,10 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 
 from broker.clock import wall_clock
 from connectors.errors import BadReply, SiteUnreachable
+from connectors.files.folder import FolderFiles
+from connectors.files.root import Root
 from connectors.local import LocalSite
-from connectors.local.files import LocalFiles
 from connectors.local.options import LocalOptions
-from connectors.local.root import LocalRoot
 from connectors.model import Evidence, JobSpec, Listing, SubmitAnswer
 
 with_config(ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))(JobSpec)
@@ -105,7 +105,7 @@ class Facility:
         return mishap, _ANSWERS.dump_json(answers) if mishap in (200, CUT) else b"<html>no</html>"
 
 
-class RemoteSite(LocalFiles):
+class RemoteSite(FolderFiles):
     """The port `connectors.base.Site` over HTTP. Files lie on a disk that both sides see; whoever reads them needs the
     facility's answer first, so that they are as far away as its jobs."""
 
@@ -113,7 +113,7 @@ class RemoteSite(LocalFiles):
     claim = "atomic_fs"
 
     def __init__(self, *, name: str, root: Path, port: int) -> None:
-        super().__init__(_Behind(LocalRoot(site=name, path=root, identity=""), lambda: self._ask("/ping", b"{}")))  # type: ignore[arg-type]
+        super().__init__(_Behind(Root(site=name, path=root, identity=""), lambda: self._ask("/ping", b"{}")))  # type: ignore[arg-type]
         self.name, self._client = name, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)
 
     def close(self) -> None:
@@ -152,7 +152,7 @@ class RemoteSite(LocalFiles):
 class _Behind:
     """A root that is there only while the facility answers."""
 
-    def __init__(self, root: LocalRoot, reach: Callable[[], object]) -> None:
+    def __init__(self, root: Root, reach: Callable[[], object]) -> None:
         self._root, self._reach = root, reach
 
     @contextmanager

@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Sequence
 
 from connectors.errors import SiteError
+from connectors.files.root import Root
 from connectors.local.launch import SHELL
-from connectors.local.root import LocalRoot
 from connectors.model import Evidence
 from connectors.registry import Clock
 
 _SHELL_SECONDS = 5.0
 
 
-def probe(*, site: str, place: LocalRoot, free: int, clock: Clock) -> Sequence[Evidence]:
+def probe(*, site: str, place: Root, free: int, clock: Clock) -> Sequence[Evidence]:
     """Is the root there, is there room in it, does a shell start?"""
     checks: dict[str, Callable[[], str]] = {
         "files": lambda: _files(place),
@@ -43,12 +43,12 @@ def _measure(site: str, capability: str, check: Callable[[], str], clock: Clock)
     )
 
 
-def _files(place: LocalRoot) -> str:
+def _files(place: Root) -> str:
     place.check()
     return ""
 
 
-def _room(place: LocalRoot, free: int) -> str:
+def _room(place: Root, free: int) -> str:
     with place.open() as tree:
         if not os.access(tree.path, os.W_OK | os.X_OK):
             return f"{tree.path} may not be written to"

@@ -17,15 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from connectors.errors import Fault, SiteUnreachable, UnsafePath
+from connectors.files.folder import FolderFiles, writable
+from connectors.files.root import FULL, JOBS, Root
 from connectors.local.children import Children
 from connectors.local.ending import Target, end
-from connectors.local.files import LocalFiles, writable
 from connectors.local.launch import launch
 from connectors.local.options import LocalOptions
 from connectors.local.probe import probe
 from connectors.local.process import KEY_VARIABLE
 from connectors.local.records import DIGEST, KEY, Record, Records
-from connectors.local.root import FULL, JOBS, LocalRoot
 from connectors.local.status import is_running, judge
 from connectors.model import Accepted, Doubtful, Evidence, JobSpec, Listing, Refused, SubmitAnswer
 from connectors.paths import file_path, join
@@ -41,7 +41,7 @@ class _Unfit(Exception):
     """This job cannot be started here, and nothing was."""
 
 
-class LocalSite(LocalFiles):
+class LocalSite(FolderFiles):
     """The port `connectors.base.Site`, and `Preparable`."""
 
     inline = True
@@ -49,7 +49,7 @@ class LocalSite(LocalFiles):
 
     def __init__(self, *, name: str, root: Path, options: LocalOptions, clock: Clock) -> None:
         self.name = name
-        self._place = LocalRoot(site=name, path=root, identity=options.identity)
+        self._place = Root(site=name, path=root, identity=options.identity)
         super().__init__(self._place)
         self._options = options
         self._clock = clock

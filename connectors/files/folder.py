@@ -1,4 +1,4 @@
-"""Small files below the root: the port SiteFiles on this machine's disk."""
+"""The port SiteFiles over a folder that this machine sees."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import os
 from collections.abc import Mapping, Sequence
 
 from connectors.errors import RequestRefused, UnsafePath
-from connectors.local.root import LocalRoot
+from connectors.files.root import Root
 from connectors.model import FileInfo, SmallFile
 from connectors.paths import RESERVED, clean
 from connectors.tree import Tree, read_at
 
 
-class LocalFiles:
+class FolderFiles:
     """Reads and writes as `connectors.tree` allows. The job records and the marker are not for writing."""
 
-    def __init__(self, root: LocalRoot) -> None:
+    def __init__(self, root: Root) -> None:
         self._root = root
 
     def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:

@@ -21,7 +21,7 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENAMETOOLONG, errno.EROFS, errno.EFBIG})
 
 
-class LocalRoot:
+class Root:
     """Opens the root and proves that it is the one we know.
 
     The root is made by `prepare` alone. Every other verb finds it, with its marker, or raises SiteUnreachable:
