@@ -241,7 +241,7 @@ class Http:
         if answer.headers.get("content-encoding", "identity").lower() != "identity":
             raise BadReply(f"{self.site}: the reply is encoded, which was not asked for", site=self.site)
         parts, size = [], 0
-        for part in answer.iter_raw():
+        for part in answer.iter_bytes():
             size += len(part)
             if size > call.limit:
                 raise BadReply(f"{self.site}: the reply is larger than {call.limit} bytes", site=self.site)

@@ -88,7 +88,7 @@ def private_file(path: Path, *, site: str = "") -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise CredentialError(f"credentials file {path}: {error.strerror}", site=site) from error
-    with os.fdopen(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise CredentialError(f"credentials file {path} is no regular file", site=site)
@@ -97,7 +97,9 @@ def private_file(path: Path, *, site: str = "") -> bytes:
         if status.st_mode & 0o077:
             mode = oct(stat.S_IMODE(status.st_mode))[2:]
             raise CredentialError(f"others may use credentials file {path} (mode {mode}): chmod 600 {path}", site=site)
-        content = file.read(LARGEST + 1)
+        content = os.read(fd, LARGEST + 1)
+    finally:
+        os.close(fd)
     if len(content) > LARGEST:
         raise CredentialError(f"credentials file {path} is larger than {LARGEST} bytes", site=site)
     return content
