@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from broker.store.base import AttemptRow, LogTail
 from broker.watch.looked import Facts, Looked
@@ -14,6 +14,11 @@ from connectors.errors import SiteError
 LOG_BYTES = 64 * 1024
 LOG_EVERY = 5_000_000
 """Microseconds between two reads of a running job's logs."""
+TOGETHER = 64
+"""Logs that one call brings: 4 MiB at most."""
+
+Wanted = tuple[AttemptRow, str, str]
+"""An attempt, which of its logs, and where that lies."""
 
 
 class Logs:
@@ -27,19 +32,31 @@ class Logs:
         regular = now >= self._next[site.name]
         if regular:
             self._next[site.name] = now + LOG_EVERY
+        wanted: list[Wanted] = []
         for row in rows:
             found = facts.get(row.submit_key, {})
             started = str(found.get("started", row.started))
             if started and ("exit" in found or (regular and row.state == "RUNNING")):
-                _log(site, row, json.loads(started)["generation"], now, looked)
+                folder = f"{row.directory}/.crossfade/g{json.loads(started)['generation']}"
+                wanted += [(row, name, f"{folder}/{name}") for name in ("stdout", "stderr")]
+        for start in range(0, len(wanted), TOGETHER):
+            for (row, name, _), tail in _tails(site, wanted[start : start + TOGETHER]):
+                looked.sightings.logs.append(LogTail(row.run_id, row.n, row.number, name, tail, len(tail), now))
 
 
-def _log(site: Site, row: AttemptRow, generation: int, now: int, looked: Looked) -> None:
-    for name in ("stdout", "stderr"):
-        path = f"{row.directory}/.crossfade/g{generation}/{name}"
-        try:
-            tail = site.read(path, offset=-LOG_BYTES, limit=LOG_BYTES)
-        except SiteError:
-            continue
+def _tails(site: Site, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, bytes]]:
+    """Those that hold anything. Most logs are short: one call brings them all, and only a long one's end is asked for
+    by itself."""
+    try:
+        contents = site.read_many([path for _, _, path in wanted], limit=LOG_BYTES + 1)
+    except SiteError:
+        return
+    for one in wanted:
+        tail = contents.get(one[2], b"")
+        if len(tail) > LOG_BYTES:
+            try:
+                tail = site.read(one[2], offset=-LOG_BYTES, limit=LOG_BYTES)
+            except SiteError:
+                continue
         if tail:
-            looked.sightings.logs.append(LogTail(row.run_id, row.n, row.number, name, tail, len(tail), now))
+            yield one, tail

@@ -97,8 +97,24 @@ def test_what_is_new_in_the_spool_costs_one_read_and_one_removal_together() -> N
     lab.settle()
     wire.calls.clear()
     lab.broker.look("nersc")
-    assert [v for v in wire.verbs() if v != "read"] == ["status", "list", "read_many", "remove"]
+    assert wire.verbs() == ["status", "list", "read_many", "remove"]
     assert spooled(lab) == []
+
+
+@pytest.mark.parametrize("jobs", [1, 30])
+def test_the_logs_of_thirty_jobs_are_brought_by_one_call_like_those_of_one(jobs: int) -> None:
+    lab, wire = wired(site("nersc", slots=100))
+    run = lab.submit(*[Stage(f"s{n}", "seconds=5000") for n in range(jobs)])
+    lab.run_for(11, step=5)
+    for row in lab.store.attempts(run):
+        lab.sites["nersc"].write(f"{row.directory}/.crossfade/g1/stdout", row.submit_key.encode())
+    lab.clock.advance(10)
+    wire.calls.clear()
+    lab.broker.look("nersc")
+    assert wire.verbs() == ["status", "list", "read_many"]
+    lab.settle()
+    tails = [tail.tail for row in lab.store.attempts(run) for tail in lab.store.log_tails(run, row.n, row.number)]
+    assert sorted(tails) == sorted(row.submit_key.encode() for row in lab.store.attempts(run))
 
 
 def test_the_spool_is_read_after_the_status_call() -> None:
@@ -427,7 +443,7 @@ def test_the_end_of_a_log_is_kept_and_readable_when_the_site_is_dark() -> None:
 def test_a_log_that_cannot_be_read_spoils_nothing() -> None:
     lab, wire = wired(site("nersc"))
     row = running(lab)
-    wire.lose_request("read", times=2)
+    wire.lose_request("read_many")
     lab.run_for(10)
     (standing,) = lab.store.sites()
     assert standing.cannot_ask_since is None
