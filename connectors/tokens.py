@@ -12,7 +12,7 @@ from connectors.secrets import Secret, secret_from
 
 RENEW_AT = 0.8
 """Part of a token's life after which the next one is fetched."""
-SHORTEST, LONGEST, USUAL = 5.0, 7 * 86_400.0, 600.0
+SHORTEST, LONGEST, USUAL = 5.0, 86_400.0, 600.0
 """Seconds that a token is taken to live: bounds of what is told, and what counts when nothing is."""
 TRIES = 2
 
