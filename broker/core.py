@@ -61,7 +61,7 @@ class Broker:
             name: SiteSetup(
                 config=config,
                 inline=parts.sites[name].inline and (parts.serves is None or name in parts.serves),
-                claim=parts.sites[name].claim,
+                claim=config.claim or parts.sites[name].claim,
             )
             for name, config in parts.configs.items()
         }

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from broker.spec import rules_for
+from broker.spec import rules_for, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow
-from connectors.model import Resources
+from connectors.model import LaneLimits, Resources
 from connectors.registry import SiteConfig
 from policies.model import (
     CheckpointFacts,
     CheckpointRule,
     ContinueRule,
     FailoverRule,
+    Ranks,
+    Reason,
     RetryRule,
     Rules,
     SiteFacts,
@@ -25,6 +27,9 @@ from policies.model import (
 )
 
 USABLE_CHECKPOINTS = ("verified", "shipped")
+NATIVE = "native"
+"""Of a site that itself runs whole jobs in their image."""
+_NO_LIMITS = LaneLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,11 @@ class SiteSetup:
     inline: bool = True
     """May its calls be made inside a run's drain?"""
     claim: str = "atomic_fs"
+
+
+def site_setup(config: SiteConfig) -> SiteSetup:
+    """As far as the site document tells, before anything is connected."""
+    return SiteSetup(config=config, claim=config.claim or "atomic_fs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +74,7 @@ def rules_of(text: str) -> Rules:
 
 def _rules(data: Mapping[str, Any]) -> Rules:
     sites, failover, retry = data["sites"], data["failover"], data["retry"]
-    resources, segment, checkpoint = data["resources"], data.get("continue"), data.get("checkpoint")
+    segment, checkpoint = data.get("continue"), data.get("checkpoint")
     return Rules(
         sites=SiteRule(allow=tuple(sites["allow"]), prefer=tuple(sites["prefer"]), deny=tuple(sites["deny"])),
         failover=FailoverRule(
@@ -77,16 +87,44 @@ def _rules(data: Mapping[str, Any]) -> Rules:
         ),
         continuation=_continuation(segment) if segment else None,
         checkpoint=CheckpointRule(ship=checkpoint["ship"], keep=checkpoint["keep"]) if checkpoint else None,
-        resources=Resources(
-            nodes=resources["nodes"],
-            cores=resources["cores"],
-            gpus=resources["gpus"],
-            memory=resources["memory"],
-            walltime=resources["walltime"],
-        ),
+        resources=_resources(data["resources"]),
+        ranks=_ranks(data["resources"]),
+        lane=tuple(data.get("lane", ())),
         duplicates=data["duplicates"],
         required=data["required"],
     )
+
+
+def _resources(data: Mapping[str, Any]) -> Resources:
+    return Resources(
+        nodes=data["nodes"] or 1,
+        cores=data["cores"],
+        gpus=data["gpus"],
+        memory=data["memory"],
+        walltime=data["walltime"],
+    )
+
+
+def _ranks(data: Mapping[str, Any]) -> Ranks | None:
+    """Of resources that are asked for by ranks."""
+    if not data.get("ranks"):
+        return None
+    return Ranks(
+        count=data["ranks"],
+        cores=data.get("cores_per_rank", 1),
+        gpus=data.get("gpus_per_rank", 0),
+        memory=data.get("memory_per_rank", 0),
+        nodes=data["nodes"],
+    )
+
+
+def raised(rules: Rules, times: int) -> Rules:
+    """The rules after the stage ran out of memory so often: each time it is given twice as much."""
+    if not times:
+        return rules
+    resources = replace(rules.resources, memory=rules.resources.memory << times)
+    ranks = rules.ranks and replace(rules.ranks, memory=rules.ranks.memory << times)
+    return replace(rules, resources=resources, ranks=ranks)
 
 
 def _continuation(data: Mapping[str, Any]) -> ContinueRule:
@@ -116,6 +154,7 @@ def site_facts(setup: SiteSetup, row: SiteRow | None, *, load: int, share: int, 
         memory=config.memory,
         nodes=config.nodes,
         max_walltime=config.max_walltime,
+        lanes=_lanes(config),
         claim=setup.claim,
         drained=(row.mode_reason or "no reason given") if row and row.mode == "drained" else "",
         quarantined=bool(row and row.quarantined),
@@ -124,6 +163,33 @@ def site_facts(setup: SiteSetup, row: SiteRow | None, *, load: int, share: int, 
         silent=spent and since is not None and now - since >= round(config.unreachable_seconds * 1e6),
         detail=row.detail if row else "",
     )
+
+
+def _lanes(config: SiteConfig) -> Mapping[str, LaneLimits]:
+    if not config.lanes:
+        return config.lane_limits
+    return {lane: config.lane_limits.get(lane, _NO_LIMITS) for lane in config.lanes}
+
+
+def body_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:
+    """Why a site could not run a stage's body (as `body_for` gives it there), whatever its figures; None: it could."""
+    missing = site_variables(body) - config.vars.keys()
+    if missing:
+        fact = f"{config.name} has no vars.{', vars.'.join(sorted(missing))}, which the command names"
+        return Reason("vars", "refused", fact, config.name)
+    if not body.get("image"):
+        return None
+    if not config.container:
+        return Reason("image", "refused", f"{config.name} runs no containers", config.name)
+    if config.container == NATIVE and body.get("options"):
+        fact = f"{config.name} runs whole jobs in an image, and has no command line for software.options"
+        return Reason("image", "refused", fact, config.name)
+    return None
+
+
+def may_lack(body: str) -> bool:
+    """Can a stored body (JSON) be one that some sites cannot run? Cheap, and never wrong about a no."""
+    return "site.vars." in body or '"image"' in body
 
 
 def silent_at(setup: SiteSetup, row: SiteRow) -> int | None:

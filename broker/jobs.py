@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from broker.facts import SiteSetup, World
-from broker.spec import body_for, input_matches, render_command, rules_for
+from broker.facts import NATIVE, SiteSetup, World, body_refusal, raised, rules_at, site_facts
+from broker.spec import (
+    body_for,
+    container_line,
+    input_matches,
+    launcher_line,
+    launches,
+    render_command,
+    render_words,
+    rules_for,
+)
 from broker.store.base import AttemptRow, ProductRow, StageRow
 from connectors.harness import (
     ENTRY,
@@ -21,6 +30,9 @@ from connectors.harness import (
     render,
 )
 from connectors.model import JobSpec, Resources, Transfer, TransferItem
+from connectors.registry import SiteConfig
+from policies.fit import Fit, fit
+from policies.model import Reason
 
 BLOBS = ""
 """The mover's name for the broker's own store of documents' files."""
@@ -36,18 +48,27 @@ class Job:
     contact: str = ""
 
 
+class NoLongerFits(LookupError):
+    """The site document has changed since the stage was placed: the site could not take its job any more."""
+
+
 @lru_cache(maxsize=4096)
 def _rules(text: str, site: str, profile: str) -> dict[str, Any]:
     return dict(rules_for(json.loads(text), site, profile))
 
 
 def job_spec(world: World, job: Job) -> JobSpec:
-    """The job that the attempt's site is asked for."""
+    """The job that the attempt's site is asked for. Pure. Raises MissingSiteVariable, NoLongerFits, UnsafePlan."""
     stage, attempt = job.stage, job.attempt
     setup = world.sites[attempt.site]
-    body = body_for(json.loads(stage.body), attempt.site, setup.config.profile)
-    rules = _rules(stage.rules, attempt.site, setup.config.profile)
-    plan = _plan(world, job, setup, body, rules)
+    config = setup.config
+    body = body_for(json.loads(stage.body), attempt.site, config.profile)
+    rules = _rules(stage.rules, attempt.site, config.profile)
+    found = _fit(setup, stage)
+    against = body_refusal(body, config)
+    if against is not None and against.rule != "vars":
+        raise NoLongerFits(against.fact)
+    plan = _plan(world, job, setup, body, rules, found.resources)
     comment = f"crossfade {attempt.submit_key} {stage.run_id}/{stage.path}@{attempt.number}"
     return JobSpec(
         key=attempt.submit_key,
@@ -55,23 +76,112 @@ def job_spec(world: World, job: Job) -> JobSpec:
         directory=attempt.directory,
         entry=ENTRY,
         files=render(plan),
-        resources=_resources(rules["resources"], stage.memory_raises),
-        submit=body["submit"],
+        resources=_as_counted_there(found.resources, config),
+        submit=_words(config, found, body),
+        image=(body.get("image") or "").removeprefix("docker://") if config.container == NATIVE else "",
+        warn_before=_warning(plan.checkpoint, config),
         comment=f"{comment} {job.contact}".rstrip(),
         requeue=rules["duplicates"] != "never",
     )
 
 
-def _plan(world: World, job: Job, setup: SiteSetup, body: Mapping[str, Any], rules: Mapping[str, Any]) -> HarnessPlan:
+def _fit(setup: SiteSetup, stage: StageRow) -> Fit:
+    facts = site_facts(setup, None, load=0, share=0, now=0)
+    found = fit(raised(rules_at(stage.rules, facts.name, facts.profile), stage.memory_raises), facts)
+    if isinstance(found, Reason):
+        raise NoLongerFits(found.fact)
+    return found
+
+
+def _as_counted_there(resources: Resources, config: SiteConfig) -> Resources:
+    """A scheduler that counts hardware threads is asked for as many as there are in the cores."""
+    return replace(resources, cores=resources.cores * config.threads_per_core, exclusive=config.exclusive)
+
+
+_SAME_WORD = {"partition": "queue", "queue": "partition", "project": "account", "account": "project"}
+
+
+def _words(config: SiteConfig, found: Fit, body: Mapping[str, Any]) -> dict[str, str]:
+    """What the scheduler is told, each word by the nearest who says it: the machine, the account, the lane, the
+    stage. Two words for one thing are one."""
+    words: dict[str, str] = {}
+    account = {"account": config.account} if config.account else {}
+    gpu = config.submit_gpu if found.resources.gpus else {}
+    figures = _figures(found.resources, config)
+    machine = {word: launcher_line(value, figures) for word, value in {**config.submit, **gpu}.items()}
+    for more in (machine, account, config.lanes.get(found.lane, {}), body["submit"]):
+        for word, value in more.items():
+            words.pop(_SAME_WORD.get(word, ""), None)
+            words[word] = value
+    return words
+
+
+def _warning(checkpoint: HarnessCheckpoint | None, config: SiteConfig) -> int:
+    """The scheduler's own signal beside the wrapper's clock: it comes at a preemption and a shortened walltime too."""
+    asked = checkpoint is not None and checkpoint.ask_kind is not None
+    return checkpoint.before_end if checkpoint is not None and asked and "signal" in config.capabilities else 0
+
+
+# -- the command -------------------------------------------------------------------------------------------------
+
+
+def launch_line(body: Mapping[str, Any], resources: Resources, config: SiteConfig) -> str:
+    """What `${{ launch }}` stands for: the site's launcher, or the document's own, then what runs the container.
+
+    Raises MissingSiteVariable.
+    """
+    figures = _figures(resources, config)
+    own = body.get("launch")
+    if own:
+        launcher = render_command(
+            launcher_line(own, figures), site_name=config.name, site_vars=config.vars, launcher=""
+        )
+    else:
+        gpu = config.launcher_gpu if resources.gpus else ""
+        many = config.launcher_ranks if figures["ranks"] > 1 else ""
+        launcher = launcher_line(f"{many or config.launcher} {gpu}", figures)
+    image = body.get("image")
+    if not image or config.container == NATIVE:
+        return launcher
+    options = render_words(body.get("options") or (), site_name=config.name, site_vars=config.vars)
+    return f"{launcher} {container_line(config.container, image=image, options=options)}".strip()
+
+
+def _figures(resources: Resources, config: SiteConfig) -> dict[str, int]:
+    """Without ranks asked for, one process on each node has all that is asked for there."""
+    ranks = resources.ranks or resources.nodes
+    each = resources.ranks_per_node or 1
+    cores = max(1, resources.cores // each)
+    return {
+        "nodes": resources.nodes,
+        "ranks": ranks,
+        "ranks_per_node": each,
+        "cores_per_rank": cores,
+        "cpus_per_rank": cores * config.threads_per_core,
+        "gpus_per_rank": resources.gpus // each,
+        "gpus_per_node": resources.gpus,
+    }
+
+
+def _plan(
+    world: World,
+    job: Job,
+    setup: SiteSetup,
+    body: Mapping[str, Any],
+    rules: Mapping[str, Any],
+    resources: Resources,
+) -> HarnessPlan:
     attempt, config = job.attempt, setup.config
     restore = json.loads(attempt.restore) if attempt.restore else None
 
+    launcher = launch_line(body, resources, config) if launches(body) else ""
+
     def rendered(text: str) -> str:
-        return render_command(text, site_name=config.name, site_vars=config.vars, launcher=config.launcher)
+        return render_command(text, site_name=config.name, site_vars=config.vars, launcher=launcher)
 
     command = rendered(body["run"])
     restart = rendered(body["restart"]) if body["restart"] else command
-    walltime = rules["resources"]["walltime"]
+    walltime = resources.walltime
     return HarnessPlan(
         key=attempt.submit_key,
         digest=attempt.digest,
@@ -89,6 +199,8 @@ def _plan(world: World, job: Job, setup: SiteSetup, body: Mapping[str, Any], rul
         heartbeat_seconds=config.heartbeat,
         fence_seconds=max(config.fence, 2 * config.heartbeat),
         duplicates=rules["duplicates"],
+        native_id_var=config.job_id_variable or None,
+        restart_var=config.restarts_variable or None,
     )
 
 
@@ -106,16 +218,6 @@ def _checkpoint(rule: Mapping[str, Any], rendered: Any) -> HarnessCheckpoint:
         every=None if every in (None, "auto") else round(every),
         restore_style=rule["restore"],
         keep=rule["keep"],
-    )
-
-
-def _resources(asked: Mapping[str, Any], memory_raises: int) -> Resources:
-    return Resources(
-        nodes=asked["nodes"],
-        cores=asked["cores"],
-        gpus=asked["gpus"],
-        memory=asked["memory"] << memory_raises,
-        walltime=asked["walltime"],
     )
 
 

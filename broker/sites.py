@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from broker.spec import RawDocument, document_from, read_document
 from broker.spec.check import validated
 from broker.spec.errors import KeyPath, Wrong
 from broker.spec.profiles import profile
-from broker.spec.site import Machine, Site, SiteDocument
-from broker.spec.unbuilt import UNBUILT_AT_SITES
+from broker.spec.site import Machine, Profile, Site, SiteDocument
+from broker.spec.unbuilt import UNBUILT_AT_SITES, find_unused
+from connectors.model import LaneLimits
 from connectors.registry import SiteConfig
 
 VARIABLE = "CROSSFADE_SITES"
@@ -33,6 +34,8 @@ class Sites:
     path: Path | None
     """The document; None: there is none, and this machine is the only site."""
     document: SiteDocument
+    unused: Sequence[str] = ()
+    """Keys of the document that are kept, and that nothing goes by yet."""
 
 
 def load_sites(path: Path | None, *, home: Path, cwd: Path, env: Mapping[str, str]) -> Sites:
@@ -83,7 +86,7 @@ def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = No
             faults.append((("sites", name, at.key), at.wrong))
     if faults:
         raise raw.refuse(faults)
-    return Sites(configs=configs, where=where, path=path, document=document)
+    return Sites(configs=configs, where=where, path=path, document=document, unused=find_unused(raw.data))
 
 
 def _only_site(home: Path) -> dict[str, Any]:
@@ -119,9 +122,17 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
         connector=connector,
         profile=entry.profile,
         facility=entry.facility or name,
-        root=_root(entry, base),
+        root=_root(entry, base, elsewhere=machine.elsewhere),
+        account=entry.account or "",
+        collection=entry.collection or "",
+        credentials={key: _credential(reference, base) for key, reference in entry.credentials.items()},
+        umask=entry.umask or "",
         vars={**machine.vars, **entry.vars},
+        submit={**machine.submit, **entry.submit},
+        submit_gpu={**machine.submit_gpu, **entry.submit_gpu},
+        capabilities=frozenset(entry.capabilities or machine.capabilities),
         options={**machine.options, **entry.options},
+        **_lanes(machine, entry),
         **given,
     )
     if config.fence < 2 * config.heartbeat:
@@ -144,6 +155,14 @@ def _figures(machine: Machine) -> dict[str, Any]:
         "heartbeat": _whole_seconds(machine.heartbeat),
         "fence": _whole_seconds(machine.fence),
         "launcher": machine.launcher,
+        "launcher_ranks": machine.launcher_ranks,
+        "launcher_gpu": machine.launcher_gpu,
+        "container": machine.container,
+        "threads_per_core": machine.threads_per_core,
+        "exclusive": machine.exclusive,
+        "claim": machine.claim,
+        "job_id_variable": machine.variables.job_id,
+        "restarts_variable": machine.variables.restarts,
     }
     if "probes" in machine.unreachable.model_fields_set:
         figures["unreachable_probes"] = machine.unreachable.probes
@@ -151,7 +170,35 @@ def _figures(machine: Machine) -> dict[str, Any]:
         figures["unreachable_seconds"] = machine.unreachable.seconds
     if "submits_per_minute" in machine.limits.model_fields_set:
         figures["submits_per_minute"] = machine.limits.submits_per_minute
+    figures |= {"relay_file": machine.limits.relay_file, "relay_transfer": machine.limits.relay_transfer}
     return {key: value for key, value in figures.items() if value is not None}
+
+
+def _lanes(machine: Profile, entry: Site) -> dict[str, Any]:
+    """The lanes of the profile with the entry's over them, key by key. A lane that goes by other words than in the
+    profile is another queue, of which the profile's limits say nothing."""
+    words: dict[str, Mapping[str, str]] = {}
+    limits: dict[str, LaneLimits] = {}
+    for name in dict.fromkeys((*machine.lanes, *entry.lanes)):
+        known, said = machine.lanes.get(name), entry.lanes.get(name)
+        words[name] = (known.words if known else {}) | (said.words if said else {})
+        parts = [known, said] if known and words[name] == known.words else [said]
+        keys = {key: getattr(part, key) for part in parts if part for key in part.model_fields_set if key in _LIMITS}
+        if "walltimes" in keys:
+            steps = sorted((step.nodes, step.max) for step in keys["walltimes"])
+            keys["walltimes"] = tuple(steps)
+            keys.setdefault("max_nodes", steps[-1][0] if steps else None)
+        limits[name] = LaneLimits(**{key: value for key, value in keys.items() if value is not None})
+    return {"lanes": words, "lane_limits": limits}
+
+
+_LIMITS = frozenset({"charge", "min_walltime", "max_walltime", "min_nodes", "max_nodes", "walltimes"})
+
+
+def _credential(reference: str, base: Path) -> str:
+    """A file's path is meant from the document's folder."""
+    kind, _, path = reference.partition(":")
+    return f"file:{Path(base, os.path.expanduser(path))}" if kind == "file" else reference
 
 
 def _counted(figure: int | str | None) -> int | None:
@@ -166,11 +213,15 @@ def _whole_seconds(figure: float | None) -> int | None:
     return None if figure is None else max(1, round(figure))
 
 
-def _root(entry: Site, base: Path) -> str:
+def _root(entry: Site, base: Path, *, elsewhere: bool) -> str:
     """Absolute. A site elsewhere has roots of its own kind, such as s3://bucket/folder."""
     root = entry.root
     if root is None:
         raise _At("root", Wrong("is missing", "name the folder at the site that is ours", kind="missing"))
     if "://" in root:
         return root
+    if elsewhere and not root.startswith("/"):
+        raise _At("root", Wrong(f"{root!r} is no folder of that machine", "write it from / on, as it is there"))
+    if elsewhere:
+        return os.path.normpath(root)
     return os.path.abspath(Path(base, os.path.expanduser(root)))

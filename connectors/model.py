@@ -114,6 +114,27 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneLimits:
+    """What a site's lane takes, beside the scheduler's words for it. Durations in seconds; None: not said."""
+
+    charge: float = 1.0
+    """What a node hour there costs, in node hours."""
+    min_walltime: float | None = None
+    """A job that asks for less has no business there."""
+    max_walltime: float | None = None
+    min_nodes: int = 1
+    max_nodes: int | None = None
+    walltimes: tuple[tuple[int, float], ...] = ()
+    """(nodes, seconds), ascending: up to so many nodes a job may last so long."""
+
+    def longest(self, nodes: int) -> float | None:
+        """The longest that a job of so many nodes may ask for; None: not said."""
+        step = next((seconds for most, seconds in self.walltimes if nodes <= most), None)
+        known = [limit for limit in (step, self.max_walltime) if limit is not None]
+        return min(known) if known else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """One execution to ask for. The connector writes `files` below `directory`, then starts `entry` there."""
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from connectors.base import ClosableMover, Site
+from connectors.base import ClosableMover, OnThisMachine, Site
+from connectors.model import LaneLimits
+from connectors.routes import RoutedMover
 
 Clock = Callable[[], int]
 """Says the time: microseconds since the Unix epoch, UTC."""
@@ -40,6 +42,9 @@ class SiteConfig:
     """Seconds."""
     submits_per_minute: float = 0.0
     """0: no limit."""
+    relay_file: int = 0
+    relay_transfer: int = 0
+    """Bytes of one file, and of all in one transfer, that may go to or from there through this machine; 0: as usual."""
     settle: float = 10.0
     """Seconds that a job may take to turn up in the site's listings after it was accepted, or an exit record after
     the job's end."""
@@ -49,6 +54,16 @@ class SiteConfig:
     """Seconds of silence after which the harness takes a former execution for dead."""
     vars: Mapping[str, str] = field(default_factory=dict)
     launcher: str = ""
+    """What `${{ launch }}` stands for: shell text, with `{ranks}` and the like for a stage's figures."""
+    launcher_ranks: str = ""
+    """The launcher where more than one process is asked for; empty: the same."""
+    launcher_gpu: str = ""
+    """What the launcher is told besides, where the stage asks for gpus."""
+    container: str = ""
+    """What runs a container there, after the launcher; `{image}` and `{options}` stand for the stage's. `native`: the
+    site itself runs the whole job in the image. Empty: no containers."""
+    threads_per_core: int = 1
+    """What the scheduler calls a CPU, where it counts hardware threads: so many to a core."""
     account: str = ""
     """The allocation that jobs are charged to."""
     credentials: Mapping[str, str] = field(default_factory=dict)
@@ -59,10 +74,22 @@ class SiteConfig:
     """Octal digits for what jobs write there; empty: the site's own."""
     lanes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Scheduler words for urgent, normal and preemptible work."""
+    lane_limits: Mapping[str, LaneLimits] = field(default_factory=dict)
+    """What each lane takes; a lane that is not here has no limits of its own."""
     submit: Mapping[str, str] = field(default_factory=dict)
-    """Scheduler words that every job there needs."""
-    container: str = ""
-    """What runs a container there; `{image}` and `{options}` stand for the stage's."""
+    """Scheduler words that every job there needs, with figures in braces as in `launcher`."""
+    submit_gpu: Mapping[str, str] = field(default_factory=dict)
+    """Those of jobs that ask for gpus, over them."""
+    exclusive: bool = False
+    """Are nodes given whole, shared with nobody, unless a job asks otherwise?"""
+    capabilities: frozenset[str] = frozenset()
+    """What the machine is said to be able to do, as `signal`: its scheduler can warn a job before its end."""
+    claim: str = ""
+    """How the start gate claims there, where the connector's own word is not right; empty: it is."""
+    job_id_variable: str = ""
+    """The environment variable in which the scheduler tells a job its id (SLURM_JOB_ID); empty: there is none."""
+    restarts_variable: str = ""
+    """The one that counts how often the scheduler started the job again (SLURM_RESTART_COUNT)."""
     installation: str = ""
     """Short name of this installation, in the comment of every job: two of them may share an account."""
     options: Mapping[str, object] = field(default_factory=dict)
@@ -72,12 +99,12 @@ class SiteConfig:
 Factory = Callable[[SiteConfig, Clock], Site]
 
 
-MoverFactory = Callable[[Mapping[str, Site], Path, Clock], ClosableMover]
+MoverFactory = Callable[[Mapping[str, Site], Mapping[str, SiteConfig], Path, Clock], ClosableMover]
 """Makes a mover between these sites and the broker's own store of documents' files, a folder (named "")."""
 
 
 class UnknownConnector(LookupError):
-    """No connector of that name is installed."""
+    """No connector of that name is installed, or not whole."""
 
 
 def make_site(config: SiteConfig, clock: Clock) -> Site:
@@ -85,7 +112,11 @@ def make_site(config: SiteConfig, clock: Clock) -> Site:
     found = entry_points(group="crossfade.connectors")
     for entry in found:
         if entry.name == config.connector:
-            factory: Factory = entry.load()
+            try:
+                factory: Factory = entry.load()
+            except ImportError as error:
+                lacks = f"site {config.name}: connector {config.connector!r} cannot be loaded: {error}"
+                raise UnknownConnector(f"{lacks} (is everything installed that it needs?)") from error
             return factory(config, clock)
     known = ", ".join(sorted(entry.name for entry in found)) or "none"
     raise UnknownConnector(f"site {config.name}: no connector {config.connector!r} (installed: {known})")
@@ -95,9 +126,18 @@ def make_mover(
     sites: Mapping[str, Site], configs: Mapping[str, SiteConfig], blobs: Path, clock: Clock
 ) -> ClosableMover:
     """The mover that serves these sites: the one named as their connector if they all have the same and it has one,
-    else the one that copies between folders of this machine."""
+    else the one that copies between folders of this machine, and where not all are such, a relay for the others."""
     movers = {entry.name: entry for entry in entry_points(group="crossfade.movers")}
     names = {config.connector for config in configs.values()}
     only = names.pop() if len(names) == 1 else ""
-    factory: MoverFactory = (movers.get(only) or movers["copy"]).load()
-    return factory(sites, blobs, clock)
+
+    def make(name: str) -> ClosableMover:
+        factory: MoverFactory = movers[name].load()
+        return factory(sites, configs, blobs, clock)
+
+    if only in movers:
+        return make(only)
+    here = {"", *(name for name, site in sites.items() if isinstance(site, OnThisMachine))}
+    if here.issuperset(sites):
+        return make("copy")
+    return RoutedMover(near=make("copy"), far=make("relay"), here=here)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from connectors.errors import Fault
-from connectors.model import Resources
+from connectors.model import LaneLimits, Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,19 @@ class CheckpointRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """`resources` by ranks: how many nodes they fill is a site's to say."""
+
+    count: int
+    cores: int = 1
+    """For each rank, as are gpus and memory (bytes; 0: the site's default)."""
+    gpus: int = 0
+    memory: int = 0
+    nodes: int = 0
+    """Spread over so many; 0: as many as they need."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """What a stage asks of the policies, for one site or in general."""
 
@@ -131,6 +144,10 @@ class Rules:
     continuation: ContinueRule | None = None
     checkpoint: CheckpointRule | None = None
     resources: Resources = field(default_factory=Resources)
+    ranks: Ranks | None = None
+    """Not None: nodes, cores, gpus and memory follow from it at each site (policies.fit)."""
+    lane: tuple[str, ...] = ()
+    """Lanes to be in, best first; empty: the normal one."""
     duplicates: str = "allow"
     """allow, never or ask: may copies overlap?"""
     required: bool = True
@@ -156,6 +173,8 @@ class SiteFacts:
     """Bytes per node; 0: not known, not checked."""
     nodes: int = 1
     max_walltime: float | None = None
+    lanes: Mapping[str, LaneLimits] = field(default_factory=dict)
+    """The lanes that there are, beside the normal one."""
     claim: str = "atomic_fs"
     drained: str = ""
     """Not empty: an operator drained it, and said why."""

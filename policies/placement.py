@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from policies.checkpoint import readable_from
+from policies.fit import Fit, fit
 from policies.model import CheckpointFacts, Decision, Reason, Rules, SiteFacts
 
 WAIT_FOR_ROOM = 1_000_000
@@ -34,29 +35,8 @@ def static_refusal(rules: Rules, site: SiteFacts) -> Reason | None:
         return _refused("sites.deny", f"{site.name} is denied", site)
     if rules.duplicates == "never" and site.claim == "none":
         return _refused("duplicates", f"{site.name} has no start gate, so a second copy cannot be kept out", site)
-    for what, asked, there in _asked_and_there(rules, site):
-        if there is not None and asked > there:
-            return _refused(f"resources.{what}", _shortage(what, asked, there, site.name), site)
-    return None
-
-
-def _asked_and_there(rules: Rules, site: SiteFacts) -> Iterable[tuple[str, float, float | None]]:
-    """What is asked for, and the most that there is; None: not known, not checked."""
-    asked = rules.resources
-    yield "nodes", asked.nodes, site.nodes or None
-    yield "cores", asked.cores, site.cores or None
-    yield "gpus", asked.gpus, site.gpus  # 0 means none, not unknown
-    yield "memory", asked.memory, site.memory or None
-    if asked.walltime is not None:
-        yield "walltime", asked.walltime, site.max_walltime
-
-
-def _shortage(what: str, asked: float, there: float, site: str) -> str:
-    if what == "memory":
-        return f"asks for {asked / 1e9:.4g} GB of memory, {site} has {there / 1e9:.4g} GB"
-    if what == "walltime":
-        return f"asks for {asked:.0f} s of walltime, {site} allows {there:.0f} s"
-    return f"asks for {asked:.0f} {what}, {site} has {there:.0f}" if there else f"asks for {what}, {site} has none"
+    found = fit(rules, site)
+    return found if isinstance(found, Reason) else None
 
 
 def passing_refusal(site: SiteFacts) -> Reason | None:
@@ -194,18 +174,30 @@ def _liked(candidate: Candidate) -> int | None:
     return next((i for i, name in enumerate(candidate.rules.sites.prefer) if name in names), None)
 
 
-def _order(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> tuple[int, int, float, str]:
-    """Smaller is better: the preference, then a checkpoint that is already there, then the emptier site."""
+def _order(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> tuple[int, int, int, float, str]:
+    """Smaller is better: the preference, then the better lane of the wish, then a checkpoint that is already there,
+    then the emptier site."""
     site = candidate.site
     newest = max((c.seq for c in readable_from(checkpoints, site.name)), default=-1)
     here = max((c.seq for c in checkpoints if c.site == site.name), default=-1)
     rank, name = preference(candidate)
-    return rank, 0 if here == newest else 1, site.load / max(site.slots, 1), name
+    wish, lane = candidate.rules.lane, _lane(candidate)
+    wished = wish.index(lane) if lane else 0
+    return rank, wished, 0 if here == newest else 1, site.load / max(site.slots, 1), name
+
+
+def _lane(candidate: Candidate) -> str:
+    """The lane that the stage would be in there; empty: it wished for none, or fits none."""
+    found = fit(candidate.rules, candidate.site) if candidate.rules.lane else None
+    return found.lane if isinstance(found, Fit) else ""
 
 
 def _merits(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> Iterable[Reason]:
     site = candidate.site
     yield Reason("chosen", "chosen", _merit_words(candidate), site.name)
+    if candidate.rules.lane:
+        found = fit(candidate.rules, site)
+        yield from found.notes if isinstance(found, Fit) else ()
     if any(c.site == site.name for c in checkpoints):
         yield Reason("checkpoint_there", "for", f"a checkpoint is already at {site.name}", site.name)
 
@@ -214,7 +206,8 @@ def _merit_words(candidate: Candidate) -> str:
     site, prefer = candidate.site, candidate.rules.sites.prefer
     liked = _liked(candidate)
     taste = f"preference {liked + 1} of {len(prefer)}, " if liked is not None else ("not preferred, " if prefer else "")
-    return f"{taste}{site.load} of {site.slots} places taken"
+    lane = _lane(candidate) if len(candidate.rules.lane) > 1 else ""
+    return f"{taste}{f'lane {lane}, ' if lane else ''}{site.load} of {site.slots} places taken"
 
 
 def _refused(rule: str, fact: str, site: SiteFacts) -> Reason:

@@ -29,7 +29,6 @@ class JobCache:
 
     store: Store
     jobs: dict[JobKey, Job] = field(default_factory=dict)
-    _contacts: dict[str, str] = field(default_factory=dict)
 
     def get(self, effect: EffectRow) -> Job | None:
         """The job that an effect is about; None when its attempt does not exist."""

@@ -8,13 +8,15 @@ and only then submit again, under the same key.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from broker.clock import Clock
+from broker.effects.contacts import Contacts
 from broker.effects.outcome import Result, again, compact, died_since, note_of
 from broker.engine.start import FIND_FIRST
 from broker.facts import World
 from broker.ids import submit_key
-from broker.jobs import Job, job_spec
+from broker.jobs import Job, NoLongerFits, job_spec
 from broker.limits import NO_LIMITS, Limits
 from broker.spec import MissingSiteVariable
 from broker.store.base import AttemptRow, EffectRow, Store
@@ -34,6 +36,7 @@ class Submitter:
 
     def __init__(self, *, store: Store, world: World, clock: Clock, limits: Limits = NO_LIMITS) -> None:
         self._store, self._world, self._clock, self._limits = store, world, clock, limits
+        self._contacts = Contacts(store)
 
     # -- submit --------------------------------------------------------------------------------------------
 
@@ -78,11 +81,11 @@ class Submitter:
             if effect.claim_until is not None and effect.claim_until <= self._clock():
                 continue  # this worker stood still for too long: another one may be at it by now
             try:
-                specs.append(job_spec(self._world, job))
+                specs.append(job_spec(self._world, replace(job, contact=self._contacts.of(effect.run_id))))
                 sent.append((effect, job))
             except (UnsafePlan, UnsupportedPattern) as error:
                 result.finish(effect, job, answer=_refusal(str(error), Fault.APPLICATION))
-            except MissingSiteVariable as error:  # it was there when the stage was placed
+            except (MissingSiteVariable, NoLongerFits) as error:  # it was not so when the stage was placed
                 result.finish(effect, job, answer=_refusal(str(error), Fault.SITE))
         try:
             answers: Mapping[str, SubmitAnswer | None] = site.submit(specs) if specs else {}

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from broker.engine.attempt import Progress
 from broker.facts import (
     World,
+    body_refusal,
     fair_share,
+    may_lack,
+    raised,
     rules_at,
     rules_of,
     site_facts,
 )
-from broker.spec import body_for, site_variables
+from broker.spec import body_for
 from broker.states import AttemptState, StageState
 from broker.store.base import AttemptRow, Changes, CheckpointRow, NewEvent, Snapshot, StageRow, StrayRow
 from policies import placement
@@ -79,34 +81,25 @@ class Look:
         for name, setup in self.world.sites.items():
             facts = self.site(name)
             if facts is not None:
-                rules = self.raised(rules_at(stage.rules, name, setup.config.profile), stage)
+                rules = raised(rules_at(stage.rules, name, setup.config.profile), stage.memory_raises)
                 candidates.append(placement.Candidate(site=facts, rules=rules))
         cache_key = f"{stage.memory_raises}{stage.rules}"
         static = self.static.get(cache_key)
         if static is None:
             static = {c.site.name: placement.static_refusal(c.rules, c.site) for c in candidates}
             self.static[cache_key] = static
-        if "site.vars." in stage.body:
-            static = {**static, **self.without_variables(stage, static)}
+        if may_lack(stage.body):
+            static = {**static, **self.lacking(stage, static)}
         return candidates, static
 
-    def without_variables(self, stage: StageRow, static: Mapping[str, Reason | None]) -> dict[str, Reason | None]:
-        """Sites that lack a variable which the stage's commands name."""
+    def lacking(self, stage: StageRow, static: Mapping[str, Reason | None]) -> dict[str, Reason | None]:
+        """Sites that lack what the stage's commands name: a variable, or containers."""
         lacking: dict[str, Reason | None] = {}
         for name, setup in self.world.sites.items():
-            body = body_for(json.loads(stage.body), name, setup.config.profile)
-            missing = site_variables(body) - setup.config.vars.keys()
-            if missing and static[name] is None:
-                fact = f"{name} has no vars.{', vars.'.join(sorted(missing))}, which the command names"
-                lacking[name] = Reason("vars", "refused", fact, name)
+            if static[name] is None:
+                body = body_for(json.loads(stage.body), name, setup.config.profile)
+                lacking[name] = body_refusal(body, setup.config)
         return lacking
-
-    @staticmethod
-    def raised(rules: Rules, stage: StageRow) -> Rules:
-        if not stage.memory_raises or not rules.resources.memory:
-            return rules
-        memory = rules.resources.memory << stage.memory_raises
-        return replace(rules, resources=replace(rules.resources, memory=memory))
 
     def tell(
         self,
@@ -153,7 +146,7 @@ class Look:
     def rules_there(self, stage: StageRow, site: str) -> Rules:
         setup = self.world.sites.get(site)
         rules = rules_at(stage.rules, site, setup.config.profile) if setup else rules_of(stage.rules)
-        return self.raised(rules, stage)
+        return raised(rules, stage.memory_raises)
 
     def answers(self, name: str) -> bool:
         facts = self.site(name)

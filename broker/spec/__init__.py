@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from broker.spec.compile import canonical, compile_workflow
 from broker.spec.compiled import FORMAT, CompiledRun, CompiledStage
-from broker.spec.effective import body_for, input_matches, render_command, rules_for, site_variables
+from broker.spec.effective import (
+    body_for,
+    input_matches,
+    launches,
+    render_command,
+    render_words,
+    rules_for,
+    site_variables,
+)
 from broker.spec.errors import DocumentError, MissingSiteVariable, Problem, UnreadableDocument, Wrong
+from broker.spec.launch import container_line, launcher_line
 from broker.spec.load import load_workflow
 from broker.spec.raw import RawDocument, document_from, parse_document, read_document
 from broker.spec.schema import sites_schema, workflow_schema
@@ -29,12 +38,16 @@ __all__ = [
     "body_for",
     "canonical",
     "compile_workflow",
+    "container_line",
     "document_from",
     "input_matches",
+    "launcher_line",
+    "launches",
     "load_workflow",
     "parse_document",
     "read_document",
     "render_command",
+    "render_words",
     "rules_for",
     "site_variables",
     "sites_schema",

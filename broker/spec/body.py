@@ -26,7 +26,7 @@ class BodyMaker:
 
     def body(self, name: str, stage: Stage) -> Json:
         here: KeyPath = ("stages", name)
-        return {
+        return _launching(stage) | {
             "run": stage.run,
             "restart": stage.restart,
             "setup": stage.software.setup or "",
@@ -43,6 +43,7 @@ class BodyMaker:
         body: Json = {
             key: getattr(at, key) for key in ("run", "restart", "env", "submit") if key in at.model_fields_set
         }
+        body |= _launching(at)
         if "setup" in at.software.model_fields_set:
             body["setup"] = at.software.setup or ""
         if "files" in at.model_fields_set:
@@ -88,6 +89,13 @@ class BodyMaker:
             return []
         self.blobs.update((file.sha256, file) for file in found)
         return found
+
+
+def _launching(part: Differs) -> Json:
+    """How the payload is launched, as far as it is said; where it is not, the body stays as it has always been."""
+    software, told = part.software, part.software.model_fields_set
+    body: Json = {key: getattr(software, key) for key in ("image", "options") if key in told}
+    return body | ({"launch": part.launch} if "launch" in part.model_fields_set else {})
 
 
 def _from_stage(given: Input, stage: str) -> Json:

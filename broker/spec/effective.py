@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -64,9 +64,31 @@ def render_command(text: str, *, site_name: str, site_vars: Mapping[str, str], l
     return _SITE_EXPRESSION.sub(value, text)
 
 
+def render_words(texts: Sequence[str], *, site_name: str, site_vars: Mapping[str, str]) -> list[str]:
+    """Texts with the site's variables in them as they are: each becomes one word, quoted by whoever puts it into a
+    command. Raises MissingSiteVariable."""
+
+    def value(found: re.Match[str]) -> str:
+        if found["launch"]:
+            return found[0]
+        if found["name"]:
+            return site_name
+        if found["var"] not in site_vars:
+            raise MissingSiteVariable(site_name, found["var"])
+        return site_vars[found["var"]]
+
+    return [_SITE_EXPRESSION.sub(value, text) for text in texts]
+
+
+def launches(body: Mapping[str, Any]) -> bool:
+    """Does the payload's command say where its launcher belongs?"""
+    texts = (body["run"], body["restart"] or "")
+    return any(found["launch"] for text in texts for found in _SITE_EXPRESSION.finditer(text))
+
+
 def site_variables(body: Mapping[str, Any]) -> frozenset[str]:
     """The site variables that a body (as `body_for` gives it) needs: a site lacking one of them cannot run it."""
-    texts = (body["run"], body["restart"] or "", body["setup"])
+    texts = (body["run"], body["restart"] or "", body["setup"], body.get("launch") or "", *(body.get("options") or ()))
     return frozenset(found["var"] for text in texts for found in _SITE_EXPRESSION.finditer(text) if found["var"])
 
 

@@ -54,6 +54,14 @@ class Filling:
         filled = EXPRESSION.sub(self._plain, text)
         return filled, self.values is None
 
+    def site_text(self, text: str) -> tuple[str, bool]:
+        """As `text`, for what is completed at the site: `site.vars.NAME` and `site.name` stay. Raises Wrong."""
+        if "${{" not in text:
+            return text, False
+        _check_closed(text)
+        filled = EXPRESSION.sub(lambda found: self._plain(found, at_a_site=True), text)
+        return filled, "${{" in filled
+
     def command(self, command: str) -> str:
         """A command with each param as one quoted word; `site` and `launch` stay. Raises Wrong."""
         if "${{" not in command:
@@ -88,8 +96,10 @@ class Filling:
             )
         return found
 
-    def _plain(self, found: re.Match[str]) -> str:
+    def _plain(self, found: re.Match[str], *, at_a_site: bool = False) -> str:
         reference = self._reference(found[1])
+        if at_a_site and reference["site"]:
+            return found[0]
         if not reference["param"]:
             where = "in run, restart, software.setup and checkpoint.ask.command"
             raise Wrong(f"{found[0]} can stand only in commands", f"use it {where}")
@@ -106,7 +116,8 @@ class Filling:
             )
         if not reference["param"] or self.values is None:
             return found[0]
-        return shlex.quote(self.values[reference["param"]].text)
+        # a value that looks like an expression must not be taken for one when the command is completed at its site
+        return shlex.quote(self.values[reference["param"]].text).replace("${{", "$''{{")
 
     def _may_need_quotes(self, reference: re.Match[str]) -> bool:
         """Numbers, bools and a site's name are plain words everywhere."""

@@ -12,6 +12,9 @@ from broker.spec.values import Count, Duration, Line, SiteReference, many, one_o
 Act = Annotated[Literal["auto", "ask", "never"], one_of(Literal["auto", "ask", "never"])]
 OldCopy = Annotated[Literal["kill", "drain", "leave"], one_of(Literal["kill", "drain", "leave"])]
 Hedge = Annotated[Literal["never", "start", "finish"], one_of(Literal["never", "start", "finish"])]
+Lane = Literal["urgent", "normal", "preemptible"]
+LaneName = Annotated[Lane, one_of(Lane)]
+Lanes = Annotated[list[LaneName], BeforeValidator(many, json_schema_input_type=LaneName | list[LaneName])]
 Failback = Annotated[Literal["next_stage", "never"], one_of(Literal["next_stage", "never"])]
 
 
@@ -60,8 +63,8 @@ class Policy(Part):
     sites: Sites = always(Sites())
     failover: Failover = always(Failover())
     data: Data | None = None
-    lane: Annotated[list[Line], BeforeValidator(many, json_schema_input_type=str | list[str])] = Field(
-        default_factory=list
+    lane: Lanes = Field(
+        default_factory=list, description="Best first; a site that has none of them is refused. Empty: normal."
     )
     deadline: Annotated[Deadline, BeforeValidator(_deadline, json_schema_input_type=str | float | Open)] | None = None
     budget: Open | None = None

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from broker.spec.policy import Policy
-from broker.spec.stage import Ask, AtSite, Stage
+from broker.spec.policy import Lane, Policy
+from broker.spec.stage import Ask, AtSite, Resources, Stage
 from broker.spec.structure import asked_by
 
 Json = dict[str, Any]
@@ -18,11 +18,12 @@ Keys = Mapping[str, Any]
 def stage_rules(policy: Policy, stage: Stage) -> Json:
     """What the policies and the engine go by. The stage's policy replaces the run's, value by value."""
     own = stage.policy
-    return {
+    lane = own.lane if "lane" in own.model_fields_set else policy.lane
+    return _with_lane(lane) | {
         "sites": _whole(policy.sites) | _set(own.sites),
         "failover": _failover(_whole(policy.failover) | _set(own.failover)),
         "duplicates": stage.duplicates,
-        "resources": _resources(_whole(stage.resources)),
+        "resources": _resources_of(stage.resources),
         "checkpoint": stage.checkpoint and _checkpoint(_whole(stage.checkpoint), own_ask=None),
         "continue": stage.continue_ and _whole(stage.continue_),
         "retry": _whole(stage.retry),
@@ -36,10 +37,12 @@ def _rules_at(stage: Stage, at: AtSite) -> Json:
     rules: Json = {}
     if "failover" in at.policy.model_fields_set:
         rules["failover"] = _failover(_set(at.policy.failover))
+    if "lane" in at.policy.model_fields_set:
+        rules["lane"] = at.policy.lane
     if "duplicates" in at.model_fields_set:
         rules["duplicates"] = at.duplicates
     if "resources" in at.model_fields_set:
-        rules["resources"] = _resources(_set(at.resources))
+        rules["resources"] = _resources_at(stage.resources, at.resources)
     if "checkpoint" in at.model_fields_set:
         chosen = _set if stage.checkpoint is not None else _whole
         own_ask = stage.checkpoint.ask if stage.checkpoint else None
@@ -72,7 +75,36 @@ def _failover(keys: Keys) -> Json:
     return {key: keys[key] for key in ("act", "after", "max", "old_copy") if key in keys}
 
 
-def _resources(keys: Keys) -> Json:
+def _with_lane(lane: list[Lane]) -> Json:
+    """Left out where there is none: a document without has the digest that it has always had."""
+    return {"lane": lane} if lane else {}
+
+
+_PER_NODE = frozenset({"cores", "gpus", "memory"})
+BY_RANK = frozenset({"ranks", "cores_per_rank", "gpus_per_rank", "memory_per_rank"})
+
+
+def _resources_of(resources: Resources) -> Json:
+    whole = _kept(_whole(resources))
+    ranks = _set(resources).keys() & BY_RANK
+    if resources.ranks is not None and "nodes" not in resources.model_fields_set:
+        whole["nodes"] = 0  # as many as the ranks fill
+    return whole | {key: getattr(resources, key) for key in ranks}
+
+
+def _resources_at(own: Resources, there: Resources) -> Json:
+    """What a site changes. Ranks and figures per node are two ways to ask: the site's takes the stage's place."""
+    given = _set(there)
+    kept = _kept(given) | {key: given[key] for key in given.keys() & BY_RANK}
+    if there.ranks is not None and "nodes" not in own.model_fields_set | there.model_fields_set:
+        kept["nodes"] = 0
+    if own.ranks is not None and given.keys() & _PER_NODE:
+        kept["ranks"] = 0
+        kept.setdefault("nodes", own.nodes)
+    return kept
+
+
+def _kept(keys: Keys) -> Json:
     kept = {key: keys[key] for key in ("nodes", "cores", "gpus", "memory", "walltime") if key in keys}
     if kept.get("walltime") == "max":
         kept["walltime"] = None

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from broker.spec.site import SiteDocument
-from broker.spec.unbuilt import UNBUILT, UNBUILT_AT_SITES
+from broker.spec.unbuilt import UNBUILT, UNBUILT_AT_SITES, UNUSED_AT_SITES
 from broker.spec.workflow import Workflow
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -19,8 +19,8 @@ def workflow_schema() -> dict[str, Any]:
 
 
 def sites_schema() -> dict[str, Any]:
-    """Of the site document, as `workflow_schema`."""
-    return _schema(SiteDocument, "crossfade sites", sorted(UNBUILT_AT_SITES))
+    """Of the site document, as `workflow_schema`; under `x-not-used` the keys that nothing goes by yet."""
+    return _schema(SiteDocument, "crossfade sites", sorted(UNBUILT_AT_SITES)) | {"x-not-used": sorted(UNUSED_AT_SITES)}
 
 
 def _schema(model: type[BaseModel], title: str, unbuilt: list[str]) -> dict[str, Any]:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
+from broker.spec.errors import Wrong, nearest, quoted
+from broker.spec.machine_values import Container, Credential, Launcher, MachineWord, Umask
 from broker.spec.part import Open, Part, always
+from broker.spec.policy import LaneName
 from broker.spec.raw import RawDocument, document_from
 from broker.spec.values import (
     Count,
     Duration,
+    EnvName,
+    Flag,
     Line,
     Name,
     Number,
     Positive,
     SiteReference,
     Size,
+    SubmitWord,
     VariableName,
+    one_of,
     or_expression,
     or_word,
+    read_variable,
     reads,
     whole,
 )
@@ -29,6 +37,15 @@ Automatic = Annotated[
     reads(or_word("auto", whole(1, 1_000_000))),
     or_expression({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
 ]
+Cores = Annotated[
+    int | str,
+    reads(or_word("auto", whole(0, 1_000_000))),
+    or_expression({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 0}]}),
+]
+
+
+Claim = Literal["atomic_fs", "unique_name", "conditional_put", "none"]
+Capability = Literal["signal", "requeue", "restart_count", "find_by_name", "idempotency_key", "accounting", "files"]
 
 
 class Unreachable(Part):
@@ -43,6 +60,55 @@ class Limits(Part):
 
     queued: Positive | None = Field(default=None, description="Jobs of ours there at once; caps `slots`.")
     submits_per_minute: Number = Field(default=0, description="0: no limit.")
+    relay_file: Size | None = Field(default=None, description="Of one file that goes through the broker's machine.")
+    relay_transfer: Size | None = Field(default=None, description="Of all files of one such transfer together.")
+
+
+class Step(Part):
+    """Up to so many nodes, a job may last so long."""
+
+    nodes: Positive
+    max: Duration
+
+
+class LaneOfSite(Part):
+    """A lane: what its jobs are told to the scheduler, in the scheduler's own words, and what it takes."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, protected_namespaces=())
+    __pydantic_extra__: dict[str, SubmitWord] = Field(init=False)
+
+    charge: Number = Field(default=1, description="What a node hour there costs, in node hours.")
+    min_walltime: Duration | None = None
+    max_walltime: Duration | None = None
+    min_nodes: Positive | None = None
+    max_nodes: Positive | None = None
+    walltimes: list[Step] = Field(default_factory=list, description="By nodes, ascending.")
+
+    @model_validator(mode="after")
+    def _check_words(self) -> LaneOfSite:
+        for word in self.__pydantic_extra__:
+            if word.startswith(("min_", "max_")):
+                known = [name for name in type(self).model_fields if name.startswith(word[:4])]
+                raise Wrong(f"the key {quoted(word)} is not known here", nearest(word, known), kind="unknown_key")
+            read_variable(word)
+        return self
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What the scheduler is told."""
+        return dict(self.__pydantic_extra__)
+
+    def written(self) -> dict[str, Any]:
+        """As any part, with the words."""
+        known = {name: value for name, value in super().written().items() if name not in self.__pydantic_extra__}
+        return known | self.words
+
+
+class Variables(Part):
+    """How the scheduler tells a job about itself."""
+
+    job_id: EnvName | None = None
+    restarts: EnvName | None = Field(default=None, description="How often it was started again.")
 
 
 class Machine(Part):
@@ -54,10 +120,12 @@ class Machine(Part):
     )
     poll: Duration | None = Field(default=None, description="Between two looks at the site.")
     unreachable: Unreachable = always(Unreachable())
-    cores: Automatic | None = Field(default=None, description="Per node; auto: those of this machine.")
+    cores: Cores | None = Field(
+        default=None, description="Per node; auto: those of this machine. 0: not known, not checked."
+    )
     gpus: Count | None = Field(default=None, description="Per node.")
     memory: Size | None = Field(default=None, description="Per node; 0: not checked.")
-    nodes: Positive | None = None
+    nodes: Count | None = Field(default=None, description="0: not known, not checked.")
     max_walltime: Duration | None = None
     settle: Duration | None = Field(default=None, description="Until an accepted job must show in listings.")
     heartbeat: Duration | None = Field(default=None, description="Between two signs of life of the wrapper there.")
@@ -65,10 +133,30 @@ class Machine(Part):
         default=None, description="Silence after which a former execution is taken for dead."
     )
     limits: Limits = always(Limits())
-    launcher: Line | None = Field(default=None, description="What ${{ launch }} stands for; shell text.")
+    launcher: Launcher | None = Field(default=None, description="What ${{ launch }} stands for; shell text.")
+    launcher_ranks: Launcher | None = Field(
+        default=None, description="Instead of it where more than one process is asked for."
+    )
+    launcher_gpu: Launcher | None = Field(default=None, description="Added to it where gpus are asked for.")
+    container: Container | None = Field(
+        default=None, description="What runs a container there; native: the site runs whole jobs in one."
+    )
+    threads_per_core: Positive | None = Field(
+        default=None, description="Hardware threads, where the scheduler calls each of them a CPU."
+    )
+    submit: dict[VariableName, MachineWord] = Field(
+        default_factory=dict, description="Words that the scheduler is told for every job."
+    )
+    submit_gpu: dict[VariableName, MachineWord] = Field(
+        default_factory=dict, description="And over them, where gpus are asked for."
+    )
+    lanes: dict[LaneName, LaneOfSite] = Field(default_factory=dict)
+    exclusive: Flag | None = Field(default=None, description="Are whole nodes asked for?")
+    claim: Annotated[Claim, one_of(Claim)] | None = Field(default=None, description="How the start gate claims there.")
+    capabilities: list[Annotated[Capability, one_of(Capability)]] = Field(default_factory=list)
+    variables: Variables = always(Variables())
     vars: dict[VariableName, Line] = Field(default_factory=dict, description="What ${{ site.vars.NAME }} stands for.")
     options: Open = Field(default_factory=dict, description="What only its connector knows.")
-    lanes: Open | None = None
     charge: Open | None = None
 
 
@@ -76,6 +164,7 @@ class Profile(Machine):
     """A machine as shipped data."""
 
     about: Line
+    elsewhere: Flag = Field(default=False, description="Its folders are not this machine's: roots are absolute there.")
 
 
 class Site(Machine):
@@ -83,11 +172,13 @@ class Site(Machine):
 
     profile: SiteReference
     facility: Line = Field(default="", description="Sites of one facility fail together; empty: the site's own name.")
-    account: Line | None = None
+    account: SubmitWord | None = Field(default=None, description="The allocation that pays.")
     root: Line | None = Field(default=None, description="The folder there below which everything of ours lives.")
-    collection: Line | None = None
-    credentials: Open | None = None
-    umask: Line | None = None
+    collection: Line | None = Field(default=None, description="The Globus collection that its files are reached by.")
+    credentials: dict[VariableName, Credential] = Field(
+        default_factory=dict, description="References, env:NAME or file:PATH."
+    )
+    umask: Umask | None = Field(default=None, description="For what jobs write there; octal.")
     keep: Open | None = None
     clearance: list[Line] | None = None
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from broker.spec.machine_values import Image, Launch, SiteLine
 from broker.spec.part import Open, Part, always
-from broker.spec.policy import Failover, Policy
+from broker.spec.policy import Failover, Lanes, Policy
 from broker.spec.values import (
     CheckpointPattern,
     Command,
@@ -48,8 +49,8 @@ class Software(Part):
     """What the payload needs around it."""
 
     setup: Command | None = Field(default=None, description="Shell lines before the payload, run without -u.")
-    image: Line | None = None
-    options: list[Line] = Field(default_factory=list)
+    image: Image | None = Field(default=None, description="Container image of the payload.")
+    options: list[SiteLine] = Field(default_factory=list, description="For the command that runs the container.")
 
 
 class Input(Part):
@@ -73,14 +74,14 @@ class Output(Part):
 
 
 class Resources(Part):
-    """What the stage asks of a site, per node but for `nodes`."""
+    """What the stage asks of a site: by ranks, or per node."""
 
     nodes: Positive = 1
     cores: Positive = Field(default=1, description="Per node.")
     gpus: Count = Field(default=0, description="Per node.")
     memory: Size = Field(default=0, description="Per node; 0: the site's own default.")
     walltime: Walltime = Field(default="max", description="max: the longest that the site gives.")
-    ranks: Positive | None = None
+    ranks: Positive | None = Field(default=None, description="Processes; nodes follow from the site's node shape.")
     cores_per_rank: Positive | None = None
     gpus_per_rank: Count | None = None
     memory_per_rank: Size | None = None
@@ -131,6 +132,7 @@ class SitePolicy(Part):
     """The part of a policy that can differ from site to site."""
 
     failover: Failover = always(Failover())
+    lane: Lanes = Field(default_factory=list)
 
 
 class Differs(Part):
@@ -146,7 +148,7 @@ class Differs(Part):
     continue_: Continue | None = Field(default=None, alias="continue")
     retry: Retry = always(Retry())
     duplicates: Duplicates = Field(default="allow", description="May copies overlap? One commits anyway.")
-    launch: Line | None = None
+    launch: Launch | None = Field(default=None, description="Instead of the site's launcher.")
 
 
 class AtSite(Differs):

@@ -9,7 +9,7 @@ from broker.spec.cycles import find_cycle
 from broker.spec.errors import KeyPath, Wrong, nearest, quoted
 from broker.spec.params import declaration_faults
 from broker.spec.sources import FromStage, source
-from broker.spec.stage import Ask, Checkpoint, Input, Stage
+from broker.spec.stage import Ask, Checkpoint, Input, Resources, Stage
 from broker.spec.workflow import Workflow
 
 Fault = tuple[KeyPath, Wrong]
@@ -52,7 +52,9 @@ def _stage_faults(stages: Mapping[str, Stage], name: str, stage: Stage) -> Itera
         for i, given in enumerate(stage.inputs):
             yield from _input_faults(stages, (*here, "inputs", i), given)
     yield from _checkpoint_faults((*here, "checkpoint"), stage.checkpoint, None)
+    yield from _resource_faults((*here, "resources"), stage.resources, None)
     for site, at in stage.at.items():
+        yield from _resource_faults((*here, "at", site, "resources"), at.resources, stage.resources)
         yield from _checkpoint_faults((*here, "at", site, "checkpoint"), at.checkpoint, stage.checkpoint)
 
 
@@ -99,6 +101,21 @@ def _input_faults(stages: Mapping[str, Stage], here: KeyPath, given: Input) -> I
             cure = nearest(wanted, declared, what="its outputs") or f"declare it under stages.{found.stage}.outputs"
             message = f"{quoted(given.name)} is no output of {found.stage}"
             yield (*here, "name"), Wrong(message, cure, kind="structure")
+
+
+# -- resources ---------------------------------------------------------------------------------------------
+
+
+def _resource_faults(here: KeyPath, asked: Resources, merged: Resources | None) -> Iterator[Fault]:
+    """`merged`: what these keys add to, where they stand under `at`."""
+    given = asked.model_fields_set
+    by_rank = [key for key in ("ranks", "cores_per_rank", "gpus_per_rank", "memory_per_rank") if key in given]
+    per_node = [key for key in ("cores", "gpus", "memory") if key in given]
+    if by_rank and per_node:
+        message = f"`{per_node[0]}` is per node, and does not go with `{by_rank[0]}`"
+        yield (*here, per_node[0]), Wrong(message, f"write `{per_node[0]}_per_rank`", kind="structure")
+    elif by_rank and asked.ranks is None and (merged is None or merged.ranks is None):
+        yield (*here, by_rank[0]), Wrong("how many ranks is not said", "add `ranks`", kind="structure")
 
 
 # -- checkpoints -------------------------------------------------------------------------------------------

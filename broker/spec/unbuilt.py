@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from broker.spec.errors import KeyPath, Wrong
+from broker.spec.errors import KeyPath, Wrong, dotted
 
 Test = Callable[[object], bool]
 """Is this value the unbuilt one?"""
@@ -41,24 +41,22 @@ def _all(*names: str) -> dict[str, Test]:
 
 
 _POLICY = {
-    **_all("data", "lane", "deadline", "budget"),
+    **_all("data", "deadline", "budget"),
     "failover.hedge": _but("never"),
     "failover.failback": _but("next_stage"),
 }
 _STAGE = {
-    **_all("copy", "near", "start", "kind", "ready", "gate", "redo", "when", "launch"),
+    **_all("copy", "near", "start", "kind", "ready", "gate", "redo", "when"),
     **_all("map", "reduce", "loop", "expand", "group", "channel", "signal"),
     **{f"policy.{key}": test for key, test in _POLICY.items()},
-    **_all("software.image", "software.options"),
     "env.*": _is_secret,
     "inputs.*.from": _is_place_or_several,
     "inputs.*.wait": _always,
     "inputs.*.as": lambda value: value == "checkpoint",
     **_all("outputs.*.to", "outputs.*.deliver", "outputs.*.keep"),
-    **_all("resources.ranks", "resources.cores_per_rank", "resources.gpus_per_rank", "resources.memory_per_rank"),
     "checkpoint.portable": _but({}, None),
 }
-_DIFFERS = ("env", "software", "resources", "checkpoint", "launch", "policy.failover")
+_DIFFERS = ("env", "checkpoint", "policy.failover")
 """What there is under `at` as well."""
 
 UNBUILT: Mapping[str, Test] = {
@@ -68,13 +66,10 @@ UNBUILT: Mapping[str, Test] = {
     **{f"stages.*.at.*.{key}": test for key, test in _STAGE.items() if key.startswith(_DIFFERS)},
     **_all("stages.*.at.*.inputs", "stages.*.at.*.outputs"),
 }
-UNBUILT_AT_SITES: Mapping[str, Test] = {
-    "places": _always,
-    **{
-        f"sites.*.{key}": _always
-        for key in ("collection", "credentials", "lanes", "charge", "keep", "clearance", "umask")
-    },
-}
+UNBUILT_AT_SITES: Mapping[str, Test] = {}
+UNUSED_AT_SITES = ("places", "sites.*.charge", "sites.*.keep", "sites.*.clearance")
+"""Keys of the site document that are read and kept, and that nothing goes by yet. Safe to accept, for whatever would
+rely on them is refused in workflow documents; told by `doctor` all the same."""
 
 
 def find_unbuilt(data: object, table: Mapping[str, Test]) -> list[tuple[KeyPath, Wrong]]:
@@ -83,6 +78,11 @@ def find_unbuilt(data: object, table: Mapping[str, Test]) -> list[tuple[KeyPath,
         (path, Wrong(f"this {'key' if test is _always else 'value'} is not built yet", "leave it out", kind="unbuilt"))
         for path, test in _walk(data, (), _tree(table))
     ]
+
+
+def find_unused(data: object) -> list[str]:
+    """The keys in a site document that nothing goes by yet, as messages print them."""
+    return [dotted(path) for path, _ in _walk(data, (), _tree(dict.fromkeys(UNUSED_AT_SITES, _always)))]
 
 
 def _tree(table: Mapping[str, Test]) -> dict[str, Any]:

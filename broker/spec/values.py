@@ -66,6 +66,11 @@ def text(value: object) -> str:
 def line(value: object, filling: Filling) -> str:
     """Text on one line, params filled in."""
     filled, _ = filling.text(text(value))
+    return checked_line(filled)
+
+
+def checked_line(filled: str) -> str:
+    """Raises Wrong for what is more than a line."""
     if _CONTROL.search(filled):
         raise Wrong(f"{quoted(filled)} holds a line break or another control character", "keep it on one line")
     if len(filled) > MOST_LINE:
@@ -73,7 +78,8 @@ def line(value: object, filling: Filling) -> str:
     return filled
 
 
-def _command(value: object, filling: Filling) -> str:
+def command(value: object, filling: Filling) -> str:
+    """Shell text, each param in it one quoted word."""
     filled = filling.command(text(value))
     if len(filled) > MOST_COMMAND:
         raise Wrong("the command is longer than a million characters", "put it into a file and list it under `files`")
@@ -100,7 +106,8 @@ def _reference(value: object, filling: Filling) -> str:
     return name
 
 
-def _variable(value: object, _: Filling) -> str:
+def read_variable(value: object, _: Filling | None = None) -> str:
+    """A name for words that a machine knows: letters, digits, `_` and `-`."""
     if not _VARIABLE.fullmatch(text(value)):
         raise Wrong(f"{quoted(value)} cannot be a variable's name", "use letters, digits, `_` and `-`")
     return str(value)
@@ -115,7 +122,7 @@ def _env_name(value: object, _: Filling) -> str:
     return name
 
 
-def _submit_word(value: object, filling: Filling) -> str:
+def submit_word(value: object, filling: Filling) -> str:
     """What a scheduler is told: no quotes, no line breaks, nothing that could begin an option or a directive."""
     given, pending = filling.typed(value)
     word = {True: "true", False: "false"}[given] if isinstance(given, bool) else str(given)
@@ -270,14 +277,14 @@ _SIZE_SCHEMA: Json = {
 }
 
 Line = Annotated[str, reads(line), WithJsonSchema({"type": "string", "maxLength": MOST_LINE})]
-Command = Annotated[str, reads(_command), WithJsonSchema({"type": "string", "minLength": 1})]
+Command = Annotated[str, reads(command), WithJsonSchema({"type": "string", "minLength": 1})]
 Name = Annotated[
     str, reads(lambda value, _: check_name(value)), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})
 ]
 SiteReference = Annotated[str, reads(_reference), WithJsonSchema({"type": "string"})]
-VariableName = Annotated[str, reads(_variable), WithJsonSchema({"type": "string", "pattern": f"^{VARIABLE}$"})]
+VariableName = Annotated[str, reads(read_variable), WithJsonSchema({"type": "string", "pattern": f"^{VARIABLE}$"})]
 EnvName = Annotated[str, reads(_env_name), WithJsonSchema({"type": "string", "pattern": f"^{_ENV_NAME.pattern}$"})]
-SubmitWord = Annotated[str, reads(_submit_word), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+SubmitWord = Annotated[str, reads(submit_word), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 CheckpointPattern = Annotated[
     str, reads(_checkpoint_pattern), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 512})
 ]

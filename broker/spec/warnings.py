@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from broker.spec.stage import Stage
@@ -30,9 +31,27 @@ def _stage_warnings(workflow: Workflow, stage: Stage, probe_budget: float) -> It
             yield "`continue` without `checkpoint` begins every segment from nothing"
         if stage.restart is not None:
             yield "`restart` is never used without `checkpoint`"
+    yield from _launch_warnings(stage)
     optional = [need for need in _taken(stage, workflow.stages) if workflow.stages[need].required is False]
     if optional and stage.required:
         yield f"it must succeed, but takes files of {optional[0]}, which need not"
+
+
+def _launch_warnings(stage: Stage) -> Iterator[str]:
+    """What has no effect unless the command says where it belongs."""
+    parts = [stage, *stage.at.values()]
+    texts = [text for part in parts for text in (part.run, part.restart) if text]
+    if any("${{" in text and re.search(r"\$\{\{\s*launch\s*\}\}", text) for text in texts):
+        return
+    if any(part.software.image for part in parts):
+        yield (
+            "`software.image` without ${{ launch }} in `run`: nothing is run in the container, except at sites that "
+            "run whole jobs in it"
+        )
+    if any((part.resources.ranks or 1) > 1 for part in parts):
+        yield "`ranks` without ${{ launch }} in `run`: the command is started once, on the first node"
+    if any(part.launch for part in parts):
+        yield "`launch` is not used without ${{ launch }} in `run`"
 
 
 def _taken(stage: Stage, stages: Mapping[str, Stage]) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +12,24 @@ from effects_kit import placed
 from store_kit import checkpoint_row, stage_row
 
 from broker.engine.expand import MOST_AT_ONCE, AddedStage, ExpansionError, expand
-from broker.facts import SiteSetup, checkpoint_facts, fair_share, newest_seq, rules_at, silent_at, site_facts
-from broker.jobs import Job, job_spec
+from broker.facts import (
+    SiteSetup,
+    World,
+    body_refusal,
+    checkpoint_facts,
+    fair_share,
+    newest_seq,
+    raised,
+    rules_at,
+    silent_at,
+    site_facts,
+    site_setup,
+)
+from broker.jobs import Job, NoLongerFits, job_spec
 from broker.store.base import SiteRow
+from connectors.model import LaneLimits
 from connectors.registry import SiteConfig
+from policies.fit import Fit, fit
 
 SECOND = 1_000_000
 SETUP = SiteSetup(
@@ -155,6 +170,108 @@ def test_the_restart_command_runs_only_where_a_checkpoint_is_restored() -> None:
     assert "from-start" in content(spec(Restarting("a", rules=asked)), "payload.sh")
     origin = {"attempt": 1, "generation": 1, "seq": 4, "site": "alcf", "path": "x"}
     assert "go-on" in content(spec(Restarting("a", rules=asked), restore=origin), "payload.sh")
+
+
+def job_at(config: SiteConfig, *, rules_said: dict[str, Any] | None = None, **body: Any) -> Any:
+    """The job of a stage with these rules and this body, at a site of this entry."""
+
+    c = placed(Lab(site("nersc")), Stage("a"))
+    told = {"lane": rules_said.pop("lane")} if rules_said and "lane" in rules_said else {}
+    stage = c.job.stage._replace(
+        rules=json.dumps(rules(**rules_said or {}) | told), body=json.dumps(Stage("a").body() | body)
+    )
+    world = World(installation=c.world.installation, sites={"nersc": site_setup(config)})
+    return job_spec(world, Job(stage=stage, attempt=c.job.attempt))
+
+
+MACHINE = SiteConfig(
+    name="nersc",
+    connector="x",
+    account="als",
+    cores=64,
+    gpus=4,
+    nodes=100,
+    threads_per_core=2,
+    submit={"constraint": "cpu", "partition": "all"},
+    submit_gpu={"constraint": "gpu"},
+    lanes={"urgent": {"qos": "realtime"}, "normal": {"qos": "regular"}},
+    lane_limits={"urgent": LaneLimits(max_walltime=3600.0)},
+    capabilities=frozenset({"signal"}),
+    job_id_variable="SLURM_JOB_ID",
+    restarts_variable="SLURM_RESTART_COUNT",
+)
+
+
+def test_each_word_for_the_scheduler_is_the_nearest_ones_who_says_it() -> None:
+    assert job_at(MACHINE).submit == {"constraint": "cpu", "partition": "all", "account": "als", "qos": "regular"}
+    own = {"submit": {"account": "als_g", "qos": "debug", "exclusive": "true", "queue": "big"}}
+    told = job_at(MACHINE, rules_said={"lane": ["urgent"], "resources": {"gpus": 1}}, **own).submit
+    assert told == {"constraint": "gpu", "account": "als_g", "qos": "debug", "exclusive": "true", "queue": "big"}
+
+
+def test_a_machines_words_may_hold_the_stages_figures() -> None:
+    machine = replace(MACHINE, submit={"select": "{nodes}:ncpus={cpus_per_rank}"}, submit_gpu={})
+    told = job_at(machine, rules_said={"resources": {"nodes": 3, "cores": 8}}).submit
+    assert told["select"] == "3:ncpus=16"
+
+
+def test_ranks_become_nodes_and_the_cpus_that_the_scheduler_counts() -> None:
+    asked = {"resources": {"nodes": 0, "ranks": 10, "cores_per_rank": 8, "gpus_per_rank": 1}}
+    found = job_at(MACHINE, rules_said=asked).resources
+    assert (found.nodes, found.ranks, found.ranks_per_node, found.cores, found.gpus) == (3, 10, 4, 64, 4)
+
+
+def test_the_memory_of_ranks_is_raised_for_each_and_more_nodes_follow() -> None:
+    asked = rules(resources={"nodes": 0, "ranks": 4, "memory_per_rank": 1 << 30})
+    once = raised(rules_at(json.dumps(asked), "nersc", ""), 1)
+    there = site_facts(site_setup(replace(MACHINE, memory=4 << 30)), None, load=0, share=1, now=0)
+    found = fit(once, there)
+    assert isinstance(found, Fit)
+    assert (found.resources.nodes, found.resources.memory) == (2, 4 << 30)
+
+
+def test_a_walltime_of_max_is_the_longest_of_its_lane() -> None:
+    job = job_at(MACHINE, rules_said={"lane": ["urgent"]})
+    assert job.resources.walltime == 3600.0
+    assert "cf_walltime='3600'" in content(job, "job.conf")
+
+
+def test_the_scheduler_warns_where_it_can_and_a_checkpoint_is_asked_for() -> None:
+    asked = {"checkpoint": {**CHECKPOINT, "ask": {"kind": "file", "value": "STOP", "before_end": 720}}}
+    assert job_at(MACHINE, rules_said=asked).warn_before == 720
+    assert job_at(replace(MACHINE, capabilities=frozenset()), rules_said=asked).warn_before == 0
+    assert job_at(MACHINE, rules_said={"checkpoint": {**CHECKPOINT, "ask": None}}).warn_before == 0
+
+
+def test_the_wrapper_is_told_where_the_scheduler_says_which_job_it_is() -> None:
+    conf = content(job_at(MACHINE), "job.conf")
+    assert "cf_native_var='SLURM_JOB_ID'\ncf_restart_var='SLURM_RESTART_COUNT'\n" in conf
+
+
+def test_an_image_is_the_jobs_own_only_where_the_site_runs_jobs_in_it() -> None:
+    native = replace(MACHINE, container="native")
+    assert job_at(native, image="docker://a/b:1").image == "a/b:1"
+    line = replace(MACHINE, container="run {image}", launcher="srun")
+    job = job_at(line, image="a/b:1", run="${{ launch }} x")
+    assert job.image == ""
+    assert content(job, "payload.sh").endswith("\nsrun run a/b:1 x\n")
+
+
+def test_a_site_that_has_no_way_to_run_a_container_is_refused_by_that_name() -> None:
+    body = {"run": "x", "restart": None, "setup": "", "image": "a/b:1", "options": ["--gpu"]}
+    found = body_refusal(body, MACHINE)
+    assert found is not None
+    assert (found.rule, found.fact) == ("image", "nersc runs no containers")
+    native = body_refusal(body, replace(MACHINE, container="native"))
+    assert native is not None
+    assert "has no command line for software.options" in native.fact
+    with pytest.raises(NoLongerFits, match="runs no containers"):
+        job_at(MACHINE, image="a/b:1")
+
+
+def test_a_site_that_could_take_the_stage_no_more_is_not_asked() -> None:
+    with pytest.raises(NoLongerFits, match="asks for 65 cores, nersc has 64"):
+        job_at(MACHINE, rules_said={"resources": {"cores": 65}})
 
 
 # -- stages that a stage adds ----------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.facts import rules_at
 from broker.spec import (
     DocumentError,
     MissingSiteVariable,
@@ -21,6 +22,7 @@ from broker.spec import (
     rules_for,
     site_variables,
 )
+from policies.model import Ranks
 
 HEAD = "crossfade: 1\nname: t\n"
 
@@ -189,6 +191,34 @@ def test_a_site_can_add_or_switch_off_a_checkpoint():
     assert rules_for(rules, "x", "")["checkpoint"]["keep"] == 2
     rules, _ = only("    checkpoint: {path: ck}\n    at:\n      x: {checkpoint: null}\n")
     assert rules_for(rules, "x", "")["checkpoint"] is None
+
+
+def test_a_sites_way_to_ask_for_resources_takes_the_place_of_the_stages():
+    text = "    resources: {ranks: 8, cores_per_rank: 4, walltime: 1h}\n"
+    rules, _ = only(f"{text}    at:\n      a: {{resources: {{ranks: 4}}}}\n      b: {{resources: {{cores: 16}}}}\n")
+    assert rules["resources"] == {
+        "nodes": 0, "cores": 1, "gpus": 0, "memory": 0, "walltime": 3600, "ranks": 8, "cores_per_rank": 4,
+    }  # fmt: skip
+    assert rules_at(json.dumps(rules), "a", "").ranks == Ranks(count=4, cores=4)
+    per_node = rules_at(json.dumps(rules), "b", "")
+    assert (per_node.ranks, per_node.resources.nodes, per_node.resources.cores) == (None, 1, 16)
+    rules, _ = only("    at: {a: {resources: {ranks: 4}}, b: {resources: {nodes: 2, ranks: 4}}}\n")
+    assert rules_at(json.dumps(rules), "a", "").ranks == Ranks(count=4)
+    assert rules_at(json.dumps(rules), "b", "").ranks == Ranks(count=4, nodes=2)
+    assert rules_at(json.dumps(rules), "c", "").ranks is None
+
+
+def test_lanes_images_and_launchers_can_differ_from_site_to_site():
+    rules, body = only(
+        "    policy: {lane: urgent}\n    software: {image: a/b, options: [--gpu]}\n"
+        "    at:\n      x:\n        policy: {lane: [preemptible, normal]}\n        software: {image: c/d}\n"
+        "        launch: srun -n {ranks}\n"
+    )
+    assert rules_at(json.dumps(rules), "x", "").lane == ("preemptible", "normal")
+    assert rules_at(json.dumps(rules), "y", "").lane == ("urgent",)
+    there, elsewhere = body_for(body, "x", ""), body_for(body, "y", "")
+    assert (there["image"], there["options"], there["launch"]) == ("c/d", ["--gpu"], "srun -n {ranks}")
+    assert (elsewhere["image"], elsewhere.get("launch")) == ("a/b", None)
 
 
 @pytest.mark.parametrize("word", ["a\nb", "a;b", "$(x)", "a b'", "--export=ALL", "a`b`", "#SBATCH -q x\n", "", " a"])

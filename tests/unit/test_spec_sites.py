@@ -9,6 +9,7 @@ from broker.sitefile import add_site
 from broker.sites import load_sites, sites_of
 from broker.spec import DocumentError, parse_document, read_document, sites_schema
 from broker.spec.profiles import profile, profile_names
+from connectors.model import LaneLimits
 
 EXAMPLES = Path(__file__).parents[3] / "shared" / "design" / "examples"
 
@@ -75,7 +76,11 @@ def test_an_entry_overrides_its_profile_and_leaves_the_rest():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("sites: {x: {profile: nersc/perlmutter, root: /r}}\n", "profiles there are: local, simulated"),
+        ("sites: {x: {profile: zebra, root: /r}}\n", "profiles there are: alcf/aurora, alcf/crux, alcf/polaris"),
+        ("sites: {x: {profile: nersc/perlmuter, root: /r}}\n", "did you mean `nersc/perlmutter`?"),
+        ("sites: {x: {profile: nersc-perlmutter, root: /r}}\n", "did you mean `nersc/perlmutter`?"),
+        ("sites: {x: {profile: slurm/ssh, root: scratch}}\n", "'scratch' is no folder of that machine"),
+        ("sites: {x: {profile: slurm/ssh, root: ~/scratch}}\n", "'~/scratch' is no folder of that machine"),
         ("sites: {x: {profile: locl, root: /r}}\n", "did you mean `local`?"),
         ("sites: {x: {profile: ../../etc, root: /r}}\n", "2:13 sites.x.profile: '../../etc' cannot be"),
         ("sites: {x: {profile: local}}\n", "sites.x.root: is missing"),
@@ -83,9 +88,7 @@ def test_an_entry_overrides_its_profile_and_leaves_the_rest():
         ("sites: {x: {profile: local, root: /r, slts: 3}}\n", "did you mean `slots`?"),
         ("sites: {'x y': {profile: local, root: /r}}\n", "'x y' cannot be a name"),
         ("sites: {x: {profile: local, root: /r, heartbeat: 30s}}\n", "must be at least twice the heartbeat"),
-        ("sites: {x: {profile: local, root: /r, charge: {unit: usd}}}\n", "sites.x.charge: this key is not built yet"),
         ("sites: {}\n", "sites"),
-        ("places: {p: {path: /x}}\nsites: {x: {profile: local, root: /r}}\n", "places: this key is not built yet"),
     ],
 )
 def test_a_wrong_entry_is_told_with_its_place_and_a_cure(text, words):
@@ -99,19 +102,23 @@ def test_every_shipped_profile_is_sound():
 
 
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the users' documents are not beside this repository")
-def test_the_users_site_document_is_refused_for_exactly_what_is_not_built():
-    with pytest.raises(DocumentError) as caught:
-        load_sites(EXAMPLES / "sites.yaml", home=Path(), cwd=Path(), env={})
-    assert {problem.where for problem in caught.value.problems} == {
+def test_the_users_site_document_loads_as_it_was_written_and_says_what_is_not_used_yet():
+    found = load_sites(EXAMPLES / "sites.yaml", home=Path(), cwd=Path(), env={})
+    assert found.unused == [
         "places",
-        *(
-            f"sites.nersc.{key}"
-            for key in ("credentials", "collection", "umask", "keep", "clearance", "lanes", "charge")
-        ),
-        "sites.alcf.collection",
-        "sites.alcf.lanes",
+        "sites.nersc.keep",
+        "sites.nersc.clearance",
+        "sites.nersc.charge",
         "sites.cloud.charge",
-    }
+    ]
+    nersc = found.configs["nersc"]
+    assert (nersc.account, nersc.umask, nersc.slots, nersc.submits_per_minute) == ("als", "002", 50, 20)
+    assert nersc.collection == "df82346e-0000-4000-8000-000000000003"
+    assert nersc.credentials["client_id"] == "env:NERSC_CLIENT_ID"
+    assert nersc.credentials["key"] == f"file:{Path('~/.superfacility/key.pem').expanduser()}"
+    assert nersc.lanes["preemptible"] == {"qos": "preempt"}
+    assert nersc.lane_limits["preemptible"] == LaneLimits(charge=0.5, min_walltime=7200)
+    assert found.configs["cloud"].root == "s3://gyro-bucket/crossfade"
 
 
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the users' documents are not beside this repository")
@@ -122,6 +129,69 @@ def test_the_users_site_document_fits_the_published_schema():
     Draft202012Validator.check_schema(schema)
     raw = read_document(EXAMPLES / "sites.yaml")
     assert [error.message for error in Draft202012Validator(schema).iter_errors(dict(raw.data))] == []
+
+
+# -- what machines are told ----------------------------------------------------------------------------------
+
+
+def entry(lines: str, profile: str = "alcf/polaris"):
+    indented = "".join(f"    {line}\n" for line in lines.splitlines())
+    return sites(f"sites:\n  x:\n    profile: {profile}\n    root: /r\n{indented}")["x"]
+
+
+def test_a_credential_is_a_reference_and_one_that_is_none_is_not_shown():
+    words = refusal("sites: {x: {profile: local, root: /r, credentials: {token: hunter2-and-more}}}\n")
+    assert "sites.x.credentials.token: a credential is given by reference, never as itself" in words
+    assert "write file:PATH" in words
+    assert "hunter2" not in words
+    assert entry("credentials: {token: 'file:key', id: 'env:ID'}").credentials == {
+        "token": "file:/doc/key",
+        "id": "env:ID",
+    }
+
+
+def test_a_lane_keeps_its_limits_unless_it_goes_by_other_words():
+    normal = entry("").lane_limits["normal"]
+    assert (normal.min_nodes, normal.max_nodes, normal.longest(10), normal.longest(100)) == (10, 496, 10_800, 86_400)
+    assert entry("lanes: {normal: {queue: prod}}").lane_limits["normal"] == normal
+    assert entry("lanes: {normal: {queue: prod, min_nodes: 12}}").lane_limits["normal"].min_nodes == 12
+    own = entry("lanes: {normal: {queue: capacity, max_walltime: 7d}}")
+    assert own.lanes["normal"] == {"queue": "capacity"}
+    assert own.lane_limits["normal"] == LaneLimits(max_walltime=604_800)
+    assert own.lanes["urgent"] == {"queue": "demand"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("lanes: {fast: {}}", "'fast' is none of urgent, normal, preemptible"),
+        ("lanes: {urgent: {qos: 'a; b'}}", "cannot be told to a scheduler"),
+        ('lanes: {urgent: {"a b": x}}', "'a b' cannot be a variable's name"),
+        ("lanes: {urgent: {min_waltime: 2h}}", "did you mean `min_walltime`?"),
+        ("umask: '9'", "write three or four octal digits"),
+        ("account: 'a; b'", "cannot be told to a scheduler"),
+        ("launcher: srun -n {rank}", "{rank} stands for nothing here; did you mean `ranks`?"),
+        ("container: run {img}", "{img} stands for nothing here"),
+        ("submit: {select: '{node}'}", "{node} stands for nothing here; did you mean `nodes`?"),
+        ("submit: {select: '{nodes};id'}", "cannot be told to a scheduler"),
+        ("claim: hope", "'hope' is none of atomic_fs"),
+    ],
+)
+def test_what_a_scheduler_would_misread_is_refused(lines, words):
+    assert words in refusal(f"sites:\n  x:\n    profile: local\n    root: /r\n    {lines}\n")
+
+
+def test_the_published_schema_tells_which_keys_are_not_used_yet():
+    assert sites_schema()["x-not-used"] == ["places", "sites.*.charge", "sites.*.clearance", "sites.*.keep"]
+
+
+def test_an_entry_of_known_keys_is_written_out_as_it_was_read():
+    lane = "{qos: rt, charge: 2, walltimes: [{nodes: 4, max: 2h}]}"
+    text = f"sites: {{x: {{profile: local, root: /r, lanes: {{urgent: {lane}}}}}}}"
+    document = sites_of(parse_document("crossfade: 1\n" + text, name="s"), base=Path("/doc"), where="").document
+    assert document.written()["sites"]["x"]["lanes"] == {
+        "urgent": {"qos": "rt", "charge": 2, "walltimes": [{"nodes": 4, "max": 7200}]}
+    }
 
 
 # -- writing -----------------------------------------------------------------------------------------------
