@@ -24,7 +24,8 @@ help: ## say what there is to make
 setup: ## .venv with crossfade and all it is developed with (PYTHON=... chooses the interpreter)
 	@sh tools/setup.sh
 
-demo: setup ## reconstruct a picture, lose the site half-way, end with the same picture
+demo: setup ## reconstruct a picture, lose the facility half-way, end with the same picture
+	@command -v curl >/dev/null || sh tools/apt-install.sh curl || true # what pods reach their bucket by
 	@$(BIN)/crossfade demo
 
 test: setup ## all tests; installs missing Debian packages first (WORKERS=2 PYTEST_ARGS=...)

@@ -20,14 +20,16 @@ from broker import ids, views
 from broker.clock import Clock, FollowingClock, wall_clock
 from broker.config import Settings
 from broker.errors import KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
-from broker.facts import SiteSetup, rules_at, site_facts
+from broker.facts import body_refusal, may_lack, rules_at, site_facts, site_setup
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
+from broker.preflight import LOOKED_AT, warnings_for
 from broker.rows import stage_row
 from broker.sites import Sites, load_sites
 from broker.spec import (
     CompiledRun,
     RawDocument,
     Wrong,
+    body_for,
     compile_workflow,
     document_from,
     load_workflow,
@@ -47,6 +49,7 @@ from broker.store.base import (
     StoreError,
 )
 from broker.store.sql import SqlStore
+from connectors.registry import SiteConfig
 from policies.model import Decision, Reason
 from policies.placement import Candidate, place, static_refusal
 
@@ -117,7 +120,7 @@ class Service:
     def submit(self, request: Request) -> Submitted:
         """Store a run, whole or not at all. Raises DocumentError, RefusedByPolicy, UsageError, Unwritable."""
         compiled = self.compile(request)
-        self.refuse_impossible(compiled)
+        may_go_to = self.refuse_impossible(compiled)
         self._keep_blobs(compiled)
         now = self.clock()
         run_id = ids.run_id(now, ids.random_bits)
@@ -127,7 +130,8 @@ class Service:
         except KeyTaken as error:
             cure = "use another key, or --again for a new run"
             raise KeyInUse(str(error), run_id=error.run_id, help=cure) from error
-        return Submitted(run_id=known, new=is_new, warnings=(*compiled.warnings, *self.unknown_sites(compiled)))
+        warnings = (*compiled.warnings, *self.unknown_sites(compiled), *self.preflight(may_go_to))
+        return Submitted(run_id=known, new=is_new, warnings=warnings)
 
     def _new_run(self, compiled: CompiledRun, request: Request, *, run_id: str, now: int) -> NewRun:
         deps = [
@@ -175,15 +179,22 @@ class Service:
             events=[NewEvent(kind="submitted", data=data, actor=self._actor)],
         )
 
-    def refuse_impossible(self, compiled: CompiledRun) -> None:
-        """Refuse what no site known could ever run, before anything is stored. Raises RefusedByPolicy."""
-        for rules, path in {stage.rules: stage.path for stage in reversed(compiled.stages)}.items():
-            refusals = self._static(rules)
+    def refuse_impossible(self, compiled: CompiledRun) -> list[str]:
+        """Refuse what no site known could ever run, before anything is stored; answers the sites that at least
+        one stage may go to, now or by failover. Raises RefusedByPolicy."""
+        alike = {
+            (stage.rules, stage.body if may_lack(stage.body) else ""): stage.path for stage in reversed(compiled.stages)
+        }
+        found: set[str] = set()
+        for (rules, body), path in alike.items():
+            refusals = self._static(rules, body)
+            found.update(name for name, reason in refusals.items() if reason is None)
             if refusals and all(reason is not None for reason in refusals.values()):
                 words = "; ".join(reason.fact for reason in refusals.values() if reason is not None)
                 raise RefusedByPolicy(
                     f"no site can take stage {path}: {words}", help="see `crossfade site ls`, or change the document"
                 )
+        return [name for name in self.sites.configs if name in found]
 
     def unknown_sites(self, compiled: CompiledRun) -> list[str]:
         """Sentences on names that the document gives to sites, and that no site, facility or profile has."""
@@ -199,14 +210,36 @@ class Service:
             if name not in known
         ]
 
-    def _static(self, rules: str) -> dict[str, Reason | None]:
-        return {
-            name: static_refusal(
-                rules_at(rules, name, config.profile),
-                site_facts(SiteSetup(config=config), None, load=0, share=config.slots, now=0),
+    def preflight(self, sites: Collection[str]) -> list[str]:
+        """Sentences on what a person should mend in time at these sites. Reads files and rows; asks no site."""
+        rows = {row.site: row for row in self.store.sites()}
+        now = self.clock()
+        # a service's workers have their credentials where they are, not where somebody submits
+        here = not self.settings.is_service
+        return [
+            sentence
+            for name in sites
+            for sentence in warnings_for(
+                self.sites.configs[name],
+                rows.get(name),
+                self.store.evidence(name, limit=LOOKED_AT),
+                now=now,
+                credentials=here,
             )
-            for name, config in self.sites.configs.items()
-        }
+        ]
+
+    def _static(self, rules: str, body: str) -> dict[str, Reason | None]:
+        """Lasting refusals by site. `body`: empty where there is nothing in it that a site could lack."""
+        parsed = json.loads(body) if body else None
+
+        def refusal(name: str, config: SiteConfig) -> Reason | None:
+            site = site_facts(site_setup(config), None, load=0, share=config.slots, now=0)
+            found = static_refusal(rules_at(rules, name, config.profile), site)
+            if found is None and parsed is not None:
+                found = body_refusal(body_for(parsed, name, config.profile), config)
+            return found
+
+        return {name: refusal(name, config) for name, config in self.sites.configs.items()}
 
     def _keep_blobs(self, compiled: CompiledRun) -> None:
         """Copy what the document's files hold into the broker's own store, checked against their digests."""
@@ -229,7 +262,7 @@ class Service:
             candidates = [
                 Candidate(
                     site=site_facts(
-                        SiteSetup(config=config),
+                        site_setup(config),
                         rows.get(name),
                         load=load[name],
                         share=max(0, config.slots - load[name]),
@@ -239,9 +272,27 @@ class Service:
                 )
                 for name, config in self.sites.configs.items()
             ]
-            decision = place(candidates, now=now)
+            static = self._static(stage.rules, stage.body if may_lack(stage.body) else "")
+            decision = place(candidates, now=now, static=static)
             result.append({"stage": stage.path, **views.decision_view(decision)})
         return result
+
+    def planned_script(self, request: Request, site: str, stage: str | None = None) -> dict[str, object]:
+        """The script and request that a site would be given for a stage. Raises NotFound, UsageError."""
+        from broker.scripts import planned_script  # noqa: PLC0415 - imports Celery
+
+        self._known_site(site)
+        compiled = self.compile(request)
+        return planned_script(compiled, stage, self.sites.configs[site], store=self.store, clock=self.clock)
+
+    def attempt_script(self, target: str) -> dict[str, object]:
+        """The script and request of RUN/STAGE@N. Raises NotFound, UsageError."""
+        from broker.scripts import attempt_script  # noqa: PLC0415 - imports Celery
+
+        run, stage, row = self.attempt(target)
+        self._known_site(row.site)
+        config = self.sites.configs[row.site]
+        return attempt_script(run.run_id, stage.path, row, config, store=self.store, clock=self.clock)
 
     # -- commands ----------------------------------------------------------------------------------------------
 

@@ -126,6 +126,15 @@ class Checkable(Protocol):
 
 
 @runtime_checkable
+class Interactive(Protocol):
+    """A site to which a person opens the way (a password, a second factor), and the broker goes along with it."""
+
+    def login(self) -> Sequence[str]:
+        """The command that a person runs at a terminal; empty: there is nothing to open."""
+        ...
+
+
+@runtime_checkable
 class Mover(Protocol):
     """Carries files between sites, verified, published by rename."""
 

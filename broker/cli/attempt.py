@@ -6,6 +6,7 @@ import click
 
 from broker.cli.options import output_option, target_argument
 from broker.cli.output import cell, emit, rows_of, table
+from broker.cli.scripted import script_text
 from broker.cli.session import Session
 from broker.errors import NotFound
 
@@ -29,11 +30,16 @@ def ls(session: Session, target: str | None, output: str) -> None:
 
 @attempt.command("show")
 @click.argument("target", metavar="RUN/STAGE[@N]")
+@click.option("--script", is_flag=True, help="Print the exact job script and request that its site is given instead.")
 @output_option
 @click.pass_obj
-def show(session: Session, target: str, output: str) -> None:
+def show(session: Session, target: str, script: bool, output: str) -> None:
     """Show one attempt whole; without @N, the newest."""
     service = session.service
+    if script:
+        scripted = service.attempt_script(target)
+        emit(scripted, output=output, text=lambda: script_text(scripted))
+        return
     run, stage, row = service.attempt(target)
     views = service.attempts(f"{run.run_id}/{stage.path}@{row.number}")
     if not views:

@@ -151,7 +151,8 @@ def _served(session: Session) -> Check:
 
 def _sites(session: Session) -> Check:
     sites = session.service.sites
-    return Check("site document", True, f"{sites.where}; sites: {', '.join(sites.configs)}")
+    unused = f"; read, and not used yet: {', '.join(sites.unused)}" if sites.unused else ""
+    return Check("site document", True, f"{sites.where}; sites: {', '.join(sites.configs)}{unused}")
 
 
 def _tools() -> list[Check]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from broker.cli.options import Bodies, file_argument, output_option, request_options
 from broker.cli.output import cell, emit, table
-from broker.cli.session import Session
+from broker.cli.scripted import script_text
+from broker.cli.session import Session, note
 from broker.cli.submit import make_request
+from broker.errors import RefusedByPolicy, UsageError
+
+if TYPE_CHECKING:
+    from broker.service import Request
 
 
 @click.command()
@@ -49,6 +54,8 @@ def validate(
 @click.command()
 @file_argument
 @request_options
+@click.option("--script", "site", metavar="SITE", help="Print the exact job script and request for SITE instead.")
+@click.option("--stage", metavar="STAGE", help="With --script: of which stage, where there are several.")
 @output_option
 @click.pass_obj
 def plan(
@@ -58,11 +65,31 @@ def plan(
     name: str | None,
     bodies: Bodies,
     scale: float,
+    site: str | None,
+    stage: str | None,
     output: str,
 ) -> None:
     """Say where each stage of FILE would start if it were submitted now, and why not elsewhere."""
-    views = session.service.plan(make_request(file, params, name, bodies, scale))
+    request = make_request(file, params, name, bodies, scale)
+    if site is not None:
+        scripted = session.service.planned_script(request, site, stage)
+        emit(scripted, output=output, text=lambda: script_text(scripted))
+        return
+    if stage is not None:
+        raise UsageError("--stage goes with --script SITE")
+    views = session.service.plan(request)
+    _warn(session, request)
     emit(views, output=output, text=lambda: _plan_text(views))
+
+
+def _warn(session: Session, request: Request) -> None:
+    """Of every site that a stage may go to. What no site could run is told by the plan itself."""
+    try:
+        sites = session.service.refuse_impossible(session.service.compile(request))
+    except RefusedByPolicy:
+        return
+    for warning in session.service.preflight(sites):
+        note(f"warning: {warning}")
 
 
 def _plan_text(views: list[dict[str, Any]]) -> str:

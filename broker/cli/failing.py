@@ -44,13 +44,19 @@ def told(error: BaseException) -> None:
     """Say it on stderr: one line, and what helps."""
     if isinstance(error, click.exceptions.Exit):
         return
-    message, help_text = _words(error)
+    message, help_text = map(_without_secrets, _words(error))
     try:
         click.echo(message, err=True)
         if help_text:
             click.echo(f"  help: {help_text}", err=True)
     except BrokenPipeError:
         return  # nobody reads that either; the exit code says it
+
+
+def _without_secrets(text: str) -> str:
+    """Nobody knows a secret before the module that reads them was loaded."""
+    loaded = sys.modules.get("connectors.secrets")
+    return loaded.scrub(text) if loaded is not None else text
 
 
 def _words(error: BaseException) -> tuple[str, str]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from broker.cli.options import change_options, confirm, output_option
 from broker.cli.output import cell, colour, emit, rows_of, table
 from broker.cli.session import Session
-from broker.errors import RefusedByPolicy, SiteDark, UsageError
-
-if TYPE_CHECKING:
-    from broker.trial import Tried
+from broker.cli.site_check import check
+from broker.errors import RefusedByPolicy, UsageError
 
 _STRAY_COLUMNS = ("site", "key", "native_id", "state", "stage", "fate", "outcome")
 _COLUMNS = ("site", "state", "facility", "connector", "load", "slots", "last_answer", "detail")
@@ -76,7 +74,7 @@ def add(
     from broker.site_entry import add_site  # noqa: PLC0415 - slow to import
 
     document = _document(session)
-    entry: dict[str, str | int] = {"profile": profile, "root": _root(session, name, root)}
+    entry: dict[str, str | int] = {"profile": profile, "root": _root(session, name, root, profile)}
     if slots is not None:
         entry["slots"] = slots
     add_site(document, name, entry, write=not dry_run)
@@ -93,56 +91,21 @@ def _document(session: Session) -> Path:
     return found or Path(FILE)
 
 
-def _root(session: Session, name: str, root: str | None) -> str:
-    """As the person here means it: relative paths lie below this folder, not below the document's."""
+def _root(session: Session, name: str, root: str | None, profile: str) -> str:
+    """As the person here means it: relative paths lie below this folder, not below the document's. A folder of another
+    machine is that machine's to understand."""
+    from broker.spec.profiles import is_elsewhere  # noqa: PLC0415 - slow to import
+
+    if is_elsewhere(profile):
+        if root is None:
+            raise UsageError(f"{profile} is another machine", help="name the folder there with --root, from / on")
+        return root
     if root is None:
         return str(session.settings.home / "sites" / name)
     return root if "://" in root else os.path.abspath(os.path.expanduser(root))
 
 
-@site.command("check")
-@click.argument("name")
-@output_option
-@click.pass_obj
-def check(session: Session, name: str, output: str) -> None:
-    """Try a site: ask it, and write, read, list and remove a small file there. Exit code 5: it gives no answer."""
-    from broker.clock import wall_clock  # noqa: PLC0415
-    from broker.ids import random_bits  # noqa: PLC0415
-    from broker.serving import connect  # noqa: PLC0415 - imports Celery
-    from broker.store.base import Sightings  # noqa: PLC0415
-    from broker.trial import try_site  # noqa: PLC0415
-
-    service = session.service
-    service.site(name)  # refuses a site that nobody knows
-    connected = connect(service.settings, service.sites, service.store)
-    try:
-        tried = try_site(connected.sites[name], clock=wall_clock, bits=random_bits)
-    finally:
-        connected.close()
-    now = wall_clock()
-    evidence = [(name, now + i, t.what, t.ok, round(t.seconds * 1e6), t.detail[:300]) for i, t in enumerate(tried)]
-    service.store.record(Sightings(evidence=evidence), now=now)
-    view = {"site": name, "ok": all(t.ok for t in tried), "checks": [_view(t) for t in tried]}
-    emit(view, output=output, text=lambda: _tried_text(name, tried))
-    _raise_for(name, tried)
-
-
-def _view(tried: Tried) -> dict[str, object]:
-    return {"what": tried.what, "ok": tried.ok, "seconds": round(tried.seconds, 4), "detail": tried.detail}
-
-
-def _tried_text(name: str, tried: Sequence[Tried]) -> str:
-    rows = [[t.what, "ok" if t.ok else "FAILED", f"{t.seconds * 1000:.0f} ms", cell(t.detail)] for t in tried]
-    return f"{name}\n{table(('what', 'result', 'time', 'detail'), rows, empty='')}"
-
-
-def _raise_for(name: str, tried: Sequence[Tried]) -> None:
-    """The exit code says what the checks found: nothing wrong, no answer, or something else."""
-    failed = [t for t in tried if not t.ok]
-    if not failed:
-        return
-    first = next((t for t in failed if t.unreachable), failed[0])
-    raise SiteDark(f"site {name} does not work: {first.what}: {first.detail}", help=first.help or "mend it there")
+site.add_command(check)
 
 
 @site.command("drain")

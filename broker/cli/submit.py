@@ -92,7 +92,8 @@ def submit_request(session: Session, request: Request) -> Submitted:
 def show_dry_run(session: Session, request: Request, output: str) -> None:
     """Check everything that submitting would check, and store nothing."""
     compiled = session.service.compile(request)
-    session.service.refuse_impossible(compiled)
+    for warning in session.service.preflight(session.service.refuse_impossible(compiled)):
+        note(f"warning: {warning}")
     view = {"run": None, "dry_run": True, "name": compiled.name, "stages": len(compiled.stages)}
     emit(view, output=output, text=lambda: f"would submit {compiled.name} with {len(compiled.stages)} stages")
 

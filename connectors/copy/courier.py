@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from connectors.copy.failure import Canceled, CopyFailure, Side
+from connectors.copy.failure import Side
 from connectors.copy.plan import Piece, Plan, make_plan
-from connectors.copy.receipts import Receipt, Receipts, transfer_digest
+from connectors.copy.receipts import Receipts
 from connectors.copy.staging import staging
+from connectors.errands import Canceled, Receipt, TransferFailure, transfer_digest
 from connectors.errors import Fault
 from connectors.model import Transfer
 from connectors.paths import clean, split
@@ -36,7 +37,7 @@ class Courier:
         self._stop = stop
 
     def carry(self, *, progress: Progress, at: Callable[[], int]) -> None:
-        """Everything, in order. Raises CopyFailure or Canceled, and then nothing was published, unless the
+        """Everything, in order. Raises TransferFailure or Canceled, and then nothing was published, unless the
         publishing itself failed half-way: the same key then does it all again."""
         moved = 0
 
@@ -92,7 +93,7 @@ class Courier:
             reason = f"corrupt: {piece.source} has {size} bytes, not {piece.size}"
             raise self._source.failure(reason, Fault.STAGING)
 
-    def _changed(self, piece: Piece) -> CopyFailure:
+    def _changed(self, piece: Piece) -> TransferFailure:
         reason = f"corrupt: {piece.source} was changed while it was being copied"
         return self._source.failure(reason, Fault.STAGING)
 

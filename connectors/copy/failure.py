@@ -8,23 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from connectors.errands import TransferFailure
 from connectors.errors import Fault, UnsafePath
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
-
-
-class Canceled(Exception):
-    """Somebody asked for the transfer's end."""
-
-
-class CopyFailure(Exception):
-    """The transfer has failed. `fault` None: canceled, nobody's fault. `site`: the side at fault."""
-
-    def __init__(self, reason: str, *, fault: Fault | None, site: str) -> None:
-        super().__init__(reason)
-        self.fault = fault
-        self.site = site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +25,8 @@ class Side:
     """What an absent file means on this side, in two words."""
     absent_fault: Fault
 
-    def failure(self, reason: str, fault: Fault) -> CopyFailure:
-        return CopyFailure(reason, fault=fault, site=self.site)
+    def failure(self, reason: str, fault: Fault) -> TransferFailure:
+        return TransferFailure(reason, fault=fault, site=self.site)
 
     @contextmanager
     def blamed(self, path: str) -> Iterator[None]:
@@ -50,7 +38,7 @@ class Side:
         except OSError as error:
             raise self._translated(path, error) from error
 
-    def _translated(self, path: str, error: OSError) -> CopyFailure:
+    def _translated(self, path: str, error: OSError) -> TransferFailure:
         if error.errno in _FULL:
             return self.failure(f"no space for {path}: {error.strerror}", Fault.QUOTA)
         if not self.root.is_dir():

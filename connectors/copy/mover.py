@@ -10,64 +10,24 @@ Small transfers are done before `submit` returns, larger ones by a few threads.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from connectors.copy.courier import Courier
-from connectors.copy.failure import Canceled, CopyFailure, destination_side, source_side
+from connectors.copy.failure import destination_side, source_side
 from connectors.copy.plan import weigh
-from connectors.copy.receipts import Receipt, Receipts, transfer_digest
+from connectors.copy.receipts import Receipts
+from connectors.errands import KEY, Canceled, Errand, Receipt, TransferFailure, check_transfer, transfer_digest
 from connectors.errors import Fault, SiteError, UnsafePath
 from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, TransferState, TransferStatus
-from connectors.paths import RESERVED, clean, file_path
+from connectors.paths import RESERVED
 from connectors.registry import Clock
 from connectors.tree import Tree
 
 Root = Path | Callable[[], Path]
 """Where a site's root is; a callable may raise SiteUnreachable."""
-
-_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_PATIENCE = 0.05
-"""Seconds that a cancel waits for a copy to stop."""
-_CANCELED = CopyFailure("canceled", fault=None, site="")
-
-
-@dataclass(slots=True)
-class _Errand:
-    """A transfer that this process works on or has failed at."""
-
-    transfer: Transfer
-    stop: threading.Event = field(default_factory=threading.Event)
-    future: Future[None] | None = None
-    moved: int = 0
-    failure: CopyFailure | None = None
-    ended: bool = False
-
-    def add(self, count: int) -> None:
-        self.moved += count
-
-    def end(self, failure: CopyFailure | None) -> None:
-        self.failure = failure
-        self.ended = True  # last: who sees the end must see how
-
-    def status(self) -> TransferStatus:
-        key = self.transfer.key
-        if not self.ended:
-            return TransferStatus(key=key, state=TransferState.ACTIVE, bytes_moved=self.moved)
-        if self.failure is None:
-            return TransferStatus(key=key, state=TransferState.SUCCEEDED, bytes_moved=self.moved)
-        return TransferStatus(
-            key=key,
-            state=TransferState.FAILED,
-            bytes_moved=self.moved,
-            reason=str(self.failure),
-            fault=self.failure.fault.value if self.failure.fault else "",
-            site=self.failure.site,
-        )
 
 
 class CopyMover:
@@ -90,7 +50,7 @@ class CopyMover:
         """Bytes that are copied at once, inside `submit`."""
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="copy")
         self._lock = threading.Lock()
-        self._errands: dict[str, _Errand] = {}
+        self._errands: dict[str, Errand] = {}
 
     def submit(self, transfers: Sequence[Transfer]) -> Mapping[str, SubmitAnswer]:
         """Begin. A key that failed, or was canceled, begins again."""
@@ -104,7 +64,7 @@ class CopyMover:
             errands = {key: self._errands[key] for key in keys if key in self._errands}
         for errand in errands.values():
             errand.stop.set()
-        return {key: key not in errands or _stopped(errands[key]) for key in keys}
+        return {key: key not in errands or errands[key].stopped() for key in keys}
 
     def close(self) -> None:
         """Stop what is under way and wait for the threads."""
@@ -123,7 +83,7 @@ class CopyMover:
         except LookupError as error:
             return Refused(reason=str(error.args[0]), fault=Fault.SITE.value)
         receipt = self._receipt(transfer.key)
-        errand = _Errand(transfer)
+        errand = Errand(transfer)
         with self._lock:
             known = self._errands.get(transfer.key)
             old = transfer_digest(known.transfer) if known else receipt.digest if receipt else ""
@@ -135,7 +95,7 @@ class CopyMover:
         self._begin(errand)
         return Accepted(native_id=transfer.key)
 
-    def _begin(self, errand: _Errand) -> None:
+    def _begin(self, errand: Errand) -> None:
         if self._is_small(errand.transfer):
             self._run(errand)
         else:
@@ -143,18 +103,11 @@ class CopyMover:
 
     def _check(self, transfer: Transfer) -> None:
         """Raises UnsafePath, or LookupError for a site without a root here."""
-        if not _KEY.fullmatch(transfer.key):
-            raise UnsafePath(f"transfer key {transfer.key!r} is not 1 to 64 letters, digits, `_` or `-`")
+        check_transfer(transfer, reserved=RESERVED)
         for site in (transfer.source_site, transfer.destination_site):
             if site not in self._roots:
                 known = ", ".join(sorted(self._roots)) or "none"
                 raise LookupError(f"no folder is known for site {site!r} (known: {known})")
-        for item in transfer.items:
-            check = clean if item.source.endswith("/") else file_path
-            if not check(item.source) or not (target := check(item.destination)):
-                raise UnsafePath(f"{item.source!r} to {item.destination!r}: a whole root is not for moving")
-            if target.split("/", 1)[0] in RESERVED:
-                raise UnsafePath(f"path {item.destination!r} belongs to the site's own records; choose another")
 
     def _is_small(self, transfer: Transfer) -> bool:
         """Also when it cannot be told: then the copy itself will say at once what is wrong."""
@@ -164,24 +117,24 @@ class CopyMover:
         except (OSError, SiteError):
             return True
 
-    def _run(self, errand: _Errand) -> None:
+    def _run(self, errand: Errand) -> None:
         transfer = errand.transfer
-        failure: CopyFailure | None = CopyFailure("the copy broke off", fault=Fault.SITE, site="")
+        failure: TransferFailure | None = TransferFailure("the copy broke off", fault=Fault.SITE, site="")
         try:
             source = source_side(transfer.source_site, self._side_root(transfer.source_site))
             destination = destination_side(transfer.destination_site, self._side_root(transfer.destination_site))
             courier = Courier(transfer, source=source, destination=destination, stop=errand.stop)
             courier.carry(progress=errand.add, at=self._clock)
             failure = None
-        except CopyFailure as error:
+        except TransferFailure as error:
             failure = error
         except Canceled:
-            failure = _CANCELED
+            failure = TransferFailure("canceled", fault=None, site="")
         finally:
             errand.end(failure)
             self._forget_if_done(errand)
 
-    def _forget_if_done(self, errand: _Errand) -> None:
+    def _forget_if_done(self, errand: Errand) -> None:
         """Once there is a receipt it answers for the transfer, and memory does not grow."""
         if errand.failure is None:
             with self._lock:
@@ -200,7 +153,7 @@ class CopyMover:
 
     def _receipt(self, key: str) -> Receipt | None:
         """From whichever root has one; a root that is away has none."""
-        if not _KEY.fullmatch(key):
+        if not KEY.fullmatch(key):
             return None
         for name in self._roots:
             try:
@@ -220,17 +173,4 @@ class CopyMover:
         try:
             return self._path(site)
         except SiteError as error:
-            raise CopyFailure(str(error), fault=error.fault, site=site) from error
-
-
-def _stopped(errand: _Errand) -> bool:
-    if errand.future is None:
-        return errand.ended
-    if errand.future.cancel():
-        errand.end(_CANCELED)
-        return True
-    try:
-        errand.future.result(timeout=_PATIENCE)
-    except TimeoutError:
-        return False
-    return True
+            raise TransferFailure(str(error), fault=error.fault, site=site) from error

@@ -44,7 +44,7 @@ class Plan:
 
 
 def make_plan(tree: Tree, items: Sequence[TransferItem], side: Side) -> Plan:
-    """Look at the source. Raises CopyFailure."""
+    """Look at the source. Raises TransferFailure."""
     pieces: list[Piece] = []
     folders: list[str] = []
     for number, item in enumerate(items):

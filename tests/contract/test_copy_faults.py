@@ -16,7 +16,8 @@ import pytest
 
 from connectors.copy import CopyMover
 from connectors.copy.courier import Courier
-from connectors.copy.failure import Canceled, CopyFailure, destination_side, source_side
+from connectors.copy.failure import destination_side, source_side
+from connectors.errands import Canceled, TransferFailure
 from connectors.errors import Fault, SiteUnreachable
 from connectors.model import Accepted, Refused, Transfer, TransferItem, TransferState, TransferStatus
 
@@ -146,7 +147,7 @@ def test_a_source_changed_while_it_is_read_is_noticed(places, change):
             with file.open("r+b") as other:
                 other.write(b"other")
 
-    with pytest.raises(CopyFailure, match="changed while") as caught:
+    with pytest.raises(TransferFailure, match="changed while") as caught:
         carry(places, transfer(("a", "b")), on_bytes=disturb)
     assert (caught.value.fault, caught.value.site) == (Fault.STAGING, "east")
     assert names(places.west) == []
@@ -160,7 +161,7 @@ def test_a_destination_damaged_before_it_was_verified_is_noticed(places):
         with staged.open("r+b") as file:
             file.write(b"bit rot")
 
-    with pytest.raises(CopyFailure, match="did not arrive intact") as caught:
+    with pytest.raises(TransferFailure, match="did not arrive intact") as caught:
         carry(places, transfer(("a", "b")), on_bytes=damage)
     assert caught.value.site == "west"
     assert names(places.west) == []
@@ -169,7 +170,7 @@ def test_a_destination_damaged_before_it_was_verified_is_noticed(places):
 def test_a_destination_renamed_away_meanwhile_gets_no_receipt(places):
     (places.east / "a").write_bytes(b"x")
     away = places.west.with_name("away")
-    with pytest.raises(CopyFailure, match="gone") as caught:
+    with pytest.raises(TransferFailure, match="gone") as caught:
         carry(places, transfer(("a", "b")), on_bytes=lambda _: places.west.rename(away))
     assert (caught.value.fault, caught.value.site) == (Fault.SITE, "west")
     assert names(away) == []

@@ -10,12 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-import leftovers
 import pytest
 
+from sandbox.facilities.processes import left
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tomography"
-SLICES, EVERY, FEW = 12, 2, 6
-SMALL = ["--slices", SLICES, "--size", 48, "--checkpoint-every", EVERY, "--pace", 0.8]
+SLICES, EVERY, FEW = 12, 3, 9
+SMALL = ["--slices", SLICES, "--size", 48, "--checkpoint-every", EVERY, "--pace", 1.0]
 
 needs_skimage = pytest.mark.skipif(
     importlib.util.find_spec("skimage") is None, reason="the demo needs scikit-image: install crossfade[examples]"
@@ -66,7 +67,7 @@ class Demo:
 
 def assert_nothing_is_left(demo):
     assert list(demo.temporary.iterdir()) == []
-    assert list(leftovers.jobs_below(demo.temporary)) == []
+    assert left(demo.temporary) == []
     assert not demo.state.exists()
 
 
@@ -96,6 +97,24 @@ def test_a_site_is_lost_half_way_and_the_result_is_the_same(pair):
     assert move["to"] in {"nersc", "alcf", "olcf", "cloud"} - {move["from"]}
     assert move["checkpoint_seq"] > 0
     assert answer["lost"]["processes"] >= 2
+
+
+@needs_skimage
+def test_four_facilities_are_reached_in_their_own_protocols_and_each_job_is_submitted_once(pair):
+    demo = pair[0][0]
+    answer = demo.answer
+    assert answer["connectors"] == {"nersc": "nersc", "alcf": "iri", "olcf": "olcf", "cloud": "kubernetes"}
+    assert set(answer["submissions"].values()) == {1}
+    assert len(answer["submissions"]) >= 7  # three stages twice, and the one that was carried elsewhere
+    assert all(name.startswith("cf") and len(name) == 15 for name in answer["submissions"])
+    for words in ("Superfacility API v1.2", "IRI Facility API v1", "Slurm REST", "Kubernetes"):
+        assert words in demo.told
+    assert {face.split()[0] for face, count in answer["requests"].items() if count > 0} == {
+        "nersc",
+        "alcf",
+        "olcf",
+        "cloud",
+    }
 
 
 @needs_skimage
@@ -155,7 +174,7 @@ def test_a_home_that_was_asked_for_is_kept_and_can_be_asked(pair):
         check=True,
     )
     assert json.loads(asked.stdout)["decisions"] == demo.answer["decisions"]
-    assert list(leftovers.jobs_below(home)) == []
+    assert left(home) == []
 
 
 @needs_skimage

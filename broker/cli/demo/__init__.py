@@ -28,7 +28,7 @@ LEAST_CHECKPOINTS = 3
     "--checkpoint-every", type=click.IntRange(1, 5_000), default=4, show_default=True, help="Slices in between."
 )
 @click.option(
-    "--pace", type=click.FloatRange(0, 60), default=0.2, show_default=True, help="Seconds to wait after each slice."
+    "--pace", type=click.FloatRange(0, 60), default=0.4, show_default=True, help="Seconds to wait after each slice."
 )
 @click.option(
     "--out",
@@ -60,11 +60,12 @@ def demo(
     document: Path | None,
     output: str,
 ) -> None:
-    """Reconstruct a picture at four sites on this machine, and take one of them away half-way.
+    """Reconstruct a picture at four facilities, and take one of them away half-way.
 
-    The site's processes are killed and its folder is taken away. The stage goes on elsewhere from its newest
-    checkpoint, and its result is compared with that of an undisturbed run. Needs no server and no network, and
-    leaves CROSSFADE_HOME alone. Exit codes: 0 all is as promised, 7 it is not (and what is wrong is said).
+    The facilities are a sandbox on this machine: each answers in its own protocol on loopback, and its jobs are real
+    processes. One stops to answer, its processes are killed and its files taken away. The stage goes on elsewhere
+    from its newest checkpoint, and its result is compared with that of an undisturbed run. Leaves CROSSFADE_HOME
+    alone. Exit codes: 0 all is as promised, 7 it is not (and what is wrong is said).
     """
     del session  # a demo has a home of its own, never the person's
     if slices < LEAST_CHECKPOINTS * checkpoint_every:

@@ -1,26 +1,32 @@
-"""The four sites on this machine's disk, and how one of them is lost."""
+"""The four facilities of the demonstration: a sandbox in this process, and how one of them is lost."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Collection
+import os
+import threading
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL, SIGSTOP, Signals
+from types import TracebackType
 
 from broker.store.base import AttemptRow
-from connectors.local.ending import carriers
-from connectors.local.process import Process, send
+from sandbox.faces.http import Request
+from sandbox.up import Sandbox, SandboxSettings
 
-SITES = ("nersc", "alcf", "olcf", "cloud")
 SLOTS = 2
-POLL = 0.1
-PROBES, SILENCE = 3, 1.0
-"""Looks without an answer, and seconds, after which a site counts as unreachable. At a real site: a minute or so."""
-_KILLING_LASTS = 5.0
-"""Seconds at most until none is left."""
-_STEP = 0.01
+POLL = 0.15
+"""Seconds between two looks. At a real facility: half a minute."""
+PROTOCOLS = {
+    "superfacility": "Superfacility API v1.2",
+    "iri": "IRI Facility API v1",
+    "s3m": "S3M, Slurm REST",
+    "kubernetes": "Kubernetes",
+    "s3": "S3",
+    "activity": "status feed",
+}
+_ROOT = "crossfade"
+"""The broker's folder below a facility's files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,67 +40,73 @@ class Lost:
 
 
 class Ground:
-    """Where the sites lie."""
+    """Where it is played. A context manager: in it the facilities answer, and on leaving nothing of them is left."""
 
     def __init__(self, home: Path) -> None:
         self.document = home / "sites.yaml"
-        self._up, self._gone = home / "sites", home / "gone"
+        path = os.environ.get("PATH", os.defpath)
+        settings = SandboxSettings(state=home / "facilities", slots=SLOTS, poll=POLL, path=path)
+        self._sandbox = Sandbox(settings, told=self._told)
+        self._lock = threading.Lock()
+        self._asked: Counter[str] = Counter()
+        self._lost: set[str] = set()
 
-    def lay_out(self) -> None:
-        """Write the site document. The folders are made by the connectors."""
-        sites = {
-            name: {
-                "profile": "local",
-                "root": str(self._up / name),
-                "slots": SLOTS,
-                "poll": POLL,
-                "unreachable": {"probes": PROBES, "seconds": SILENCE},
-            }
-            for name in SITES
-        }
-        self._up.mkdir(mode=0o700)
-        self._gone.mkdir(mode=0o700)
-        # JSON is YAML; paths and numbers need no thought about quoting
-        text = json.dumps({"crossfade": 1, "sites": sites}, indent=2, ensure_ascii=False)
-        self.document.write_text(f"{text}\n", encoding="utf-8")
+    def __enter__(self) -> Ground:
+        self._sandbox.__enter__()
+        self.document.write_text(self._sandbox.text(), encoding="utf-8")
+        return self
 
-    def take_away(self, site: str, keys: Collection[str], *, now: int) -> Lost:
-        """The site fails as in a power cut. `keys`: of all jobs that were ever submitted there.
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sandbox.__exit__(kind, error, trace)
 
-        The folder goes before the processes end. Were they killed while it is there, the wrapper of a payload might
-        write down how that ended, and the broker would read of a failed job at a healthy site.
-        """
-        _signal(keys, SIGSTOP)
-        (self._up / site).rename(self._gone / site)
-        return Lost(site=site, processes=kill_all(keys), at=now)
+    def introduction(self) -> list[str]:
+        """A line for each face: who speaks what, and where."""
+        lines = []
+        for face, address in self._sandbox.addresses.items():
+            site, _, protocol = face.partition(" ")
+            lines.append(f"{site} speaks {PROTOCOLS.get(protocol, protocol)} at {address}")
+        return lines
 
-    def folder(self, attempt: AttemptRow) -> Path:
-        """Where that attempt's files are now, also those that no broker can reach any more."""
-        lost = self._gone / attempt.site
-        return (lost if lost.exists() else self._up / attempt.site) / attempt.directory
+    def connectors(self) -> Mapping[str, str]:
+        """Which connector reaches each site."""
+        from broker.sites import load_sites  # noqa: PLC0415 - slow to import
+
+        home = self.document.parent
+        sites = load_sites(self.document, home=home, cwd=home, env={})
+        return {name: config.connector for name, config in sites.configs.items()}
+
+    def submissions(self) -> Mapping[str, int]:
+        """How many submissions the facilities have accepted, per job name."""
+        counts: Counter[str] = Counter()
+        for accepted in self._sandbox.accepted().values():
+            counts.update(accepted)
+        return dict(counts)
+
+    def requests(self) -> Mapping[str, int]:
+        """How many requests each face has answered."""
+        with self._lock:
+            return dict(sorted(self._asked.items()))
+
+    def lose(self, site: str, *, now: int) -> Lost:
+        """The facility fails as in a power cut."""
+        processes = self._sandbox.lose(site)
+        self._lost.add(site)
+        return Lost(site=site, processes=processes, at=now)
 
     def lines(self, attempt: AttemptRow, name: str) -> int:
-        """How many lines that file of the attempt has; 0: there is none yet."""
+        """How many lines that file of the attempt has, also where nobody can reach it any more; 0: there is none yet,
+        or its site has no folder."""
+        facility = self._sandbox.facilities[attempt.site]
+        files = facility.lost if attempt.site in self._lost else Path(facility.files.root)
         try:
-            return (self.folder(attempt) / name).read_bytes().count(b"\n")
+            return (files / _ROOT / attempt.directory / name).read_bytes().count(b"\n")
         except OSError:  # not begun, or its site is being taken away under us
             return 0
 
-
-def kill_all(keys: Collection[str]) -> int:
-    """SIGKILL to every process of these jobs until none is left; how many there were."""
-    killed: set[tuple[int, int]] = set()
-    deadline = time.monotonic() + _KILLING_LASTS
-    # again after a pause: one may have been born of another while we looked
-    while (found := _signal(keys, SIGKILL)) and time.monotonic() < deadline:
-        killed.update((process.pid, process.started) for process in found)
-        time.sleep(_STEP)
-    return len(killed)
-
-
-def _signal(keys: Collection[str], number: Signals) -> list[Process]:
-    """Signal every process of these jobs; who they were."""
-    found = [process for group in carriers(keys).values() for process in group]
-    for process in found:
-        send(process, number)
-    return found
+    def _told(self, facility: str, face: str, request: Request, status: int) -> None:
+        del request
+        if status:
+            with self._lock:
+                self._asked[f"{facility} {face}"] += 1

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from broker.cli.demo.ground import Ground, Lost, kill_all
+from broker.cli.demo.ground import Ground, Lost
 from broker.cli.demo.interrupt import Interrupt
 from broker.cli.demo.measured import Pace
 from broker.cli.demo.report import Report
@@ -21,7 +21,7 @@ from broker.errors import RunFailed, WaitTimedOut
 from broker.service import Request, Service, open_service
 from broker.serving import connect, serve_connected
 from broker.states import RunState
-from broker.store.base import AttemptRow, RunRow, Store
+from broker.store.base import AttemptRow, RunRow
 from broker.waiting import only_people_help
 
 LOOK_EVERY = 0.05
@@ -35,24 +35,20 @@ _TOLD = frozenset({"running", "unreachable", "failover", "restore", "published",
 def play(script: Script, screen: Screen, interrupt: Interrupt) -> Report:
     """Play it. Whatever happens, no process of it is left. Raises Detached, RunFailed, WaitTimedOut, UsageError."""
     began = time.monotonic()
-    ground = Ground(script.home)
-    ground.lay_out()
-    settings = Settings(home=script.home, sites=ground.document, user="demo")
     with ExitStack() as stack:
+        # first in, last out: whatever happens, no process of a facility is left
+        ground = stack.enter_context(Ground(script.home))
+        for line in ground.introduction():
+            screen.say(line)
+        settings = Settings(home=script.home, sites=ground.document, user="demo")
         service = open_service(settings)
         store = service.store
         stack.callback(store.close)
         connected = connect(settings, service.sites, store)
         stack.callback(connected.close)
-        # after serving has ended, so that nothing is started behind our back
-        stack.callback(_end_all, store)
         with serve_connected(settings, connected, store) as embedded:
             course = _Stage(script, screen, interrupt, service, ground, embedded).perform()
         return review(script, course, service=service, ground=ground, sites=connected.sites, began=began)
-
-
-def _end_all(store: Store) -> None:
-    kill_all({attempt.submit_key for run in store.runs(limit=100) for attempt in store.attempts(run.run_id)})
 
 
 @dataclass(slots=True)
@@ -163,12 +159,11 @@ class _Stage:
         attempt = self._current(run)
         assert attempt is not None  # noqa: S101 - it was there when it was ripe, and attempts do not go
         done, copied = self._ground.lines(attempt, LOG), self._copied(attempt)
-        keys = {row.submit_key for row in self._store.attempts(run.run_id) if row.site == attempt.site}
-        lost = self._ground.take_away(attempt.site, keys, now=self._store.now())
+        lost = self._ground.lose(attempt.site, now=self._store.now())
         copy = f"a copy of checkpoint {copied} is elsewhere" if copied else "no copy of a checkpoint is elsewhere"
         self._screen.say(
             f"{done} of {self._script.slices} slices are done, {copy}: {lost.site} is lost now "
-            f"({lost.processes} processes killed, its folder taken away)"
+            f"(nobody answers there, {lost.processes} processes killed, its files taken away)"
         )
         return lost
 

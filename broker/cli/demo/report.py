@@ -55,6 +55,12 @@ class Report:
     violations: Sequence[str]
     """What the audit of both runs found."""
     picture: Path | None
+    connectors: Mapping[str, str]
+    """Which connector reaches each site."""
+    submissions: Mapping[str, int]
+    """How many submissions the facilities accepted, per job name."""
+    requests: Mapping[str, int]
+    """How many requests each face of a facility answered."""
     timeline: Sequence[Moment]
     decisions: Sequence[Mapping[str, Any]]
     """About the stage that moved, as `explain` has them."""
@@ -98,6 +104,9 @@ class Report:
             found.append(f"{words}: more than one interval of {self.script.checkpoint_every} was done twice")
         if self.tried_again_undisturbed:
             found.append("the run to compare with was disturbed, too")
+        doubled = sorted(name for name, count in self.submissions.items() if count > 1)
+        if doubled:
+            found.append(f"submitted more than once: {', '.join(doubled)}")
         return [*found, *(f"audit: {violation}" for violation in self.violations)]
 
     def view(self) -> dict[str, Any]:
@@ -124,6 +133,9 @@ class Report:
             "same": self.same,
             "picture": str(self.picture) if self.picture else None,
             "home": str(self.script.home) if self.script.keep else None,
+            "connectors": dict(self.connectors),
+            "submissions": dict(self.submissions),
+            "requests": dict(self.requests),
             "seconds": round(self.seconds, 3),
             "timeline": [{"seconds": round(m.seconds, 3), "who": m.who, "what": m.what} for m in self.timeline],
             "decisions": list(self.decisions),

@@ -65,6 +65,9 @@ def review(
         digest_undisturbed=digest_undisturbed,
         violations=[f"{v.rule}: {v.where} {v.what}" for run_id in runs for v in audit_run(store, run_id)],
         picture=picture,
+        connectors=ground.connectors(),
+        submissions=ground.submissions(),
+        requests=ground.requests(),
         timeline=_timeline(store, course, script.home),
         decisions=explained["decisions"],
         seconds=time.monotonic() - began,
@@ -120,7 +123,7 @@ def _timeline(store: Store, course: Course, home: Path) -> Sequence[Moment]:
     events = [event for event in store.events(course.run_id) if event.kind not in QUIET | _TOLD_BY_OTHERS]
     events += [event for event in store.events(f"site:{course.lost.site}") if event.kind in _BESIDES]
     told = [(event.at, subject(event), sentence(event)) for event in events]
-    deed = f"is lost: {course.lost.processes} processes killed, its folder taken away"
+    deed = f"is lost: {course.lost.processes} processes killed, its files taken away"
     told.append((course.lost.at, course.lost.site, deed))
     told.sort(key=lambda line: line[0])
     # paths below the demo's own folder are as telling without it

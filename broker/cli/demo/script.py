@@ -49,9 +49,8 @@ class Script:
 
     @property
     def fresh(self) -> int:
-        """A checkpoint is when so many slices, or fewer, were done since. The rest of an interval may be done before
-        the last process is killed."""
-        return max(1, self.checkpoint_every // 2)
+        """A checkpoint is when fewer slices than an interval were done since: one more may be done until all stops."""
+        return max(1, self.checkpoint_every - 1)
 
     @property
     def latest(self) -> int:

@@ -1,0 +1,153 @@
+"""The mover between any two sites, seen through their files alone: this machine reads at one and writes at the other.
+
+Each file is hashed at its source, read, hashed here, written under an incoming name and hashed there; only when all are
+right are they put in place and hashed once more. Then a receipt `relay/<key>.done` is written at the destination: a
+mover that was restarted answers UNKNOWN, and asked again under the same key finds that there is nothing left to do.
+
+Everything goes through this machine, and each file through its memory: what is larger than `Limits` is FAILED with
+«needs Globus». A file's mode is not carried (the ports do not tell it), nor are folders without files.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from connectors.base import SiteFiles
+from connectors.errands import KEY, Canceled, Errand, TransferFailure, check_transfer, transfer_digest
+from connectors.errors import Fault, SiteError, UnsafePath
+from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, TransferState, TransferStatus
+from connectors.paths import RESERVED
+from connectors.registry import Clock
+from connectors.relay.carrier import FOLDER, INCOMING, Carrier
+from connectors.relay.plan import Limits
+from connectors.relay.side import Source
+
+REMEMBERED = 10_000
+"""Ended transfers that are kept in mind; what is forgotten is UNKNOWN, as after a restart."""
+STALE = 86_400 * 1_000_000
+"""Microseconds after which an incoming file has been left behind by a process that died."""
+
+
+class RelayMover:
+    """The port `connectors.base.Mover` from `sources` to `destinations`, by the names that transfers call them.
+
+    `limits`: by site; a site without is taken to have the usual ones. A canceled transfer is FAILED with the reason
+    "canceled" and no fault. `submit` and `status` ask no site.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        destinations: Mapping[str, SiteFiles],
+        clock: Clock,
+        *,
+        limits: Mapping[str, Limits] | None = None,
+        threads: int = 2,
+    ) -> None:
+        self._sources, self._destinations, self._clock = sources, destinations, clock
+        self._limits = limits or {}
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="relay")
+        self._lock = threading.Lock()
+        self._errands: dict[str, Errand] = {}
+        self._swept: set[str] = set()
+
+    def submit(self, transfers: Sequence[Transfer]) -> Mapping[str, SubmitAnswer]:
+        """Begin. A key that failed, or was canceled, begins again."""
+        return {transfer.key: self._submit(transfer) for transfer in transfers}
+
+    def status(self, keys: Sequence[str]) -> Mapping[str, TransferStatus]:
+        with self._lock:
+            known = {key: self._errands[key] for key in keys if key in self._errands}
+        return {key: known[key].status() if key in known else _unknown(key) for key in keys}
+
+    def cancel(self, keys: Sequence[str]) -> Mapping[str, bool]:
+        with self._lock:
+            known = {key: self._errands[key] for key in keys if key in self._errands}
+        for errand in known.values():
+            errand.stop.set()
+        return {key: key not in known or known[key].stopped() for key in keys}
+
+    def close(self) -> None:
+        """Stop what is under way and wait for the threads."""
+        with self._lock:
+            keys = list(self._errands)
+        self.cancel(keys)
+        self._pool.shutdown(wait=True)
+
+    # -- behind ----------------------------------------------------------------------------------------
+
+    def _submit(self, transfer: Transfer) -> SubmitAnswer:
+        try:
+            check_transfer(transfer, reserved={*RESERVED, FOLDER})
+        except UnsafePath as error:
+            return Refused(reason=str(error), fault=Fault.APPLICATION.value)
+        for name, sides in ((transfer.source_site, self._sources), (transfer.destination_site, self._destinations)):
+            if name not in sides:
+                known = ", ".join(sorted(filter(None, sides))) or "none"
+                return Refused(reason=f"no files are known for site {name!r} (known: {known})", fault=Fault.SITE.value)
+        errand = Errand(transfer)
+        with self._lock:
+            known_one = self._errands.get(transfer.key)
+            if known_one and transfer_digest(known_one.transfer) != transfer_digest(transfer):
+                return Refused(reason=f"key {transfer.key} belongs to another transfer")
+            if known_one and not known_one.failure:
+                return Accepted(native_id=transfer.key, adopted=True)
+            self._errands.pop(transfer.key, None)
+            self._errands[transfer.key] = errand
+            self._forget()
+        errand.future = self._pool.submit(self._run, errand)
+        return Accepted(native_id=transfer.key)
+
+    def _forget(self) -> None:
+        """The oldest that ended, so that memory does not grow. The lock is held."""
+        if len(self._errands) > REMEMBERED:
+            ended = [key for key, errand in self._errands.items() if errand.ended]
+            for key in ended[: max(1, len(self._errands) - REMEMBERED)]:
+                del self._errands[key]
+
+    def _run(self, errand: Errand) -> None:
+        transfer = errand.transfer
+        failure: TransferFailure | None = TransferFailure("the relay broke off", fault=Fault.SITE, site="")
+        try:
+            self._sweep(transfer.destination_site)
+            carrier = Carrier(
+                transfer,
+                source=self._sources[transfer.source_site],
+                destination=self._destinations[transfer.destination_site],
+                limits=self._limits_of(transfer),
+                stop=errand.stop,
+            )
+            carrier.carry(progress=errand.add, at=self._clock)
+            failure = None
+        except TransferFailure as error:
+            failure = error
+        except Canceled:
+            failure = TransferFailure("canceled", fault=None, site="")
+        finally:
+            errand.end(failure)
+
+    def _limits_of(self, transfer: Transfer) -> Limits:
+        """What both sides allow: where one is the broker's own store, the other says."""
+        sides = [self._limits[n] for n in (transfer.source_site, transfer.destination_site) if n in self._limits]
+        return Limits.least(sides) if sides else Limits()
+
+    def _sweep(self, site: str) -> None:
+        """Once in a mover's life: remove what dead processes left at a destination."""
+        with self._lock:
+            if site in self._swept:
+                return
+            self._swept.add(site)
+        files = self._destinations[site]
+        with suppress(SiteError):
+            before = self._clock() - STALE
+            old = [i.path for i in files.list(INCOMING) if not i.is_dir and 0 < i.modified_at < before]
+            if old:
+                files.remove(old)
+
+
+def _unknown(key: str) -> TransferStatus:
+    reason = "not asked for in this process" if KEY.fullmatch(key) else "no transfer has such a key"
+    return TransferStatus(key=key, state=TransferState.UNKNOWN, reason=reason)
