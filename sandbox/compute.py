@@ -8,6 +8,7 @@ from connectors.harness import GATED, RESTORE_FAILED, TOO_LATE
 from connectors.model import JobSpec, JobState
 from sandbox.agenda import Agenda
 from sandbox.dice import Dice
+from sandbox.executor import Executor
 from sandbox.faults import ComputeDown, ControllerCrash, SiteLost, Slow
 from sandbox.job import Execution, Job
 from sandbox.journal import Journal
@@ -25,6 +26,8 @@ _STATES = {
     "node_failed": (JobState.NODE_FAILED, "NODE_FAIL", None),
     "canceled": (JobState.CANCELED, "CANCELLED", 15),
     "out_of_memory": (JobState.OUT_OF_MEMORY, "OUT_OF_MEMORY", 9),
+    "deadline": (JobState.TIMED_OUT, "DEADLINE", 15),
+    "boot_failed": (JobState.NODE_FAILED, "BOOT_FAIL", None),
 }
 """How the site books an end of its own making: state, Slurm's word, signal."""
 
@@ -46,6 +49,10 @@ class Compute:
         self.queue = JobQueue(capacity=shape.capacity, reservations=shape.reservations)
         self.on_start: OnStart | None = None
         """Called when a payload really begins; for benchmarks."""
+        self.on_begin: Callable[[Job, int], None] | None = None
+        """Called when a job is started, before its payload is."""
+        self.executor: Executor | None = None
+        """Where executions are real processes. None: payloads and harness are simulated."""
         self._shape = shape
         self._agenda = agenda
         self._weather = weather
@@ -67,7 +74,7 @@ class Compute:
 
     def enqueue(self, _now: int, job: Job) -> None:
         """The scheduler has seen the job."""
-        if job.state is JobState.QUEUED and not job.stuck_reason:
+        if job.state is JobState.QUEUED and not job.stuck_reason and not job.parked:
             self.queue.put(job)
             self._agenda.touch()
 
@@ -89,10 +96,10 @@ class Compute:
     def _next(self, now: int) -> Job | None:
         queue = self.queue
         while (job := queue.pop_reserved(now)) is not None:
-            if job.state is JobState.QUEUED:
+            if job.state is JobState.QUEUED and not job.parked:
                 return job
         while (head := queue.head()) is not None:
-            if head.state is not JobState.QUEUED:
+            if head.state is not JobState.QUEUED or head.parked:
                 queue.pop_head()
             elif self._weather and self._meets_maintenance(head, now):
                 self._aside.append(queue.pop_head())
@@ -133,6 +140,8 @@ class Compute:
         self.queue.take(job)
         execution = self._execution(job, now)
         job.begin(execution, now)
+        if self.on_begin is not None:
+            self.on_begin(job, now)
         self._run(execution, now)
         if self._dice.falls("run_twice"):
             self._run(self._execution(job, now), now)
@@ -146,7 +155,53 @@ class Compute:
     def _run(self, execution: Execution, now: int) -> None:
         self._journal.start(execution)
         self._running[execution] = None
-        self._open(now, execution)
+        if self.executor is None:
+            self._open(now, execution)
+        else:
+            self._launch(execution, self.executor, now)
+
+    # -- executions that are real ------------------------------------------------------------------------
+
+    def _launch(self, execution: Execution, executor: Executor, now: int) -> None:
+        """Begin for real, with the site's own bounds alone: what a harness does it does by itself."""
+        execution.began = True
+        self._journal.started_total += 1
+        spec, walltime = execution.job.spec, execution.job.walltime
+        if self.on_start is not None:
+            self.on_start(spec, now)
+        if walltime is not None:
+            end = now + _micros(walltime)
+            self._agenda.plan(end, self._time_is_up, execution, "timed_out")
+            if spec.warn_before:
+                self._agenda.plan(max(now, end - _micros(spec.warn_before)), self._warn, execution)
+        if self._dice.falls("node_failed"):
+            span = _micros(walltime or 60.0)
+            self._agenda.plan(now + round(self._rng.random() * span), self._site_kills, execution, "node_failed")
+        executor.start(execution, now)
+
+    def _warn(self, _now: int, execution: Execution) -> None:
+        if execution.alive and self.executor is not None:
+            self.executor.signal(execution, "USR1", shell_only=True)
+
+    def _time_is_up(self, now: int, execution: Execution, how: str) -> None:
+        """TERM, and KILL after `kill_wait` seconds; the site books the time limit whatever the job does then."""
+        if execution.alive and not execution.job.fate:
+            execution.job.fate = how
+            self._term(execution, now, how)
+            self._agenda.plan(now + _micros(self._shape.kill_wait), self._site_kills, execution, how)
+
+    def condemn(self, job: Job, now: int, how: str) -> None:
+        """End a running job as if the site had: timed_out, deadline, node_failed, boot_failed, out_of_memory."""
+        if job.execution is not None:
+            self._killed(job.execution, how, now)
+
+    def exited(self, execution: Execution, now: int, *, code: int, signal: int | None) -> None:
+        """The process of a real execution is gone by itself."""
+        if execution.alive:
+            if code == 0 and signal is None:
+                self._journal.completed_total += 1
+            how = "failed" if code or signal else "done"
+            self._end(execution, how, now, code=code, signal=signal)
 
     def _open(self, now: int, execution: Execution) -> None:
         """Pass the start gate, restore, and begin the payload; or end before it."""
@@ -155,6 +210,9 @@ class Compute:
         papers = execution.job.papers
         if not self._wrapper.writable:
             self._end(execution, "no_disk", now, code=1)
+            return
+        if execution.job.bare:
+            self._begin(execution, now)
             return
         wait = self._wrapper.gate(execution, papers, now)
         if wait is None:
@@ -170,7 +228,8 @@ class Compute:
 
     def _begin(self, execution: Execution, now: int) -> None:
         execution.progress_at = now
-        self._wrapper.begin(execution, now)
+        if not execution.job.bare:
+            self._wrapper.begin(execution, now)
         execution.began = True
         self._journal.started_total += 1
         if self.on_start is not None:
@@ -283,7 +342,9 @@ class Compute:
 
     def _term(self, execution: Execution, now: int, how: str) -> None:
         """The scheduler's TERM: a wrapper that still waits at the gate dies of it."""
-        if execution.began:
+        if self.executor is not None:
+            self.executor.signal(execution, "TERM")
+        elif execution.began:
             self._told_to_stop(now, execution)
         else:
             self._killed(execution, how, now)
@@ -354,6 +415,11 @@ class Compute:
             job.fate = "requeued"
         self._killed(execution, "node_failed", now)
 
+    def fail_node_of(self, job: Job, now: int, *, requeue: bool) -> None:
+        """The node under this job fails."""
+        if job.execution is not None:
+            self._node_fails(job.execution, now, requeue=requeue)
+
     def cancel(self, job: Job, now: int) -> bool:
         """True when the job is dead on return."""
         if job.state.final:
@@ -400,12 +466,13 @@ class Compute:
     ) -> None:
         """The wrapper comes to its own end, and leaves a record."""
         execution.how = how
-        self._wrapper.end(execution, execution.job.papers, now, code=code, signal=signal, lie=lie)
+        if not execution.job.bare:
+            self._wrapper.end(execution, execution.job.papers, now, code=code, signal=signal, lie=lie)
         if how == "done":
             self._journal.completed_total += 1
         self._end(execution, how, now, code=code)
 
-    def _end(self, execution: Execution, how: str, now: int, *, code: int) -> None:
+    def _end(self, execution: Execution, how: str, now: int, *, code: int, signal: int | None = None) -> None:
         """The script is over, with that exit code; the site books it where it still believes in it."""
         self._close(execution, how, now)
         job = execution.job
@@ -414,8 +481,8 @@ class Compute:
             if job.fate:
                 self._book(job, job.fate, now)
                 return
-            state, word = (JobState.FAILED, "FAILED") if code else (JobState.SUCCEEDED, "COMPLETED")
-            job.end(state, word, now, code=code, signal=None)
+            state, word = (JobState.FAILED, "FAILED") if code or signal else (JobState.SUCCEEDED, "COMPLETED")
+            job.end(state, word, now, code=code, signal=signal)
             self._on_end(job)
             self._agenda.touch()
 
@@ -423,6 +490,8 @@ class Compute:
         """The site ends it, and nothing is left behind but what was written before."""
         if not execution.alive:
             return
+        if self.executor is not None:
+            self.executor.kill(execution)
         self._close(execution, how, now)
         job = execution.job
         if job.execution is execution:

@@ -129,9 +129,17 @@ class FaultScript(Protocol):
     """What is to go wrong. The server before a face does what every protocol suffers in the same way (a reply lost,
     5xx, 429, 401, 403, delays, drips, HTML); a face asks for what only it can do, by name."""
 
-    def take(self, name: str, request: Request | None = None) -> Mapping[str, Any] | None:
-        """Is this fault to happen now, to this request? Then its parameters, and it counts as having happened."""
+    def take(self, name: str, request: Request | None = None, *, job: str = "") -> Mapping[str, Any] | None:
+        """Is this fault to happen now, to this request (or to the job of this name)? Then its parameters, and it counts
+        as having happened."""
         ...
+
+
+class NoFaults:
+    """All goes well."""
+
+    def take(self, name: str, request: Request | None = None, *, job: str = "") -> Mapping[str, Any] | None:  # noqa: ARG002
+        return None
 
 
 class Facility(Protocol):
@@ -150,10 +158,16 @@ class Facility(Protocol):
         ...
 
     def jobs(self, *, ended_too: bool = True) -> Sequence[JobView]:
-        """All that the scheduler still knows, oldest first."""
+        """All that the scheduler still knows, oldest first: ended ones until MinJobAge, as squeue does."""
         ...
 
-    def job(self, native_id: str) -> JobView | None: ...
+    def accounting(self) -> Sequence[JobView]:
+        """All that the accounting remembers, oldest first, those in the queue among them, as sacct does."""
+        ...
+
+    def job(self, native_id: str) -> JobView | None:
+        """As in `jobs`; None: the scheduler does not know it (any more)."""
+        ...
 
     def cancel(self, native_id: str, *, signal: str = "") -> bool:
         """End it, or only send it a signal. False: no such job, or ended already."""
@@ -162,8 +176,9 @@ class Facility(Protocol):
     def hold(self, native_id: str, *, held: bool) -> bool: ...
 
     def run(self, command: str, *, timeout: float = 60.0) -> tuple[int, bytes, bytes]:
-        """A shell command on a login node, in the home: exit code, output, errors. Virtual facilities know `ls`, `cat`,
-        `mkdir`, `rm`, `sha256sum`, `squeue` and `scontrol` alone."""
+        """A shell command on a login node, in the home: exit code, output, errors. The shell is real everywhere, the
+        files it sees are `files`; a scheduler's own commands are there only where the scheduler is real. Raises
+        SiteUnreachable, also for a command that takes longer than `timeout` seconds."""
         ...
 
     def outages(self) -> Sequence[Outage]:

@@ -12,15 +12,20 @@ class Job:
     __slots__ = (
         "_status",
         "available_at",
+        "bare",
         "ended_at",
         "execution",
         "exit_code",
         "fate",
+        "forgotten",
         "listed_from",
         "native_id",
         "native_reason",
         "native_state",
+        "number",
+        "order",
         "papers",
+        "parked",
         "priority",
         "reservation",
         "restarts",
@@ -59,6 +64,16 @@ class Job:
         """The one that the site believes in."""
         self.fate = ""
         """What the site will book when the execution ends, however it ends: requeued, preempted, canceled."""
+        self.bare = False
+        """A simulated payload without our harness around it: no gate, no records."""
+        self.number = 0
+        """In order of acceptance; ids may come twice."""
+        self.forgotten = False
+        """The site gave an id for it, and knows nothing of it."""
+        self.parked = False
+        """Waits for something else than room: held, or after another job."""
+        self.order: object = None
+        """What whoever entered the job wants to find at it again."""
         self._status: JobStatus | None = None
 
     @property

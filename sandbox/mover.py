@@ -20,7 +20,7 @@ from connectors.model import (
     TransferStatus,
 )
 from connectors.paths import clean, file_path
-from connectors.registry import Clock
+from connectors.registry import Clock, SiteConfig
 from sandbox.blob import Blob
 from sandbox.errand import Errand
 from sandbox.faults import TransferOdds
@@ -272,7 +272,12 @@ def _drop(place: Place, folder: str) -> None:
         return
 
 
-def make_mover(sites: Mapping[str, Site], blobs: Path, clock: Clock) -> SimulatedMover | SharedMover:
+def make_mover(
+    sites: Mapping[str, Site],
+    configs: Mapping[str, SiteConfig],  # noqa: ARG001 - what a simulated site takes, its model knows
+    blobs: Path,
+    clock: Clock,
+) -> SimulatedMover | SharedMover:
     """A mover in the world where the sites are already, with the broker's own store (""): that of the clock, or the
     one that another process hosts. Raises ValueError when some sites are here and some are there."""
     shared = [site for site in sites.values() if isinstance(site, SharedSite)]

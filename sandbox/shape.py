@@ -40,6 +40,8 @@ class SiteShape:
     """Slurm was seen to take 121."""
     cancel_grace: float = 0.0
     """Between a cancel and the death of a running job."""
+    kill_wait: float = 0.0
+    """Between TERM and KILL at a job's time limit, where executions are real."""
     preempting: bool = False
     """Do urgent jobs push out preemptible ones?"""
     preempt_notice: float = 0.0

@@ -11,7 +11,7 @@ import random
 import re
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from connectors.errors import CredentialError, Fault, SiteBusy, SiteUnreachable, UnsafePath
 from connectors.model import (
@@ -29,6 +29,7 @@ from sandbox.agenda import Agenda
 from sandbox.compute import Compute, OnStart
 from sandbox.dice import Dice
 from sandbox.disk import Disk
+from sandbox.executor import Executor
 from sandbox.faults import (
     AccountingPurged,
     Busy,
@@ -46,7 +47,7 @@ from sandbox.faults import (
     StuckQueue,
     Window,
 )
-from sandbox.job import Job
+from sandbox.job import Execution, Job
 from sandbox.journal import Journal
 from sandbox.papers import Papers, read_papers
 from sandbox.payload import BadSimLine
@@ -87,6 +88,7 @@ class SiteModel:
         self._ended: deque[Job] = deque()
         self._remember = remember
         self._next_id = shape.first_id
+        self._end_hook: Callable[[Job], None] | None = None
         self._compute = Compute(
             shape=shape,
             agenda=self._agenda,
@@ -201,6 +203,92 @@ class SiteModel:
             return Doubtful(reason=f"{self.name}: the connection broke before an answer came")
         return Accepted(native_id=job.native_id)
 
+    def enter(
+        self,
+        spec: JobSpec,
+        papers: Papers,
+        now: int,
+        *,
+        priority: int = 0,
+        parked: str = "",
+        bare: bool = False,
+        order: object = None,
+    ) -> Job:
+        """Take a job of any making into the queue; nothing about it is checked, and no file of it is written.
+
+        `parked`: the reason for which it waits until `unpark`: JobHeldUser, Dependency, or one that time does not cure.
+        """
+        self.advance(now)
+        job = self._booked(spec, papers, now)
+        job.priority = priority
+        job.bare = bare
+        job.order = order
+        if parked:
+            self.park(job, parked)
+        else:
+            self._plan_entry(job, now)
+        self._agenda.settle()
+        return job
+
+    def park(self, job: Job, reason: str) -> None:
+        """Keep a waiting job from starting."""
+        if job.state in (JobState.QUEUED, JobState.HELD):
+            job.set(JobState.HELD if reason.startswith("JobHeld") else JobState.QUEUED, "PENDING", reason=reason)
+            job.parked = True
+
+    def unpark(self, job: Job, now: int) -> None:
+        """It may start."""
+        if job.parked:
+            job.parked = False
+            if job.state in (JobState.QUEUED, JobState.HELD):
+                job.set(JobState.QUEUED, "PENDING")
+                self._compute.enqueue(now, job)
+                self._agenda.settle()
+
+    def all_jobs(self) -> list[Job]:
+        """The books, in order of acceptance."""
+        return sorted(self._all_jobs(), key=lambda job: job.number)
+
+    def end(self, job: Job, now: int) -> bool:
+        """Cancel one job. True when it is dead on return."""
+        self.advance(now)
+        dead = self._compute.cancel(job, now)
+        self._agenda.settle()
+        return dead
+
+    def befall(self, job: Job, what: str, now: int, *, notice: float = 0.0, requeue: bool = False) -> None:
+        """Let this happen to a running job: preempted, or an end that `Compute.condemn` knows."""
+        self.advance(now)
+        if what == "preempted":
+            self._compute.preempt(job, now, notice=notice, requeue=requeue)
+        elif what == "node_failed":
+            self._compute.fail_node_of(job, now, requeue=requeue)
+        else:
+            self._compute.condemn(job, now, what)
+        self._agenda.settle()
+
+    def plan(self, at: int, handler: Callable[[int], object]) -> None:
+        """Call `handler` with the time, at that time."""
+        self._agenda.plan(at, handler)
+
+    def executed_by(self, executor: Executor) -> None:
+        """From now on executions are real."""
+        self._compute.executor = executor
+
+    def exited(self, execution: Execution, now: int, *, code: int, signal: int | None) -> None:
+        """A real execution has ended by itself."""
+        self.advance(now)
+        self._compute.exited(execution, now, code=code, signal=signal)
+        self._agenda.settle()
+
+    def on_begin(self, hook: Callable[[Job, int], None]) -> None:
+        """Call `hook(job, now)` whenever a job is started; it may plan, and end nothing itself."""
+        self._compute.on_begin = hook
+
+    def on_end(self, hook: Callable[[Job], None]) -> None:
+        """Call `hook(job)` whenever a job has come to its end; what it changes is settled afterwards."""
+        self._end_hook = hook
+
     def _refusal(self, spec: JobSpec, now: int) -> Refused | None:
         if not _KEY.fullmatch(spec.key):
             return Refused(reason=f"{spec.key[:80]!r} is not a submit key", fault=Fault.APPLICATION.value)
@@ -228,23 +316,34 @@ class SiteModel:
         return None
 
     def _accept(self, spec: JobSpec, papers: Papers, now: int) -> Job:
+        job = self._booked(spec, papers, now)
+        if not job.forgotten:
+            job.priority = self.shape.priority(spec.submit) if spec.submit else 0
+            job.stuck_reason = job.native_reason = self._stuck(spec, now)
+            self._plan_entry(job, now)
+        return job
+
+    def _booked(self, spec: JobSpec, papers: Papers, now: int) -> Job:
         units = self.shape.units(spec.resources)
         job = Job(spec=spec, native_id=self._new_id(), papers=papers, units=units, now=now)
-        job.priority = self.shape.priority(spec.submit) if spec.submit else 0
+        job.number = self.journal.accepted_total
         job.reservation = spec.submit.get("reservation", "")
         if job.walltime is None:
             job.walltime = self.shape.max_walltime
         job.listed_from = now + _micros(self.shape.listing_lag)
         self.journal.accept(spec.key, job.native_id, spec.digest, now)
-        if self._dice.falls("forgotten"):
-            return job
-        self._books[spec.key] = (*self._books.get(spec.key, ()), job)
-        job.stuck_reason = job.native_reason = self._stuck(spec, now)
+        job.forgotten = self._dice.falls("forgotten")
+        if not job.forgotten:
+            self._books[spec.key] = (*self._books.get(spec.key, ()), job)
+        return job
+
+    def _plan_entry(self, job: Job, now: int) -> None:
+        if job.forgotten:
+            return
         if self.shape.submit_latency > 0:
             self._agenda.plan(now + _micros(self.shape.submit_latency), self._compute.enqueue, job)
         else:
             self._compute.enqueue(now, job)
-        return job
 
     def _stuck(self, spec: JobSpec, now: int) -> str:
         fault = self._weather.now(StuckQueue, now) if self._weather else None
@@ -379,6 +478,8 @@ class SiteModel:
         return (job for jobs in self._books.values() for job in jobs)
 
     def _on_end(self, job: Job) -> None:
+        if self._end_hook is not None:
+            self._end_hook(job)
         self._ended.append(job)
         if self._remember is not None and len(self._ended) > self._remember:
             old = self._ended.popleft()

@@ -17,6 +17,7 @@ import tool_kit
 if TYPE_CHECKING:
     from postgres_kit import Server
     from redis_kit import RedisServer
+    from slurm_kit import SlurmCluster
 
 LEFT = pytest.StashKey[list[str]]()
 
@@ -99,6 +100,27 @@ def make_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
     with contextlib.ExitStack() as stack:
         yield lambda **options: stack.enter_context(RedisServer(tmp_path_factory.mktemp("redis"), **options))
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    """A Slurm that tests share and leave running, without jobs: one for each process of tests."""
+    from slurm_kit import SlurmCluster
+
+    with SlurmCluster(tmp_path_factory.mktemp("slurm"), "shared") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def make_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., SlurmCluster]]:
+    """Makes running clusters for one test, which may kill their daemons; takes what `SlurmCluster` takes but the
+    folder."""
+    from slurm_kit import SlurmCluster
+
+    with contextlib.ExitStack() as stack:
+        yield lambda name, **options: stack.enter_context(
+            SlurmCluster(tmp_path_factory.mktemp("slurm"), name, **options)
+        )
 
 
 @pytest.hookimpl(tryfirst=True)

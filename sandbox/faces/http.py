@@ -20,6 +20,8 @@ class Request:
     body: bytes = b""
     host: str = ""
     """Scheme and authority that the client used, for addresses in answers: `http://127.0.0.1:8701`."""
+    face: str = ""
+    """The name under which the server serves the face, for fault scripts: superfacility, iri, slurmrest, ..."""
 
     def first(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""

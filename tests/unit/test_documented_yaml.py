@@ -10,6 +10,7 @@ import pytest
 
 from broker.sites import sites_of
 from broker.spec import RawDocument, load_workflow, parse_document
+from sandbox.script import parse_rule
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```ya?ml\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -43,6 +44,8 @@ def test_what_a_page_shows_is_accepted(text: str, tmp_path: Path) -> None:
     if "stages" in raw.data:
         make_files(raw, tmp_path)
         assert load_workflow(raw, base=tmp_path).stages
+    elif "faults" in raw.data:
+        assert [parse_rule(rule) for rule in raw.data["faults"]]
     else:
         assert sites_of(raw, base=tmp_path, where="a page").configs
 
