@@ -11,7 +11,7 @@ from simulation.play import play
 
 from broker.states import IllegalMove
 
-ENOUGH = 400
+ENOUGH = 1_000
 """Stories within which the simulation must see what is missing."""
 
 
