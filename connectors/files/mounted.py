@@ -29,10 +29,6 @@ class MountedFiles(FolderFiles):
         self._place.check()
         return self._place.path
 
-    def check(self) -> None:
-        """Raises SiteUnreachable unless the folder is there and ours."""
-        self._place.check()
-
 
 def mounted_files(site: str, options: Mapping[str, object]) -> MountedFiles:
     """From the options of a site's entry. Raises ValueError, naming the option."""

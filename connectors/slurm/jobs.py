@@ -32,6 +32,8 @@ class SlurmJob:
     started_at: int | None = None
     ended_at: int | None = None
     user: str = ""
+    folder: str = ""
+    """Its working directory."""
 
     @property
     def label(self) -> Label | None:
@@ -91,6 +93,7 @@ def job_of(record: Mapping[str, Any]) -> SlurmJob | None:
         started_at=moment(record.get("start_time", times.get("start"))) if state is not JobState.QUEUED else None,
         ended_at=moment(record.get("end_time", times.get("end"))) if state.final else None,
         user=_text(record.get("user_name", record.get("user"))),
+        folder=_text(record.get("current_working_directory", record.get("working_directory"))),
     )
 
 
