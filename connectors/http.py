@@ -11,6 +11,7 @@ import contextlib
 import email.utils
 import json
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -119,7 +120,7 @@ class Reply:
         return found
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Http:
     """Calls to one API. Thread-safe; connections are kept between calls."""
 
@@ -145,6 +146,8 @@ class Http:
             follow_redirects=False,
             trust_env=True,
         )
+        if self.transport is None:  # its connections go with it, closed or not; a given transport is another's
+            weakref.finalize(self, self._client.close)
 
     def close(self) -> None:
         """Let go of the connections."""

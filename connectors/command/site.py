@@ -28,12 +28,12 @@ from connectors.errors import (
     SiteUnreachable,
     UnsafePath,
 )
+from connectors.files.held import HoldsFiles
 from connectors.files.shell import ShellFiles, writable
 from connectors.model import (
     Accepted,
     Doubtful,
     Evidence,
-    FileInfo,
     Finding,
     JobSpec,
     Listing,
@@ -61,7 +61,7 @@ def make(config: SiteConfig, clock: Clock) -> CommandSite:
     return CommandSite(config=config, options=options, transport=transport, clock=clock)
 
 
-class CommandSite:
+class CommandSite(HoldsFiles[ShellFiles]):
     """The ports `Site`, `Preparable`, `Scripted` and `Checkable`."""
 
     inline = False
@@ -72,7 +72,7 @@ class CommandSite:
         self._clock = clock
         self._owner = config.installation or NOBODY
         self._caller = Caller(site=config.name, transport=transport, options=options)
-        self._files = ShellFiles(
+        self.files = ShellFiles(
             self._caller.run_plain,
             site=config.name,
             root=config.root,
@@ -81,12 +81,12 @@ class CommandSite:
         )
         dialect = SlurmDialect if options.scheduler == "slurm" else PbsDialect
         self._dialect: Dialect = dialect(
-            site=config.name, root=self._files.root, owner=config.installation, umask=config.umask, options=options
+            site=config.name, root=self.files.root, owner=config.installation, umask=config.umask, options=options
         )
 
     def prepare(self) -> str:
         """Make the root and its spool; answers the root's identity."""
-        return self._files.prepare()
+        return self.files.prepare()
 
     def close(self) -> None:
         """End the shared connection."""
@@ -173,31 +173,8 @@ class CommandSite:
         return Script(script=self._dialect.script(spec), request=self._dialect.request(spec))
 
     def check(self, *, canary: bool = False) -> Sequence[Finding]:
-        found = walk(self._caller, self._dialect, files_wrong=self._files_wrong(), root=self._files.root)
+        found = walk(self._caller, self._dialect, files_wrong=self._files_wrong(), root=self.files.root)
         return [*found, run_canary(self, at=self._clock())] if canary else found
-
-    # -- files ---------------------------------------------------------------------------------------------
-
-    def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
-        return self._files.read(path, offset=offset, limit=limit)
-
-    def read_many(self, paths: Sequence[str], *, limit: int = 1 << 16) -> Mapping[str, bytes]:
-        return self._files.read_many(paths, limit=limit)
-
-    def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        self._files.write(path, content, mode=mode)
-
-    def write_many(self, files: Sequence[SmallFile]) -> None:
-        self._files.write_many(files)
-
-    def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
-        return self._files.list(path, recursive=recursive)
-
-    def digests(self, paths: Sequence[str]) -> Mapping[str, tuple[int, str]]:
-        return self._files.digests(paths)
-
-    def remove(self, paths: Sequence[str]) -> None:
-        self._files.remove(paths)
 
     # -- behind --------------------------------------------------------------------------------------------
 
@@ -231,7 +208,7 @@ class CommandSite:
     ) -> tuple[dict[str, SubmitAnswer], Mapping[str, tuple[JobSpec, str]]]:
         """Write the jobs' files: all at once, or, where one cannot be written, job by job to learn whose that is."""
         try:
-            self._files.write_many([file for spec, _ in batch.values() for file in self._files_of(spec)])
+            self.files.write_many([file for spec, _ in batch.values() for file in self._files_of(spec)])
         except (RequestRefused, UnsafePath, QuotaError) as error:
             if len(batch) == 1:
                 fault = Fault.APPLICATION if isinstance(error, UnsafePath) else error.fault
@@ -266,12 +243,12 @@ class CommandSite:
         """An accounting that keeps no comments leaves the folder, which only this very attempt has."""
         if job.label is not None:
             return job.label.matches(spec)
-        return job.folder == f"{self._files.root}/{join(spec.directory)}"
+        return job.folder == f"{self.files.root}/{join(spec.directory)}"
 
     def _ours(self, job: Job) -> bool:
         if job.label is not None:
             return job.label.owner in {self._owner, NOBODY} and job.label.key == job.name
-        return KEY.fullmatch(job.name) is not None and job.folder.startswith(f"{self._files.root}/")
+        return KEY.fullmatch(job.name) is not None and job.folder.startswith(f"{self.files.root}/")
 
     def _ask(self, keys: Sequence[str], *, everywhere: bool, since: float | None = None) -> Found:
         for _ in range(2):
@@ -318,7 +295,7 @@ class CommandSite:
 
     def _files_wrong(self) -> str:
         try:
-            self._files.list("spool")
+            self.files.list("spool")
         except SiteError as error:
             return str(error)
         return ""

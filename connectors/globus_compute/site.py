@@ -10,6 +10,7 @@ from shlex import quote
 
 from connectors.base import SiteFiles
 from connectors.errors import CredentialError, Fault, RequestRefused, SiteBusy, SiteError, UnsafePath
+from connectors.files.held import HoldsFiles
 from connectors.files.mounted import MountedFiles
 from connectors.files.shell import ShellFiles
 from connectors.globus_compute.ledger import Ledger, Note, group_of
@@ -19,7 +20,6 @@ from connectors.model import (
     Accepted,
     Doubtful,
     Evidence,
-    FileInfo,
     Finding,
     JobSpec,
     JobState,
@@ -46,7 +46,7 @@ _LOST_NODE = ("ManagerLost", "WorkerLost", "EndpointInterchange", "parsl.executo
 _NAMES = {"partition": "queue", "nodes": "nodes_per_block"}
 
 
-class ComputeEndpointSite:
+class ComputeEndpointSite(HoldsFiles[SiteFiles]):
     """The port `connectors.base.Site`, with `Scripted`, `Checkable` and `Preparable`."""
 
     inline = False
@@ -57,13 +57,13 @@ class ComputeEndpointSite:
     ) -> None:
         self.name = config.name
         self._config, self._options, self._service = config, options, service
-        self._files, self._ledger, self._clock = files, Ledger(files), clock
+        self.files, self._ledger, self._clock = files, Ledger(files), clock
         self._owner = config.installation or NOBODY
 
     def prepare(self) -> str:
         """Make the root, where the way to the files can; answers its identity."""
-        if isinstance(self._files, MountedFiles | ShellFiles):
-            return self._files.prepare()
+        if isinstance(self.files, MountedFiles | ShellFiles):
+            return self.files.prepare()
         return self.name
 
     # -- jobs ------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ class ComputeEndpointSite:
             else:
                 fresh.append(spec)
         if fresh:
-            self._files.write_many([_below(spec, file) for spec in fresh for file in spec.files])
+            self.files.write_many([_below(spec, file) for spec in fresh for file in spec.files])
             meant = {spec.key: self._note(spec) for spec in fresh}
             self._ledger.write(list(meant.values()))
             sent = self._send_all(fresh)
@@ -119,7 +119,7 @@ class ComputeEndpointSite:
         alive = {item.key for item in listing.items if not item.state.final}
         asked = [notes[key] for key in alive if not notes[key].canceled]
         if asked:
-            self._files.write_many([SmallFile(path=f"{n.directory}/{REQUEST}", content=b"stop\n") for n in asked])
+            self.files.write_many([SmallFile(path=f"{n.directory}/{REQUEST}", content=b"stop\n") for n in asked])
             self._ledger.write([replace(note, canceled=True) for note in asked])
         return {key: key not in alive for key in keys}
 
@@ -131,29 +131,6 @@ class ComputeEndpointSite:
         }
         address = f"POST {self._options.base}/v3/endpoints/{self._options.endpoint}/submit"
         return Script(script=self._line(spec) + "\n", request=f"{address}\n{json.dumps(body, indent=2)}\n")
-
-    # -- files -----------------------------------------------------------------------------------------
-
-    def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
-        return self._files.read(path, offset=offset, limit=limit)
-
-    def read_many(self, paths: Sequence[str], *, limit: int = 1 << 16) -> Mapping[str, bytes]:
-        return self._files.read_many(paths, limit=limit)
-
-    def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        self._files.write(path, content, mode=mode)
-
-    def write_many(self, files: Sequence[SmallFile]) -> None:
-        self._files.write_many(files)
-
-    def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
-        return self._files.list(path, recursive=recursive)
-
-    def digests(self, paths: Sequence[str]) -> Mapping[str, tuple[int, str]]:
-        return self._files.digests(paths)
-
-    def remove(self, paths: Sequence[str]) -> None:
-        self._files.remove(paths)
 
     # -- health ----------------------------------------------------------------------------------------
 
@@ -184,7 +161,7 @@ class ComputeEndpointSite:
             if e.capability in {"credentials", "status", "submit"}
         ]
         try:
-            self._files.list("")
+            self.files.list("")
             found.append(Finding(step="files", ok=True))
         except SiteError as error:
             found.append(Finding(step="files", ok=False, detail=str(error), help=error.help))

@@ -10,6 +10,7 @@ from typing import Any
 
 from connectors.base import Preparable, SiteFiles
 from connectors.errors import NotThere, RequestRefused, SiteBusy, SiteError, UnsafePath
+from connectors.files.held import HoldsFiles
 from connectors.iri.api import IriApi
 from connectors.iri.body import body_of, folder_of
 from connectors.iri.checking import Checker
@@ -21,7 +22,6 @@ from connectors.model import (
     Accepted,
     Doubtful,
     Evidence,
-    FileInfo,
     Finding,
     JobSpec,
     Listing,
@@ -45,7 +45,7 @@ class Place:
     umask: str = ""
 
 
-class IriSite:
+class IriSite(HoldsFiles[SiteFiles]):
     """The port Site. Keeps no job; every answer is the site's own."""
 
     inline = False
@@ -65,7 +65,7 @@ class IriSite:
     ) -> None:
         self.name = name
         self.claim = claim
-        self._api, self._files, self._finder, self._health = api, files, finder, health
+        self._api, self.files, self._finder, self._health = api, files, finder, health
         self._checker, self._quirks, self._place = checker, quirks, place
 
     # -- jobs --------------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ class IriSite:
         answers |= held
         fresh = {key: pair for key, pair in fit.items() if key not in held}
         if fresh:
-            self._files.write_many([*(file for spec, _ in fresh.values() for file in _files_of(spec)), *asked])
+            self.files.write_many([*(file for spec, _ in fresh.values() for file in _files_of(spec)), *asked])
             answers |= self._send(fresh)
         return answers
 
@@ -145,13 +145,13 @@ class IriSite:
 
     def prepare(self) -> str:
         """Mark the root as ours, once, so that a file system that is away is never taken for an empty one."""
-        if isinstance(self._files, Preparable):
-            return self._files.prepare()
+        if isinstance(self.files, Preparable):
+            return self.files.prepare()
         try:
-            return self._files.read(MARKER, limit=64).decode("ascii", "replace").strip()
+            return self.files.read(MARKER, limit=64).decode("ascii", "replace").strip()
         except NotThere:
             identity = secrets.token_hex(16)
-            self._files.write(MARKER, f"{identity}\n".encode())
+            self.files.write(MARKER, f"{identity}\n".encode())
             return identity
 
     # -- for people ----------------------------------------------------------------------------------------------
@@ -171,29 +171,6 @@ class IriSite:
     def check(self, *, canary: bool = False) -> Sequence[Finding]:  # noqa: ARG002
         """Without a canary of its own: whoever checks knows better which queue one may be sent to."""
         return self._checker.check()
-
-    # -- files ---------------------------------------------------------------------------------------------------
-
-    def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
-        return self._files.read(path, offset=offset, limit=limit)
-
-    def read_many(self, paths: Sequence[str], *, limit: int = 1 << 16) -> Mapping[str, bytes]:
-        return self._files.read_many(paths, limit=limit)
-
-    def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        self._files.write(path, content, mode=mode)
-
-    def write_many(self, files: Sequence[SmallFile]) -> None:
-        self._files.write_many(files)
-
-    def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
-        return self._files.list(path, recursive=recursive)
-
-    def digests(self, paths: Sequence[str]) -> Mapping[str, tuple[int, str]]:
-        return self._files.digests(paths)
-
-    def remove(self, paths: Sequence[str]) -> None:
-        self._files.remove(paths)
 
 
 def _files_of(spec: JobSpec) -> list[SmallFile]:

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 from connectors.base import SiteFiles
 from connectors.errors import CredentialError, RequestRefused, SiteBusy, SiteError
-from connectors.model import Evidence, FileInfo, Finding, JobSpec, Listing, Script, SmallFile, SubmitAnswer
+from connectors.files.held import HoldsFiles
+from connectors.model import Evidence, Finding, JobSpec, Listing, Script, SubmitAnswer
 from connectors.nersc.api import Superfacility
 from connectors.nersc.checking import Checking
 from connectors.nersc.health import Health
@@ -21,7 +22,7 @@ _MOST_NAMES = 100
 """Names in one question to the accounting: an address may have some thousand characters."""
 
 
-class NerscSite:
+class NerscSite(HoldsFiles[SiteFiles]):
     """`connectors.base.Site`, Preparable, Scripted and Checkable."""
 
     inline = False
@@ -42,7 +43,7 @@ class NerscSite:
         self._config = config
         self._options = options
         self._api = api
-        self._files = files
+        self.files = files
         self._clock = clock
         self._zone = ZoneInfo(options.timezone)
         self._user = options.user
@@ -165,33 +166,9 @@ class NerscSite:
     def _nothing(self) -> Listing:
         return Listing(items=(), complete=True, as_of=self._clock())
 
-    # -- files ---------------------------------------------------------------------------------------------
-
-    def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
-        return self._files.read(path, offset=offset, limit=limit)
-
-    def read_many(self, paths: Sequence[str], *, limit: int = 1 << 16) -> Mapping[str, bytes]:
-        return self._files.read_many(paths, limit=limit)
-
-    def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        self._files.write(path, content, mode=mode)
-
-    def write_many(self, files: Sequence[SmallFile]) -> None:
-        if files:
-            self._files.write_many(files)
-
-    def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
-        return self._files.list(path, recursive=recursive)
-
-    def digests(self, paths: Sequence[str]) -> Mapping[str, tuple[int, str]]:
-        return self._files.digests(paths)
-
-    def remove(self, paths: Sequence[str]) -> None:
-        self._files.remove(paths)
-
     def prepare(self) -> str:
         """Make the root at the machine; answers its identity."""
-        made: str = self._files.prepare()  # type: ignore[attr-defined]
+        made: str = self.files.prepare()  # type: ignore[attr-defined]
         return made
 
     # -- health --------------------------------------------------------------------------------------------

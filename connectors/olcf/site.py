@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from connectors.base import SiteFiles
 from connectors.errors import SiteError, SiteUnreachable
-from connectors.model import Evidence, FileInfo, Finding, JobSpec, Listing, Script, SmallFile, SubmitAnswer
+from connectors.files.held import HoldsFiles
+from connectors.model import Evidence, Finding, JobSpec, Listing, Script, SubmitAnswer
 from connectors.olcf.api import SlurmRest
 from connectors.olcf.checking import Checking
 from connectors.olcf.health import Health
@@ -25,7 +26,7 @@ _BACK = 14 * 86_400 * 1_000_000
 """µs that the accounting is asked to look back."""
 
 
-class RestSite:
+class RestSite(HoldsFiles[SiteFiles]):
     """`connectors.base.Site`, Preparable, Scripted and Checkable."""
 
     inline = False
@@ -38,7 +39,7 @@ class RestSite:
         self._config = config
         self._options = options
         self._api = api
-        self._files = files
+        self.files = files
         self._clock = clock
         self._submitting = Submitting(
             api=api, files=files, held=self._held, body=lambda spec: body_of(spec, config, options)
@@ -150,33 +151,9 @@ class RestSite:
         # some accountings keep no comments: there the name, which nobody guesses, has to do
         return [job for job in found if not job.comment or self._mine([job])], complete
 
-    # -- files ---------------------------------------------------------------------------------------------
-
-    def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
-        return self._files.read(path, offset=offset, limit=limit)
-
-    def read_many(self, paths: Sequence[str], *, limit: int = 1 << 16) -> Mapping[str, bytes]:
-        return self._files.read_many(paths, limit=limit)
-
-    def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        self._files.write(path, content, mode=mode)
-
-    def write_many(self, files: Sequence[SmallFile]) -> None:
-        if files:
-            self._files.write_many(files)
-
-    def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
-        return self._files.list(path, recursive=recursive)
-
-    def digests(self, paths: Sequence[str]) -> Mapping[str, tuple[int, str]]:
-        return self._files.digests(paths)
-
-    def remove(self, paths: Sequence[str]) -> None:
-        self._files.remove(paths)
-
     def prepare(self) -> str:
         """Make the root, where the way to its files can; answers its identity."""
-        made: str = self._files.prepare() if hasattr(self._files, "prepare") else ""
+        made: str = self.files.prepare() if hasattr(self.files, "prepare") else ""
         return made
 
     # -- health --------------------------------------------------------------------------------------------
@@ -190,5 +167,5 @@ class RestSite:
     def close(self) -> None:
         """Let go of connections."""
         self._api.close()
-        if hasattr(self._files, "close"):
-            self._files.close()
+        if hasattr(self.files, "close"):
+            self.files.close()
