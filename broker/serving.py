@@ -23,8 +23,9 @@ from broker.store.base import Installation, NewEvent, Sightings, Store
 from broker.tasks import RUNS, site_queue
 from broker.worker import USUAL, Habits, Worker
 from connectors.base import ClosableMover, Preparable, Site
-from connectors.errors import CredentialError, SiteBusy, SiteError, SiteUnreachable
+from connectors.errors import CredentialError, RequestRefused, SiteBusy, SiteError, SiteUnreachable
 from connectors.registry import SiteConfig, UnknownConnector, make_mover, make_site
+from connectors.unusable import UnusableSite
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,10 @@ def _identities(store: Store, stream: str) -> list[str]:
 def _make(config: SiteConfig, clock: Clock) -> Site:
     try:
         return make_site(config, clock)
-    except (UnknownConnector, ValueError) as error:
+    except CredentialError as error:
+        log.warning("site %s cannot be used: %s", config.name, error)
+        return UnusableSite(config, clock, error)
+    except (UnknownConnector, ValueError, RequestRefused) as error:
         raise UsageError(str(error), help="mend the site document: `crossfade site ls`") from error
 
 

@@ -15,7 +15,7 @@ from broker.errors import UsageError
 from broker.serving import connect, queues_of
 from broker.sites import Sites, load_sites
 from broker.store.sql import SqlStore
-from connectors.errors import SiteUnreachable
+from connectors.errors import CredentialError, SiteUnreachable
 
 
 @pytest.fixture
@@ -65,3 +65,43 @@ def test_a_worker_takes_the_queues_that_it_is_given_names_of(sites: Sites) -> No
     assert queues_of(sites, ["runs", "site.here", "runs"]) == ["runs", "site.here"]
     with pytest.raises(UsageError, match=r"site\.nowhere"):
         queues_of(sites, ["site.nowhere"])
+
+
+def with_clouds(settings: Settings, tmp_path: Path, **options: object) -> Sites:
+    """The document with a Kubernetes site more, of which nothing is there."""
+    document = json.loads(settings.sites.read_text())
+    document["sites"]["cloud"] = {
+        "profile": "kubernetes",
+        "root": "s3://bucket/crossfade",
+        "credentials": {
+            "kubeconfig": f"file:{tmp_path}/nothing",
+            "access_key": "env:NO_KEY",
+            "secret_key": "env:NO_KEY",
+        },
+        "options": options,
+    }
+    settings.sites.write_text(json.dumps(document))
+    return load_sites(settings.sites, home=settings.home, cwd=tmp_path, env={})
+
+
+def test_a_credential_that_is_missing_leaves_the_other_sites_served_and_is_told_at_its_own(
+    settings: Settings, store: SqlStore, tmp_path: Path
+) -> None:
+    connected = connect(settings, with_clouds(settings, tmp_path), store)
+    assert connected.sites["here"].list("spool") == []
+    cloud = connected.sites["cloud"]
+    for ask in (lambda: cloud.list("spool"), lambda: cloud.status(["cf0"]), lambda: cloud.submit([])):
+        with pytest.raises(CredentialError, match="nothing"):
+            ask()
+    (evidence,) = cloud.probe()
+    assert (evidence.capability, evidence.ok) == ("credentials", False)
+    connected.close()
+
+
+def test_an_option_that_cannot_be_is_told_with_where_it_is_mended(
+    settings: Settings, store: SqlStore, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        connect(settings, with_clouds(settings, tmp_path, in_cluster="perhaps"), store)
+    assert "in_cluster" in str(caught.value)
+    assert "mend the site document" in str(caught.value.help)
