@@ -34,6 +34,12 @@ def _all_advice() -> Mapping[str, Advice]:
     }
 
 
+def _usual(connector: str) -> str:
+    """The credential that such a site keeps in a file."""
+    names = advice_for(connector).credentials
+    return next((name for name in ("key", "token") if name in names), next(iter(names), "token"))
+
+
 def advice_for(connector: str) -> Advice:
     """Empty for a connector that came by itself."""
     return _all_advice().get(connector, Advice())
@@ -55,7 +61,7 @@ def credential_to_keep(config: SiteConfig, name: str | None) -> tuple[str, Path]
     if not kept:
         raise UsageError(
             f"site {config.name} keeps no credential in a file",
-            help="write `credentials: {token: file:PATH}` into its entry of the site document",
+            help=f"write `credentials: {{{_usual(config.connector)}: file:PATH}}` into its entry of the site document",
         )
     chosen = name or next(iter(kept))
     return chosen, kept[chosen]

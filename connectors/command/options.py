@@ -19,6 +19,8 @@ class CommandOptions:
 
     scheduler: str = "slurm"
     """slurm or pbs."""
+    over: str = "here"
+    """`ssh`: the commands are run elsewhere also where no `host` is named; its name is then the site's own."""
     host: str = ""
     """Where the commands are run, by `ssh`: a name from the user's ssh config, or user@host. Empty: on this machine."""
     ssh: str = "ssh"
@@ -59,6 +61,8 @@ class CommandOptions:
                 known = ", ".join(sorted(_KINDS))
                 raise ValueError(f"site {site}: the command connector has no option {name!r} (it has {known})")
             values[name] = _KINDS[name](f"site {site}: option {name}", value)
+        if values.get("over") == "ssh" and not values.get("host"):
+            values["host"] = _host(f"site {site}: option host", site)
         return cls(**values)
 
 
@@ -128,6 +132,7 @@ def _environment(what: str, value: object) -> Mapping[str, str]:
 
 _KINDS: Mapping[str, Any] = {
     "scheduler": _one_of("slurm", "pbs"),
+    "over": _one_of("here", "ssh"),
     "host": _host,
     "ssh": _text,
     "ssh_config": _text,

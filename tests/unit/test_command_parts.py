@@ -392,3 +392,10 @@ def test_an_option_that_makes_no_sense_is_named(options):
 def test_options_are_read_as_people_write_them():
     read = CommandOptions.read("s", {"persist": "2h", "deadline": 1.5, "accounting": True, "path": "/opt/slurm/bin"})
     assert (read.persist, read.deadline, read.accounting, read.path) == (7200, 1.5, "on", ("/opt/slurm/bin",))
+
+
+def test_a_machine_that_is_reached_over_ssh_is_never_taken_for_this_one() -> None:
+    """Its entry may leave the host out; a folder of its name made here would look like a site that works."""
+    assert CommandOptions.read("frontier", {"over": "ssh"}).host == "frontier"
+    assert CommandOptions.read("frontier", {"over": "ssh", "host": "login.x"}).host == "login.x"
+    assert CommandOptions.read("here", {}).host == ""
