@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import hypothesis
 import leftovers
 import pytest
 import tool_kit
+from logged_secrets import LoggedSecrets
 
 if TYPE_CHECKING:
     from postgres_kit import Server
@@ -60,6 +62,23 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("CROSSFADE_HOME", str(home / "crossfade"))
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     return home
+
+
+@pytest.fixture(scope="session")
+def logged_secrets() -> Iterator[LoggedSecrets]:
+    """Sees every record that is logged in this process."""
+    handler = LoggedSecrets()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_logged(logged_secrets: LoggedSecrets) -> Iterator[None]:
+    """A test in whose time a secret was logged fails, whatever else it says."""
+    yield
+    found = logged_secrets.take()
+    assert not found, f"a secret was logged: {found}"
 
 
 @pytest.fixture

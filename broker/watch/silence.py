@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -12,6 +13,10 @@ from connectors.errors import CredentialError, SiteError
 
 SEEN_EVERY = 10_000_000
 """Microseconds between two notes that a site answered and nothing had changed."""
+SAID_EVERY = 60_000_000
+"""Microseconds between two rows of evidence that say the same."""
+_OF_ONE_ANSWER = re.compile(r"(?=[0-9A-Fa-f-]*[0-9])[0-9A-Fa-f-]{8,}")
+"""Ids and times that are other ones in every answer, though it says the same."""
 
 
 class Silence:
@@ -22,9 +27,12 @@ class Silence:
         self._next_note: dict[str, int] = defaultdict(int)
         self._told: dict[str, bool] = defaultdict(bool)
         """Were the stages there woken since both budgets were spent?"""
+        self._said: dict[str, tuple[str, str, int]] = {}
+        """What was last written of a site that refuses to tell: capability, words, when."""
 
     def answered(self, name: str, standing: SiteRow | None, now: int, sightings: Sightings) -> None:
         """Note that the site answered: at once when it had been silent, else only now and then."""
+        self._said.pop(name, None)
         back = standing is not None and standing.cannot_ask_since is not None
         if not back and now < self._next_note[name]:
             return
@@ -40,7 +48,7 @@ class Silence:
     def refused(self, name: str, error: SiteError, now: int, sightings: Sightings) -> None:
         """It answered: with «not you», «not now» or «not so», which is no outage."""
         capability = "credentials" if isinstance(error, CredentialError) else "status"
-        sightings.evidence.append((name, now, capability, False, 0, str(error)[:300]))
+        self._say(name, capability, error, now, sightings)
 
     def silent(self, name: str, standing: SiteRow | None, error: SiteError, now: int, sightings: Sightings) -> None:
         """Note that the site did not answer."""
@@ -57,6 +65,16 @@ class Silence:
         if first:
             data = {"detail": str(error)[:300]}
             sightings.events.append((f"site:{name}", NewEvent(kind="silent", data=json.dumps(data), actor="watch")))
+
+    def _say(self, name: str, capability: str, error: SiteError, now: int, sightings: Sightings) -> None:
+        """A row of evidence: at once when it says something new, else once a minute."""
+        detail = str(error)[:300]
+        words = _OF_ONE_ANSWER.sub("", detail)
+        last = self._said.get(name)
+        if last is not None and last[:2] == (capability, words) and now - last[2] < SAID_EVERY:
+            return
+        self._said[name] = (capability, words, now)
+        sightings.evidence.append((name, now, capability, False, 0, detail))
 
 
 def _no_row(name: str) -> SiteRow:
