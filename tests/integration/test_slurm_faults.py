@@ -81,7 +81,7 @@ def test_a_frozen_controller_leaves_a_submission_in_doubt_and_it_is_found_later(
     site, key = rig.connect(), new_key()
     spec = rig.job(key)
     call = site._dialect.submitting({key: site._dialect.script(spec)})
-    site._files.write_many(list(site._files_of(spec)))
+    site.files.write_many(list(site._files_of(spec)))
     cluster.freeze()
     answer = site._dialect.submitted(site._caller.ask(call.script, call.lines)[key])
     assert isinstance(answer, Doubtful), answer

@@ -45,6 +45,9 @@ GOOD = Report(
     digest_undisturbed="aa",
     violations=[],
     picture=Path("out/tomography.png"),
+    connectors={"nersc": "nersc", "alcf": "iri"},
+    submissions={"cf1": 1, "cf2": 1},
+    requests={"nersc superfacility": 7},
     timeline=[Moment(1.0, "recon@1", "running at nersc")],
     decisions=[
         {"kind": "failover", "outcome": "move", "attempt": 1, "words": ["Leaves its site: dark.", "Rejected: x."]}
@@ -124,3 +127,8 @@ def test_the_text_says_when_the_results_differ():
 def test_the_site_is_lost_when_half_is_done_at_the_earliest_and_before_the_end(slices):
     script = replace(SCRIPT, slices=slices, checkpoint_every=1)
     assert slices // 2 == script.half <= script.latest < slices
+
+
+def test_a_job_that_was_accepted_twice_breaks_the_promise():
+    doubled = replace(GOOD, submissions={"cf1": 1, "cf2": 2})
+    assert doubled.problems == ["submitted more than once: cf2"]

@@ -19,7 +19,7 @@ from sandbox_kit import START, job, key_of
 
 from broker.clock import VirtualClock
 from connectors.errors import BadReply, RequestRefused, SiteBusy, SiteUnreachable
-from connectors.model import Accepted
+from connectors.model import Accepted, LaneLimits
 from connectors.registry import SiteConfig, make_mover, make_site
 from sandbox import shared, wire
 from sandbox.host import Events, Refusal, WorldHost, main
@@ -240,3 +240,17 @@ def test_the_program_says_why_it_cannot_host(tmp_path: Path, capsys: pytest.Capt
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert "yours alone" in capsys.readouterr().err
+
+
+def test_a_site_with_all_that_a_profile_can_say_reaches_its_host_whole() -> None:
+    """What `SiteConfig` holds goes to the world's host; at a noun that it does not know it hangs up on every worker."""
+    lanes = {"normal": {"qos": "regular"}}
+    config = SiteConfig(
+        name="east",
+        connector="simulated",
+        lanes=lanes,
+        lane_limits={"normal": LaneLimits(max_walltime=60.0)},
+        capabilities=frozenset({"signal"}),
+        credentials={"token": "env:X"},
+    )
+    assert wire.unpacked(wire.packed(config)[4:]) == config
