@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import amsc_iri_v2
+import httpx
 import nersc_iri
 import pytest
 from iri_kit import TOKEN, Rehearsal
@@ -178,6 +179,13 @@ def test_resources_incidents_and_events_are_told(client: Client) -> None:
     events = client.status.get_events_by_incident()
     assert [found.status.value for found in events] == ["down"]
     assert client.status.get_event_by_incident(events[0].id).incident_uri.endswith(incidents[0].id)
+    # the older way, by the incident, which other clients of v1 still know
+    below = f"{events[0].incident_uri}/events"
+    listed = httpx.get(below).json()
+    assert [found["id"] for found in listed] == [events[0].id]
+    assert httpx.get(f"{below}/{events[0].id}").json() == listed[0]
+    assert httpx.get(f"{below}/nothing").status_code == 404
+    assert httpx.get(below.replace(incidents[0].id, "nothing")).status_code == 404
 
 
 def test_the_facility_and_the_account_are_told(client: Client) -> None:

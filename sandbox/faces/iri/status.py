@@ -28,6 +28,8 @@ class StatusPages:
         self._since = facility.now()
 
     def handle(self, request: Request, words: Sequence[str], links: Links) -> Response:
+        if request.method == "GET" and len(words) in {3, 4} and (words[0], words[2]) == ("incidents", "events"):
+            return self._of_incident(request, words[1], words[3:], links)
         if request.method != "GET" or not words or len(words) > 2:
             raise Problem(404, "Not Found")
         kind, found = words[0], {"resources": _RESOURCES, "incidents": _INCIDENTS, "events": _EVENTS}.get(words[0])
@@ -41,6 +43,20 @@ class StatusPages:
                 raise Problem(404, f"{kind[:-1].capitalize()} {words[1][:80]} not found")
             return answer(thing)
         return self._page(request, kind, [thing for thing in things if _fits(thing, request)])
+
+    def _of_incident(self, request: Request, incident: str, event: Sequence[str], links: Links) -> Response:
+        """`/status/incidents/{id}/events[/{id}]`: an older way to ask, which clients of v1 still know."""
+        known_parameters(request, () if event else _EVENTS)
+        if incident not in {one["id"] for one in self._incidents(request, links)}:
+            raise Problem(404, f"Incident {incident[:80]} not found")
+        own = links.to(f"status/incidents/{incident}")
+        things = [thing for thing in self._events(request, links) if thing["incident_uri"] == own]
+        if not event:
+            return self._page(request, "events", [thing for thing in things if _fits(thing, request)])
+        found = next((thing for thing in things if thing["id"] == event[0]), None)
+        if found is None:
+            raise Problem(404, f"Event {event[0][:80]} not found")
+        return answer(found)
 
     def _page(self, request: Request, kind: str, things: Sequence[Any]) -> Response:
         offset, limit = whole(request, "offset", 0), whole(request, "limit", 100, most=1000)
