@@ -50,7 +50,7 @@ from broker.store.base import (
 )
 from broker.store.sql import SqlStore
 from connectors.registry import SiteConfig
-from policies.model import Decision, Reason
+from policies.model import Reason
 from policies.placement import Candidate, place, static_refusal
 
 FORMAT_VERSION = 1
@@ -558,11 +558,6 @@ def open_service(settings: Settings, *, clock: Clock = wall_clock) -> Service:
     store = open_store(settings, clock=clock)
     shared = FollowingClock(store.now) if settings.is_service else clock
     return Service(settings=settings, store=store, sites=sites, clock=shared)
-
-
-def decision_from(detail: str) -> Decision:
-    """A stored decision."""
-    return Decision.from_json(detail)
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

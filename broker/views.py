@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from broker.states import AttemptState
 from broker.store.base import (
     AttemptRow,
     CheckpointRow,
@@ -318,8 +317,3 @@ def worker_view(row: WorkerRow) -> View:
         "progress_at": when(row.progress_at),
         "detail": row.detail,
     }
-
-
-def final_attempt(row: AttemptRow) -> bool:
-    """Is the attempt over?"""
-    return AttemptState(row.state).final

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from connectors.checks import canary_step, files_step, submit_step
 from connectors.errors import CredentialError, SiteError
-from connectors.model import Accepted, Finding, JobSpec, Refused, Resources, SmallFile
+from connectors.model import Finding
 from connectors.nersc.api import Superfacility
 from connectors.nersc.health import Health
 from connectors.registry import Clock, SiteConfig
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from connectors.nersc.site import NerscSite
 
 _SOON = 12 * 3600 * 1_000_000
-_CANARY_SECONDS = 120.0
 _RENEW = "make a new client in Iris (profile, Superfacility API clients) and put its key in the credentials file"
-_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 class Checking:
@@ -101,60 +99,11 @@ class Checking:
 
     def _files(self) -> Iterator[Finding]:
         self._site.prepare()
-        path, content = f"check/{secrets.token_hex(8)}", secrets.token_bytes(64)
-        self._site.write(path, content)
-        same = self._site.read(path) == content
-        self._site.remove([path])
-        detail = f"{self._config.root}: " + (
-            "written, read, removed" if same else "something else was read than written"
-        )
-        yield Finding(step="files", ok=same, detail=detail)
+        yield files_step(self._site, self._config.root)
 
     def _submit(self) -> Iterator[Finding]:
-        script = self._site.script(self._spec())
-        yield Finding(
-            step="submit",
-            ok=None,
-            detail=f"not tried; would be {script.request.splitlines()[0]}",
-            help=f"crossfade site check {self._config.name} --canary submits a job of seconds",
-        )
+        yield submit_step(self._site, self._config)
 
     def _canary(self) -> Iterator[Finding]:
-        spec = self._spec()
-        answer = self._site.submit([spec])[spec.key]
-        if isinstance(answer, Refused):
-            yield Finding(step="canary", ok=False, detail=answer.reason, help="mend `account`, `submit` or `lanes`")
-            return
-        told = f"job {answer.native_id}" if isinstance(answer, Accepted) else "its id was not told"
-        try:
-            state, ok = self._waited(spec.key)
-        finally:
-            self._site.cancel([spec.key])
-        yield Finding(step="canary", ok=ok, detail=f"{told}: {state}")
-
-    def _waited(self, key: str) -> tuple[str, bool | None]:
-        until = self._api.http.elapsed() + _CANARY_SECONDS
-        while True:
-            items = self._site.find([key]).items
-            if items and items[0].state.final:
-                return items[0].native_state, items[0].exit_code == 0
-            if items and items[0].stuck_reason:
-                return f"will never start: {items[0].stuck_reason}", False
-            if self._api.http.elapsed() >= until:
-                state = items[0].native_state if items else "not seen"
-                return f"{state} after {_CANARY_SECONDS:g} s; canceled", None if items else False
-            self._api.http.sleep(5.0)
-
-    def _spec(self) -> JobSpec:
-        key = "cf" + "".join(secrets.choice(_LETTERS) for _ in range(13))
-        return JobSpec(
-            key=key,
-            digest="canary",
-            directory=f"check/{key}",
-            entry="canary.sh",
-            files=(SmallFile(path="canary.sh", content=b"exit 0\n"),),
-            resources=Resources(walltime=60.0),
-            submit={**self._config.submit, **({"account": self._config.account} if self._config.account else {})},
-            comment="site check",
-            requeue=False,
-        )
+        http = self._api.http
+        yield canary_step(self._site, self._config, elapsed=http.elapsed, sleep=http.sleep)

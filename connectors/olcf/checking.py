@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import httpx
 
+from connectors.checks import canary_step, files_step, submit_step
 from connectors.errors import CredentialError, SiteError
-from connectors.model import Accepted, Finding, JobSpec, Refused, Resources, SmallFile
+from connectors.model import Finding
 from connectors.olcf.api import SlurmRest
 from connectors.olcf.health import Health, answering, utc
 from connectors.olcf.options import RestOptions
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from connectors.olcf.site import RestSite
 
 _SOON = 24 * 3600 * 1_000_000
-_CANARY_SECONDS = 120.0
-_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 _RENEW = {
     "s3m": "make a new project access token in myOLCF (permission compute-ace) and put it where `credentials` points",
     "slurmrestd": "make a new token (`scontrol token lifespan=SECONDS`) and put it where `credentials` points",
@@ -135,12 +133,7 @@ class Checking:
 
     def _files(self) -> Iterator[Finding]:
         self._site.prepare()
-        path, content = f"check/{secrets.token_hex(8)}", secrets.token_bytes(64)
-        self._site.write(path, content)
-        same = self._site.read(path) == content
-        self._site.remove([path])
-        told = "written, read, removed" if same else "something else was read than written"
-        yield Finding(step="files", ok=same, detail=f"{self._config.root}: {told}")
+        yield files_step(self._site, self._config.root)
 
     def _submit(self) -> Iterator[Finding]:
         names = [one.get("name") for one in self._api.read("partitions").items("partitions", self._config.name)
@@ -149,51 +142,8 @@ class Checking:
         if asked and asked not in names:
             detail = f"there is no partition {asked} (there are {', '.join(str(name) for name in names[:20])})"
             yield Finding(step="submit", ok=False, detail=detail, help="mend `submit` or `lanes`")
-        script = self._site.script(self._spec())
-        yield Finding(
-            step="submit",
-            ok=None,
-            detail=f"not tried; would be {script.request.splitlines()[0]}",
-            help=f"crossfade site check {self._config.name} --canary submits a job of seconds",
-        )
+        yield submit_step(self._site, self._config)
 
     def _canary(self) -> Iterator[Finding]:
-        spec = self._spec()
-        answer = self._site.submit([spec])[spec.key]
-        if isinstance(answer, Refused):
-            yield Finding(step="canary", ok=False, detail=answer.reason, help="mend `account`, `submit` or `lanes`")
-            return
-        told = f"job {answer.native_id}" if isinstance(answer, Accepted) else "its number was not told"
-        try:
-            state, ok = self._waited(spec.key)
-        finally:
-            self._site.cancel([spec.key])
-        yield Finding(step="canary", ok=ok, detail=f"{told}: {state}")
-
-    def _waited(self, key: str) -> tuple[str, bool | None]:
         http = self._api.http
-        until = http.elapsed() + _CANARY_SECONDS
-        while True:
-            items = self._site.find([key]).items
-            if items and items[0].state.final:
-                return items[0].native_state, items[0].exit_code == 0
-            if items and items[0].stuck_reason:
-                return f"will never start: {items[0].stuck_reason}", False
-            if http.elapsed() >= until:
-                state = items[0].native_state if items else "not seen"
-                return f"{state} after {_CANARY_SECONDS:g} s; canceled", None if items else False
-            http.sleep(2.0)
-
-    def _spec(self) -> JobSpec:
-        key = "cf" + "".join(secrets.choice(_LETTERS) for _ in range(13))
-        return JobSpec(
-            key=key,
-            digest="canary",
-            directory=f"check/{key}",
-            entry="canary.sh",
-            files=(SmallFile(path="canary.sh", content=b"exit 0\n"), SmallFile(path=".crossfade/canary", content=b"")),
-            resources=Resources(walltime=60.0),
-            submit={**self._config.submit, **({"account": self._config.account} if self._config.account else {})},
-            comment="site check",
-            requeue=False,
-        )
+        yield canary_step(self._site, self._config, elapsed=http.elapsed, sleep=http.sleep)

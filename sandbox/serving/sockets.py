@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -247,16 +246,3 @@ def _close(parts: object) -> None:
     close = getattr(parts, "close", None)
     if close is not None:
         close()
-
-
-def wait_until_ready(address: str, *, seconds: float = 5.0) -> bool:
-    """Does somebody listen there?"""
-    host, _, port = address.removeprefix("http://").partition(":")
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            with socket.create_connection((host, int(port)), timeout=1):
-                return True
-        except OSError:
-            time.sleep(0.05)
-    return False
