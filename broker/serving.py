@@ -24,7 +24,7 @@ from broker.tasks import RUNS, site_queue
 from broker.worker import USUAL, Habits, Worker
 from connectors.base import ClosableMover, Preparable, Site
 from connectors.errors import CredentialError, RequestRefused, SiteBusy, SiteError, SiteUnreachable
-from connectors.registry import SiteConfig, UnknownConnector, make_mover, make_site
+from connectors.registry import MoverSetup, SiteConfig, UnknownConnector, make_mover, make_site
 from connectors.unusable import UnusableSite
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,16 @@ def connect(
         named = replace(config, installation=ours)
         configs[name], made[name] = _connect(named, store, clock, prepares=serves is None or name in serves)
     settings.blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Connected(configs=configs, sites=made, mover=make_mover(made, configs, settings.blobs, clock))
+    setup = MoverSetup(
+        sites=made,
+        configs=configs,
+        blobs=settings.blobs,
+        clock=clock,
+        notes=store.notes,
+        places=sites.places,
+        globus=replace(sites.globus, tokens=settings.home / "globus"),
+    )
+    return Connected(configs=configs, sites=made, mover=make_mover(setup))
 
 
 def short_name(installation: Installation) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from broker.spec import RawDocument, document_from, read_document
 from broker.spec.check import validated
-from broker.spec.errors import KeyPath, Wrong
+from broker.spec.errors import KeyPath, Wrong, nearest, quoted
 from broker.spec.profiles import profile
-from broker.spec.site import Machine, Profile, Site, SiteDocument
+from broker.spec.site import Globus, Machine, Place, Profile, Site, SiteDocument
 from broker.spec.unbuilt import UNBUILT_AT_SITES, find_unused
 from connectors.model import LaneLimits
-from connectors.registry import SiteConfig
+from connectors.registry import GlobusConfig, PlaceConfig, SiteConfig
 
 VARIABLE = "CROSSFADE_SITES"
 """Names the site document, unless a command line does."""
@@ -34,6 +35,8 @@ class Sites:
     path: Path | None
     """The document; None: there is none, and this machine is the only site."""
     document: SiteDocument
+    places: Mapping[str, PlaceConfig] = field(default_factory=dict)
+    globus: GlobusConfig = field(default_factory=GlobusConfig)
     unused: Sequence[str] = ()
     """Keys of the document that are kept, and that nothing goes by yet."""
 
@@ -84,9 +87,23 @@ def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = No
             configs[name] = _config(name, entry, base)
         except _At as at:
             faults.append((("sites", name, at.key), at.wrong))
+    places: dict[str, PlaceConfig] = {}
+    for name, place in document.places.items():
+        try:
+            places[name] = _place(name, place, base, known=document.sites)
+        except _At as at:
+            faults.append((("places", name, at.key), at.wrong))
     if faults:
         raise raw.refuse(faults)
-    return Sites(configs=configs, where=where, path=path, document=document, unused=find_unused(raw.data))
+    return Sites(
+        configs=configs,
+        where=where,
+        path=path,
+        document=document,
+        places=places,
+        globus=_globus(document.globus, base),
+        unused=find_unused(raw.data),
+    )
 
 
 def _only_site(home: Path) -> dict[str, Any]:
@@ -161,6 +178,7 @@ def _figures(machine: Machine) -> dict[str, Any]:
         "threads_per_core": machine.threads_per_core,
         "exclusive": machine.exclusive,
         "claim": machine.claim,
+        "collection_base": machine.collection_base,
         "job_id_variable": machine.variables.job_id,
         "restarts_variable": machine.variables.restarts,
     }
@@ -211,6 +229,47 @@ def _counted(figure: int | str | None) -> int | None:
 def _whole_seconds(figure: float | None) -> int | None:
     """The wrapper counts in whole seconds; never less than one."""
     return None if figure is None else max(1, round(figure))
+
+
+def _place(name: str, entry: Place, base: Path, *, known: Collection[str]) -> PlaceConfig:
+    """On a collection paths are that collection's own; without one they are this machine's, from the document on."""
+    if entry.collection and entry.url:
+        raise _At("url", Wrong("a place with a collection has no url", "leave one of them out"))
+    strangers = [site for site in entry.mounted if site not in known]
+    if strangers:
+        cure = partial(nearest, strangers[0], known, what="sites")
+        raise _At("mounted", Wrong(f"there is no site {quoted(strangers[0])}", cure))
+    if entry.collection:
+        path = entry.path or "/"
+        if not path.startswith("/"):
+            raise _At("path", Wrong("a path on a collection begins with /", f"write /{path}"))
+    elif entry.url:
+        path = entry.path or ""
+    elif entry.path is None:
+        raise _At("path", Wrong("a place needs a collection, a url or a path", "say where it is", kind="missing"))
+    else:
+        path = os.path.abspath(Path(base, os.path.expanduser(entry.path)))
+    return PlaceConfig(
+        name=name,
+        collection=entry.collection or "",
+        url=(entry.url or "").rstrip("/"),
+        path=path,
+        mounted=entry.mounted,
+        prune=entry.prune,
+    )
+
+
+def _globus(entry: Globus, base: Path) -> GlobusConfig:
+    def reference(text: str | None) -> str:
+        return _credential(text, base) if text else ""
+
+    return GlobusConfig(
+        client_id=reference(entry.client_id),
+        client_secret=reference(entry.client_secret),
+        transfer_url=entry.transfer_url or "",
+        auth_url=entry.auth_url or "",
+        active=entry.active,
+    )
 
 
 def _root(entry: Site, base: Path, *, elsewhere: bool) -> str:

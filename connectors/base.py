@@ -134,6 +134,27 @@ class Interactive(Protocol):
         ...
 
 
+class Notes(Protocol):
+    """Small texts that outlive this process, by key: what a mover must know again after a crash. Thread-safe, shared by
+    all processes of an installation."""
+
+    def get(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """Those that there are."""
+        ...
+
+    def put_first(self, key: str, text: str) -> str:
+        """Keep the text unless there is one already; the text that is kept. On disk when this returns."""
+        ...
+
+    def put(self, key: str, text: str) -> None:
+        """Keep or replace it."""
+        ...
+
+    def drop(self, keys: Sequence[str]) -> None:
+        """Absent ones are fine."""
+        ...
+
+
 @runtime_checkable
 class Mover(Protocol):
     """Carries files between sites, verified, published by rename."""
@@ -146,6 +167,15 @@ class Mover(Protocol):
 
     def cancel(self, keys: Sequence[str]) -> Mapping[str, bool]:
         """True: nothing will be written any more."""
+        ...
+
+
+@runtime_checkable
+class Able(Protocol):
+    """A mover that says beforehand what it cannot carry."""
+
+    def refuses(self, transfer: Transfer) -> str:
+        """Why it could not carry this one, as a sentence; empty: it could. Asks nobody."""
         ...
 
 

@@ -262,14 +262,36 @@ class TransferItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """One more place where a transfer's files lie: the same files, with this side's own paths."""
+
+    site: str
+    items: Sequence[TransferItem]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """Files to bring from one site to another. Asking twice under one key moves them once."""
+    """Files to bring from one side to another. Asking twice under one key moves them once.
+
+    A side is a site by its name, a place by its name with a colon (`cfs:`), or the broker's own store ("").
+    """
 
     key: str
     source_site: str
     destination_site: str
     items: Sequence[TransferItem]
     label: str = ""
+    """What a person would call it: run, stage, attempt."""
+    others: Sequence[Origin] = ()
+    """Where else the files may be taken from. Whoever chooses the route chooses the source; a mover never looks."""
+    private: bool = False
+    """Nobody reads at the destination before SUCCEEDED was told: an attempt's own folder. The files may then be written
+    under their final names, where a mover has no quick way to rename many."""
+    urgent: bool = False
+    deadline: int | None = None
+    """µs; nothing is to be written after it."""
+    about: str = ""
+    """What it is wanted for, in whatever words the asker finds it again by; movers keep nothing of it."""
 
 
 class TransferState(Enum):
@@ -280,6 +302,8 @@ class TransferState(Enum):
     """Every item is at its destination and was verified there."""
     FAILED = "failed"
     """Ended without; nothing was published at the destination. `fault` says whose fault."""
+    HELD = "held"
+    """Alive, but it goes no further until a person acts; `help` says what to do."""
     UNKNOWN = "unknown"
     """The mover does not know the key (it was restarted): ask again, the same key is harmless."""
 
@@ -294,3 +318,14 @@ class TransferStatus:
     """A value of errors.Fault when FAILED: "staging" (missing, corrupt), "quota", or "site" (a side is away)."""
     site: str = ""
     """The side that is at fault, where that is known."""
+    files_moved: int = 0
+    faults: int = 0
+    """What the service behind it had to try again."""
+    detail: str = ""
+    """What it is doing or waiting for, in the service's words: queued, connection failed, paused."""
+    help: str = ""
+    """The command that a person types, where only a person helps."""
+    native_id: str = ""
+    """What the service calls it, where there is one."""
+    bad_items: Sequence[str] = ()
+    """Of a FAILED transfer, the sources of the items that are known to be at fault; empty: not known, or all."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from connectors.base import ClosableMover, OnThisMachine, Site
+from connectors.base import ClosableMover, Notes, OnThisMachine, Site
 from connectors.model import LaneLimits
 from connectors.routes import RoutedMover
 
@@ -70,6 +70,8 @@ class SiteConfig:
     """References (`env:NAME`, `file:PATH`), never values: see connectors.secrets."""
     collection: str = ""
     """The Globus collection through which the site's files are reached."""
+    collection_base: str = "/"
+    """The folder of the site's own file system that is the collection's top."""
     umask: str = ""
     """Octal digits for what jobs write there; empty: the site's own."""
     lanes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -96,11 +98,63 @@ class SiteConfig:
     """What only this connector knows."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceConfig:
+    """Named storage, as the site document has it. As a side of a transfer it is called `NAME:`."""
+
+    name: str
+    collection: str = ""
+    """UUID of the Globus collection that it is reached through; empty: by other ways."""
+    url: str = ""
+    """Where it can be read over HTTP, without a trailing `/`."""
+    path: str = "/"
+    """Where it begins: on the collection, or as an absolute folder of this machine where there is no collection."""
+    mounted: Mapping[str, str] = field(default_factory=dict)
+    """The folder under which a site's own file system shows it, by site."""
+    prune: bool = False
+    """May be deleted from, by a declared `keep`."""
+
+    @property
+    def side(self) -> str:
+        """Its name as a side of a transfer."""
+        return f"{self.name}:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlobusConfig:
+    """How this installation speaks to Globus. References, as in a site's credentials; never values."""
+
+    client_id: str = ""
+    client_secret: str = ""
+    """Empty: there is no service client, and a person logs in (`crossfade login globus`)."""
+    transfer_url: str = ""
+    auth_url: str = ""
+    """Of a stand-in; empty: Globus's own."""
+    tokens: Path | None = None
+    """The folder that a person's tokens are kept in, readable by nobody else."""
+    active: int = 3
+    """Transfers that the service works at, at a time, for one identity."""
+
+
 Factory = Callable[[SiteConfig, Clock], Site]
 
 
-MoverFactory = Callable[[Mapping[str, Site], Mapping[str, SiteConfig], Path, Clock], ClosableMover]
-"""Makes a mover between these sites and the broker's own store of documents' files, a folder (named "")."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoverSetup:
+    """What movers are made from."""
+
+    sites: Mapping[str, Site]
+    configs: Mapping[str, SiteConfig]
+    blobs: Path
+    """The broker's own store of documents' files, a folder; the side "" of transfers."""
+    clock: Clock
+    notes: Notes
+    """Where a mover keeps what must outlive its process."""
+    places: Mapping[str, PlaceConfig] = field(default_factory=dict)
+    globus: GlobusConfig = field(default_factory=GlobusConfig)
+
+
+MoverFactory = Callable[[MoverSetup], ClosableMover]
 
 
 class UnknownConnector(LookupError):
@@ -122,22 +176,20 @@ def make_site(config: SiteConfig, clock: Clock) -> Site:
     raise UnknownConnector(f"site {config.name}: no connector {config.connector!r} (installed: {known})")
 
 
-def make_mover(
-    sites: Mapping[str, Site], configs: Mapping[str, SiteConfig], blobs: Path, clock: Clock
-) -> ClosableMover:
+def make_mover(setup: MoverSetup) -> ClosableMover:
     """The mover that serves these sites: the one named as their connector if they all have the same and it has one,
     else the one that copies between folders of this machine, and where not all are such, a relay for the others."""
     movers = {entry.name: entry for entry in entry_points(group="crossfade.movers")}
-    names = {config.connector for config in configs.values()}
+    names = {config.connector for config in setup.configs.values()}
     only = names.pop() if len(names) == 1 else ""
 
     def make(name: str) -> ClosableMover:
         factory: MoverFactory = movers[name].load()
-        return factory(sites, configs, blobs, clock)
+        return factory(setup)
 
     if only in movers:
         return make(only)
-    here = {"", *(name for name, site in sites.items() if isinstance(site, OnThisMachine))}
-    if here.issuperset(sites):
+    here = {"", *(name for name, site in setup.sites.items() if isinstance(site, OnThisMachine))}
+    if here.issuperset(setup.sites):
         return make("copy")
     return RoutedMover(near=make("copy"), far=make("relay"), here=here)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-from connectors.base import Site
 from connectors.errors import Fault, NotThere, SiteError, UnsafePath
 from connectors.model import (
     Accepted,
@@ -20,7 +18,7 @@ from connectors.model import (
     TransferStatus,
 )
 from connectors.paths import clean, file_path
-from connectors.registry import Clock, SiteConfig
+from connectors.registry import Clock, MoverSetup
 from sandbox.blob import Blob
 from sandbox.errand import Errand
 from sandbox.faults import TransferOdds
@@ -272,19 +270,14 @@ def _drop(place: Place, folder: str) -> None:
         return
 
 
-def make_mover(
-    sites: Mapping[str, Site],
-    configs: Mapping[str, SiteConfig],  # noqa: ARG001 - what a simulated site takes, its model knows
-    blobs: Path,
-    clock: Clock,
-) -> SimulatedMover | SharedMover:
+def make_mover(setup: MoverSetup) -> SimulatedMover | SharedMover:
     """A mover in the world where the sites are already, with the broker's own store (""): that of the clock, or the
     one that another process hosts. Raises ValueError when some sites are here and some are there."""
-    shared = [site for site in sites.values() if isinstance(site, SharedSite)]
+    shared = [site for site in setup.sites.values() if isinstance(site, SharedSite)]
     if shared:
-        if len(shared) < len(sites):
+        if len(shared) < len(setup.sites):
             raise ValueError("simulated sites with and without `world:` cannot share files")
-        return SharedMover(shared, blobs)
-    world = world_of(clock)
-    world.add_folder("", blobs)
-    return SimulatedMover(world, clock)
+        return SharedMover(shared, setup.blobs)
+    world = world_of(setup.clock)
+    world.add_folder("", setup.blobs)
+    return SimulatedMover(world, setup.clock)

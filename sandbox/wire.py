@@ -30,6 +30,7 @@ from connectors.model import (
     JobStatus,
     LaneLimits,
     Listing,
+    Origin,
     Refused,
     Resources,
     SmallFile,
@@ -48,7 +49,7 @@ _UCRED = struct.Struct("3i")
 
 _CLASSES: tuple[type, ...] = (
     *(Accepted, Doubtful, Evidence, FileInfo, JobSpec, JobStatus, Listing, Refused, Resources, SiteConfig, SmallFile),
-    *(LaneLimits, Ticket, Transfer, TransferItem, TransferStatus),
+    *(LaneLimits, Origin, Ticket, Transfer, TransferItem, TransferStatus),
 )
 _NAMES: dict[str, tuple[str, ...]] = {kind.__name__: tuple(item.name for item in fields(kind)) for kind in _CLASSES}
 _NOUNS = {kind.__name__: kind for kind in _CLASSES}

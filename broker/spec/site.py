@@ -155,6 +155,9 @@ class Machine(Part):
     claim: Annotated[Claim, one_of(Claim)] | None = Field(default=None, description="How the start gate claims there.")
     capabilities: list[Annotated[Capability, one_of(Capability)]] = Field(default_factory=list)
     variables: Variables = always(Variables())
+    collection_base: Line | None = Field(
+        default=None, description="The folder there that is the top of its Globus collection; else /."
+    )
     vars: dict[VariableName, Line] = Field(default_factory=dict, description="What ${{ site.vars.NAME }} stands for.")
     options: Open = Field(default_factory=dict, description="What only its connector knows.")
     charge: Open | None = None
@@ -186,11 +189,23 @@ class Site(Machine):
 class Place(Part):
     """Named storage."""
 
-    collection: Line | None = None
-    url: Line | None = None
-    path: Line | None = None
-    mounted: dict[Name, Line] = Field(default_factory=dict)
-    prune: bool = False
+    collection: Line | None = Field(default=None, description="The Globus collection that it is reached through.")
+    url: Line | None = Field(default=None, description="Where it is read over HTTP.")
+    path: Line | None = Field(default=None, description="Where it begins, on the collection or on this machine.")
+    mounted: dict[Name, Line] = Field(
+        default_factory=dict, description="By site, the folder under which its own file system shows the place."
+    )
+    prune: Flag = Field(default=False, description="May a declared `keep` delete from it?")
+
+
+class Globus(Part):
+    """How this installation speaks to Globus."""
+
+    client_id: Credential | None = Field(default=None, description="Of a service client; a reference.")
+    client_secret: Credential | None = Field(default=None, description="A reference, env:NAME or file:PATH.")
+    transfer_url: Line | None = Field(default=None, description="Of a stand-in.")
+    auth_url: Line | None = Field(default=None, description="Of a stand-in.")
+    active: Positive = Field(default=3, description="Transfers worked at, at a time, for one identity.")
 
 
 class SiteDocument(Part):
@@ -199,6 +214,7 @@ class SiteDocument(Part):
     crossfade: Literal[1] = Field(description="The format's number.")
     sites: dict[Name, Site] = Field(min_length=1, max_length=1_000)
     places: dict[Name, Place] = Field(default_factory=dict)
+    globus: Globus = always(Globus())
 
     _raw: RawDocument | None = PrivateAttr(default=None)
 

@@ -18,6 +18,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple, Protocol
 
+from connectors.base import Notes
+
 
 class RunRow(NamedTuple):
     run_id: str
@@ -557,6 +559,11 @@ class Store(Protocol):
     """The truth. Thread-safe; every method is one transaction unless it says otherwise."""
 
     counts: Counts
+
+    @property
+    def notes(self) -> Notes:
+        """What movers must know again after a crash."""
+        ...
 
     def now(self) -> int:
         """The time that leases go by: the database's own, microseconds UTC (SQLite: the clock given)."""

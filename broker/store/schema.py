@@ -367,3 +367,125 @@ stray = Table(  # jobs found at a site after a backup was restored, under keys t
 )
 Index("stray_run", stray.c.run_id, stray.c.n)
 Index("stray_site", stray.c.site, stray.c.done_at)
+
+note = Table(  # what a mover must know again after a crash, in words of its own
+    "note",
+    metadata,
+    Column("key", Text, primary_key=True),
+    _text("text"),
+    _time("at", null=False),
+)
+
+movement = Table(  # files that somebody wants brought from one side to another; at most one transfer at a time has it
+    "movement",
+    metadata,
+    Column("key", Text, primary_key=True),
+    _text("run_id"),
+    _int("n"),
+    _int("attempt"),
+    _text("source"),  # the side that it was asked from: a site, `NAME:` for a place, empty for the broker's own store
+    _text("destination"),
+    _text("items"),  # JSON [[source, destination, size, sha256, mode], ...]
+    _text("others"),  # JSON [[side, items], ...]: where else they may be taken from
+    _text("label"),
+    _text("about"),  # key of the effect that wants it, or empty
+    _int("private"),
+    _int("urgent"),
+    _time("deadline"),
+    _int("files"),  # items, as far as they are known: a folder counts as one
+    _size("bytes"),  # 0: not known
+    _text("state"),  # wanted, active, held, succeeded, failed, canceled
+    _text("transfer"),  # key of the transfer that has it, or had it last
+    _text("refused"),  # JSON [[mover, side, why], ...]: routes that failed, not to be tried again
+    _int("tries"),
+    _time("due_at"),  # not to be begun before; null: over
+    _time("created_at", null=False),
+    _time("began_at"),
+    _time("ended_at"),
+    _size("moved"),
+    _text("reason"),
+    _text("fault"),  # a value of connectors.errors.Fault
+    _text("side"),  # at fault
+    _text("help"),  # the command that a person types, while it is held
+)
+Index("movement_due", movement.c.due_at)
+Index("movement_transfer", movement.c.transfer)
+Index("movement_run", movement.c.run_id, movement.c.n)
+
+transfer = Table(  # one job of a mover, with one or more movements of one link
+    "transfer",
+    metadata,
+    Column("key", Text, primary_key=True),
+    _text("mover"),
+    _text("source"),
+    _text("destination"),
+    _text("label"),
+    _int("urgent"),
+    _text("state"),  # begun (meant, not yet sure to be there), active, held, canceling, succeeded, failed, canceled
+    _text("native_id"),
+    _int("movements"),
+    _int("files"),
+    _size("bytes"),
+    _size("moved"),
+    _int("files_moved"),
+    _int("faults"),
+    _text("detail"),  # what it does or waits for, in the service's words
+    _text("reason"),
+    _text("fault"),
+    _text("side"),
+    _text("help"),
+    _time("created_at", null=False),
+    _time("began_at"),  # when it was first seen to be worked at: queueing is over
+    _time("progress_at"),  # when anything about it last moved
+    _time("ended_at"),
+    _int("open"),  # 1: not over. The index of what is watched
+)
+Index("transfer_open", transfer.c.open, transfer.c.mover)
+Index("transfer_created", transfer.c.created_at)
+
+link = Table(  # what past transfers tell of a way between two sides
+    "link",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("destination", Text, primary_key=True),
+    Column("mover", Text, primary_key=True),
+    _text("learned"),  # JSON: the sums that policies.links goes by
+    _int("samples"),
+    _time("updated_at", null=False),
+    sqlite_with_rowid=False,
+)
+
+replica = Table(  # where the content with this digest lies
+    "replica",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("side", Text, primary_key=True),
+    Column("path", Text, primary_key=True),  # relative to the side's root
+    _size("size"),
+    _text("state"),  # available, suspect, bad, lost
+    _int("failures"),  # of checksums, since it was last seen to be right
+    _time("verified_at"),
+    _text("reason"),
+    _text("run_id"),  # that brought it, or empty
+    sqlite_with_rowid=False,
+)
+Index("replica_path", replica.c.side, replica.c.path)
+
+retention = Table(  # what a declared `keep` will remove, and what it has
+    "retention",
+    metadata,
+    Column("key", Text, primary_key=True),
+    _text("run_id"),
+    _int("n"),
+    _int("attempt"),
+    _text("side"),  # where it will be removed: a place's side, or a site
+    _text("path"),  # a trailing / means a folder
+    _text("files"),  # JSON [[path, size, sha256], ...] as it was when it was kept; empty: not known yet
+    _text("unless"),  # JSON [[side, path], ...]: only when all of it is verified there
+    _time("due_at"),  # null: dealt with
+    _text("state"),  # waiting, removed, refused
+    _text("reason"),
+    _time("created_at", null=False),
+    _time("done_at"),
+)
+Index("retention_due", retention.c.due_at)

@@ -35,6 +35,7 @@ from broker.store.base import (
 )
 from broker.store.connect import BUSY_SECONDS, Database, Tx
 from broker.store.deciding import deciding
+from broker.store.notes import StoredNotes
 from broker.store.reading import Reading
 from broker.store.statement import Statement, lease_now
 
@@ -81,6 +82,8 @@ class SqlStore(Reading):
         self._clock = clock
         self._bits = bits
         self._installation: Installation | None = None
+        self.notes = StoredNotes(self._database, clock)
+        """What movers keep."""
         try:
             migrate.make_ready(self._database)
         except BaseException:

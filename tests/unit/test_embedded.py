@@ -22,7 +22,8 @@ from broker.store.base import StoreBusy, StoreError, StoreFull
 from broker.store.sql import SqlStore
 from broker.tasks import LOOK_AT_RUNS, LOOK_AT_SITE, RUNS
 from connectors.base import Preparable
-from connectors.registry import SiteConfig, make_mover, make_site
+from connectors.notes import MemoryNotes
+from connectors.registry import MoverSetup, SiteConfig, make_mover, make_site
 
 PATIENCE = 30.0
 
@@ -51,7 +52,15 @@ class House:
         assert isinstance(site, Preparable)
         site.prepare()
         self.sites = {"here": site}
-        self.mover = make_mover(self.sites, {"here": self.config}, folder / "blobs", wall_clock)
+        self.mover = make_mover(
+            MoverSetup(
+                sites=self.sites,
+                configs={"here": self.config},
+                blobs=folder / "blobs",
+                clock=wall_clock,
+                notes=MemoryNotes(),
+            )
+        )
         self.store.ensure_sites(self.sites)
         self._runs = 0
 

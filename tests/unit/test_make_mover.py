@@ -15,7 +15,8 @@ from connectors.base import ClosableMover, Site
 from connectors.copy import CopyMover
 from connectors.local import make as make_local
 from connectors.model import Transfer, TransferItem, TransferState
-from connectors.registry import SiteConfig, make_mover
+from connectors.notes import MemoryNotes
+from connectors.registry import MoverSetup, SiteConfig, make_mover
 from connectors.routes import RoutedMover
 from sandbox.connector import make as make_simulated
 from sandbox.mover import SimulatedMover
@@ -41,7 +42,10 @@ class Place:
 
     def mover(self, *names: str) -> ClosableMover:
         sites = {name: self.sites[name] for name in names}
-        return make_mover(sites, {name: self.configs[name] for name in names}, self.blobs, wall_clock)
+        configs = {name: self.configs[name] for name in names}
+        return make_mover(
+            MoverSetup(sites=sites, configs=configs, blobs=self.blobs, clock=wall_clock, notes=MemoryNotes())
+        )
 
 
 @pytest.fixture
