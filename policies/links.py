@@ -1,54 +1,55 @@
 """What past transfers tell of a link: a fixed part, a part for each file and a part for each byte. Pure.
 
-A transfer of so many files and bytes is taken to last `fixed + files * per_file + bytes * per_byte` seconds. The
-three are fitted to the samples by least squares, each former sample counting less the older it is, so the sums are
-all that is kept. What the samples cannot tell apart (a link that only ever carried one file at a time) stays in the
-proportions of the prior. None of the three is ever negative, so more bytes or more files never take less time.
+A transfer of so many files and bytes is taken to last `fixed + files * per_file + bytes * per_byte` seconds. Each
+transfer that succeeded moves the three towards what it took: each by its part in the estimate and by how unsure it
+still was, as an extended Kalman filter does, on logarithms, so that a link that is a hundred times slower than it was
+taken for is found out as soon as one that is twice as slow, and none of the three is ever negative. What the samples
+cannot tell (bytes, on a link that carried small files only) stays as the prior has it, and as unsure.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from itertools import product
-from math import exp, inf, isfinite, log, sqrt
-from typing import Any
-
-_Three = tuple[float, float, float]
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import exp, isfinite, log, sqrt
 
 FIXED = 30.0
 PER_FILE = 0.05
 PER_BYTE = 1e-8
-"""Of a link never seen: half a minute until a mover's service has begun, 20 files/s, 100 MB/s. Where between two
-facilities a transfer is rarely quicker, it is often much slower: the first samples soon outweigh it."""
-PRIOR_SPREAD = 0.86
-"""In logarithms: nine transfers of ten over a link never seen last less than three times as long as estimated."""
+"""Of a link never seen: half a minute until a mover's service has begun, 20 files/s, 100 MB/s."""
+UNSURE = 4.0
+"""How unsure each of the three is before anything was seen: its variance, in logarithms (7 times more, or less)."""
+VARIES = 0.25
+"""How much one transfer differs from the next over a link never seen: a standard deviation, in logarithms."""
 
-_KEPT = 0.95
-"""What is left of a sample's weight when the next one comes: about the last twenty count."""
-_PRIOR_KEPT = 0.7
-"""The prior fades faster."""
-_LEAST_PRIOR = 1e-4
-"""It never fades altogether: what the samples do not tell is still asked of it."""
+_DRIFT = 0.01
+"""By which each grows less sure with every transfer, as a part of how much they vary: about the last ten count."""
+_GUESS = 1.0
+"""Doubt beyond this variance is left out of p90: nothing would be begun over a link never seen."""
+_MEMORY = 0.05
+"""The newest transfer's weight in what is known of how much they vary."""
+_LEAST_VARIES, _MOST_VARIES = 0.05, 2.0
 _LEAST_SECONDS = 1e-3
-_LEAST_PER_BYTE = 1e-11
-"""100 GB/s, and no link is faster: a few tiny samples may make bytes look free."""
 _TRUSTED_AFTER = 4
-"""Samples until one that is far off counts as an outlier."""
-_LEAST_SPREAD = 0.05
-_MOST_SURPRISE = 3.0
-_LEAST_LEASH = 0.75
-"""In logarithms: twice as long as estimated is no outlier."""
+"""Transfers until one that is far off counts as an outlier."""
+_FAR_OFF = 2.5
+"""Standard deviations beyond which it does, if it is also more than twice as long or less than half as long."""
+_LEAST_FAR_OFF = 0.7
+_STEPS = 4
 _NO_CHANCE = 3
 """So many outliers in a row, all slow or all quick, are no chance: the link has changed."""
-_KEPT_AFTER_A_CHANGE = 0.02
+_LEAST, _MOST = log(1e-6), log(1e6)
+"""Bounds of each, in units of the prior's."""
 _LONGEST = 3.2e10
 """Seconds, a thousand years: no estimate is longer."""
 _P90 = 1.2816
-"""Standard deviations above the median at which nine of ten are below."""
+"""Standard deviations above the median below which nine of ten are."""
 _MAX_TEXT = 4096
-_PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-_DIAGONAL = (0, 3, 5)
+
+_Row = tuple[float, float, float]
+_Matrix = tuple[_Row, _Row, _Row]
+_UNKNOWN: _Matrix = ((UNSURE, 0.0, 0.0), (0.0, UNSURE, 0.0), (0.0, 0.0, UNSURE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +74,15 @@ class LinkEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What is known of a link, as the sums that it is worked out from."""
+    """What is known of a link."""
 
     samples: int = 0
-    moments: tuple[float, ...] = (0.0,) * 6
-    """Weighted sums of products of what a sample had of the three, in units of the prior: upper triangle, by rows."""
-    totals: _Three = (0.0, 0.0, 0.0)
-    """The same, times the seconds that it took."""
-    spread: float = PRIOR_SPREAD
-    """Standard deviation of the logarithm of (seconds taken / seconds estimated)."""
+    logs: _Row = (0.0, 0.0, 0.0)
+    """Logarithms of the three, in units of the prior's."""
+    unsure: _Matrix = _UNKNOWN
+    """Their covariance."""
+    varies: float = VARIES
+    """Standard deviation, in logarithms, of what transfers took around what they should have."""
     far_off: int = 0
     """Outliers in a row: above 0 slow ones, below 0 quick ones."""
 
@@ -89,92 +90,80 @@ class Learned:
         """What is known after one more transfer. A sample that cannot be (no time, a clock set back) tells nothing."""
         if not isfinite(sample.seconds) or sample.seconds < 0 or sample.bytes < 0 or sample.files < 0:
             return self
-        parts = _parts(sample.bytes, sample.files)
-        expected = max(_LEAST_SECONDS, _dot(self._shares(), parts))
-        surprise = log(max(_LEAST_SECONDS, sample.seconds) / expected)
-        far_off, changed = self._judged(surprise)
-        if not changed:
-            surprise = max(-self._leash, min(self._leash, surprise))
-        taken = expected * exp(surprise)
-        step = max(1 / (self.samples + 2), 1 - _KEPT)  # the first samples were judged by the prior: soon forgotten
-        kept = _KEPT_AFTER_A_CHANGE if changed else 1 - step
-        # an error counts by its proportion: a second too many of two is worse than a minute too many of a day. Between
-        # what was expected and what it took, for either alone pulls the fit its own way
-        scale = sqrt(expected * taken)
-        x = _three(part / scale for part in parts)
+        lasts, shares = _shares(self.logs, sample)
+        surprise = log(max(_LEAST_SECONDS, sample.seconds) / lasts)
+        doubt = _dot(shares, _times(self.unsure, shares))
+        reach = max(_LEAST_FAR_OFF, _FAR_OFF * sqrt(doubt + self.varies**2))
+        far_off = self._in_a_row(surprise, reach)
+        if abs(far_off) >= _NO_CHANCE:
+            return self._doubted().with_sample(sample)
+        if far_off:  # it counts as the worst that was to be expected
+            surprise = max(-reach, min(reach, surprise))
+        return self._told(sample, took=log(lasts) + surprise, surprise=surprise, far_off=far_off)
+
+    def _told(self, sample: Sample, *, took: float, surprise: float, far_off: int) -> Learned:
+        """After a sample that took so long (its logarithm). The shares shift on the way there: a few steps."""
+        logs = self.logs
+        for _ in range(_STEPS):
+            lasts, shares = _shares(logs, sample)
+            towards = _times(self.unsure, shares)
+            gain = _row(each / (_dot(shares, towards) + self.varies**2) for each in towards)
+            back = _row(was - now for was, now in zip(self.logs, logs, strict=True))
+            left = took - log(lasts) - _dot(shares, back)
+            logs = _bounded(value + g * left for value, g in zip(self.logs, gain, strict=True))
+        still = took - log(_shares(logs, sample)[0])
         return Learned(
             samples=self.samples + 1,
-            moments=tuple(kept * m + x[i] * x[j] for m, (i, j) in zip(self.moments, _PAIRS, strict=True)),
-            totals=_three(kept * total + x[i] * taken / scale for i, total in enumerate(self.totals)),
-            spread=self._spread_after(surprise, step),
-            far_off=0 if changed else far_off,
+            logs=logs,
+            unsure=_after(self.unsure, gain, shares, drift=_DRIFT * self.varies**2),
+            varies=self._varies_after(max(0.0, surprise * still)),  # what was not learned from it is the link's own
+            far_off=far_off,
         )
 
-    def _spread_after(self, surprise: float, step: float) -> float:
-        """What the first one says is how far off the prior was, and nothing of how much the link varies."""
-        if not self.samples:
-            return self.spread
-        return sqrt((1 - step) * self.spread**2 + step * min(abs(surprise), _MOST_SURPRISE) ** 2)
-
-    @property
-    def _leash(self) -> float:
-        """How far off a sample may be before it counts as an outlier."""
-        return inf if self.samples < _TRUSTED_AFTER else max(_LEAST_LEASH, 2 * self.spread)
-
-    def _judged(self, surprise: float) -> tuple[int, bool]:
-        """Outliers in a row with this one, below 0 the quick ones; and are they too many for chance?"""
-        if abs(surprise) <= self._leash:
-            return 0, False
+    def _in_a_row(self, surprise: float, reach: float) -> int:
+        """Outliers in a row with this one."""
+        if self.samples < _TRUSTED_AFTER or abs(surprise) <= reach:
+            return 0
         side = 1 if surprise > 0 else -1
-        far_off = self.far_off + side if self.far_off * side > 0 else side
-        return far_off, abs(far_off) >= _NO_CHANCE
+        return self.far_off + side if self.far_off * side > 0 else side
+
+    def _doubted(self) -> Learned:
+        """The link has changed: where it stood is a good guess, and no more."""
+        return replace(self, unsure=_UNKNOWN, varies=max(self.varies, VARIES), far_off=0)
+
+    def _varies_after(self, own: float) -> float:
+        step = max(_MEMORY, 1 / (self.samples + 4))
+        return max(_LEAST_VARIES, min(_MOST_VARIES, sqrt((1 - step) * self.varies**2 + step * own)))
 
     def estimate(self, *, bytes: int, files: int) -> LinkEstimate:  # noqa: A002 - the word that a caller reads
         """How long so many bytes in so many files will take."""
-        lasts = [part * share for part, share in zip(_parts(max(0, bytes), max(0, files)), self._shares(), strict=True)]
-        late = [seconds * exp(_P90 * self._doubt(i)) for i, seconds in enumerate(lasts)]
-        return LinkEstimate(p50=min(_LONGEST, sum(lasts)), p90=min(_LONGEST, sum(late)), samples=self.samples)
-
-    def _doubt(self, i: int) -> float:
-        """The spread of one of the three: the prior's as far as it is still the prior that says it."""
-        known = self.moments[_DIAGONAL[i]]
-        share = known / (known + self._faith)
-        return sqrt(share * max(self.spread, _LEAST_SPREAD) ** 2 + (1 - share) * max(self.spread, PRIOR_SPREAD) ** 2)
+        parts = _parts(self.logs, max(0, bytes), max(0, files))
+        # part by part, so that more bytes or files never take less time
+        late = (
+            part * exp(_P90 * sqrt(min(_GUESS, self.unsure[i][i]) + self.varies**2)) for i, part in enumerate(parts)
+        )
+        return LinkEstimate(p50=min(_LONGEST, sum(parts)), p90=min(_LONGEST, sum(late)), samples=self.samples)
 
     @property
     def fixed(self) -> float:
         """Seconds before the first byte moves."""
-        return self._shares()[0] * FIXED
+        return FIXED * exp(self.logs[0])
 
     @property
     def per_file(self) -> float:
         """Seconds for each file."""
-        return self._shares()[1] * PER_FILE
+        return PER_FILE * exp(self.logs[1])
 
     @property
     def rate(self) -> float:
         """Bytes per second, while bytes move."""
-        return 1 / (self._shares()[2] * PER_BYTE)
-
-    def _shares(self) -> _Three:
-        """The three, in units of the prior's: the best fit of which none is negative."""
-        faith = self._faith
-        m00, m01, m02, m11, m12, m22 = self.moments
-        matrix = ((m00 + faith, m01, m02), (m01, m11 + faith, m12), (m02, m12, m22 + faith))
-        wanted = _three(total + faith for total in self.totals)
-        fixed, per_file, per_byte = _least_squares(matrix, wanted)
-        return fixed, per_file, max(per_byte, _LEAST_PER_BYTE / PER_BYTE)
-
-    @property
-    def _faith(self) -> float:
-        """What the prior still weighs, as so many samples."""
-        return max(_LEAST_PRIOR, _PRIOR_KEPT**self.samples)
+        return 1 / (PER_BYTE * exp(self.logs[2]))
 
     @property
     def json(self) -> str:
         """Compact JSON, for the store."""
-        data = {"v": 1, "samples": self.samples, "moments": self.moments, "totals": self.totals}
-        data |= {"spread": self.spread, "far_off": self.far_off}
+        data = {"v": 1, "samples": self.samples, "logs": self.logs, "unsure": self.unsure}
+        data |= {"varies": self.varies, "far_off": self.far_off}
         return json.dumps(data, separators=(",", ":"))
 
     @classmethod
@@ -186,9 +175,9 @@ class Learned:
             data = json.loads(text)
             learned = cls(
                 samples=int(data["samples"]) if data["v"] == 1 else -1,
-                moments=tuple(float(value) for value in data["moments"]),
-                totals=_three(float(value) for value in data["totals"]),
-                spread=float(data["spread"]),
+                logs=_row(map(float, data["logs"])),
+                unsure=_matrix([_row(map(float, row)) for row in data["unsure"]]),
+                varies=float(data["varies"]),
                 far_off=int(data["far_off"]),
             )
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
@@ -196,60 +185,67 @@ class Learned:
         return learned if learned._can_be() else PRIOR
 
     def _can_be(self) -> bool:
-        figures = (*self.moments, *self.totals, self.spread)
-        right = self.samples >= 0 and len(self.moments) == 6
-        return right and all(isfinite(figure) and 0 <= figure < 1e30 for figure in figures)
+        sure = self.unsure
+        pairs = [(i, j) for i in range(3) for j in range(3)]
+        lawful = all(sure[i][j] == sure[j][i] and sure[i][j] ** 2 <= sure[i][i] * sure[j][j] * 1.001 for i, j in pairs)
+        bounded = all(_LEAST <= value <= _MOST for value in self.logs)
+        return (
+            self.samples >= 0
+            and bounded
+            and lawful
+            and all(0 < sure[i][i] <= UNSURE for i in range(3))
+            and _LEAST_VARIES <= self.varies <= _MOST_VARIES
+        )
 
 
 PRIOR = Learned()
 """A link never seen."""
 
 
-def _parts(bytes_: int, files: int) -> _Three:
-    """How long each of the three would have lasted by the prior."""
-    return FIXED, files * PER_FILE, bytes_ * PER_BYTE
+def _parts(logs: _Row, bytes_: int, files: int) -> _Row:
+    """What each of the three adds, in seconds."""
+    return FIXED * exp(logs[0]), files * PER_FILE * exp(logs[1]), bytes_ * PER_BYTE * exp(logs[2])
 
 
-def _dot(a: _Three, b: _Three) -> float:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+def _shares(logs: _Row, sample: Sample) -> tuple[float, _Row]:
+    """How long it should take, and the part that each of the three has in that."""
+    parts = _parts(logs, sample.bytes, sample.files)
+    lasts = sum(parts)
+    return lasts, _row(part / lasts for part in parts)
 
 
-def _three(values: Any) -> _Three:
+def _row(values: Iterable[float]) -> _Row:
     first, second, third = values
     return first, second, third
 
 
-def _least_squares(matrix: tuple[_Three, _Three, _Three], wanted: _Three) -> _Three:
-    """The least of x'Mx - 2x'w with no x below 0: the best among the solutions in which some of x are held at 0.
-
-    The matrix is positive definite, so the best of those that are not negative is the answer; eight are few enough to
-    try them all.
-    """
-    best, least = (0.0, 0.0, 0.0), 0.0
-    for free in product((True, False), repeat=3):
-        x = _solved(matrix, wanted, free)
-        if min(x) < 0:
-            continue
-        value = sum(x[i] * (_dot(matrix[i], x) - 2 * wanted[i]) for i in range(3))
-        if value < least:
-            best, least = x, value
-    return best
+def _bounded(values: Iterable[float]) -> _Row:
+    return _row(max(_LEAST, min(_MOST, value)) for value in values)
 
 
-def _solved(matrix: tuple[_Three, _Three, _Three], wanted: _Three, free: tuple[bool, ...]) -> _Three:
-    """The x with Mx = w in the rows that are free, and 0 in the others. Positive definite, so without pivoting."""
-    rows = [
-        [matrix[i][j] if free[i] and free[j] else float(i == j) for j in range(3)] + [wanted[i] if free[i] else 0.0]
-        for i in range(3)
-    ]
-    for i in range(3):
-        for k in range(i + 1, 3):
-            factor = rows[k][i] / rows[i][i]
-            rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i], strict=True)]
-    x = [0.0, 0.0, 0.0]
-    for i in (2, 1, 0):
-        x[i] = (rows[i][3] - sum(rows[i][j] * x[j] for j in range(i + 1, 3))) / rows[i][i]
-    return _three(x)
+def _matrix(rows: Sequence[_Row]) -> _Matrix:
+    first, second, third = rows
+    return first, second, third
+
+
+def _dot(a: _Row, b: _Row) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _times(matrix: _Matrix, row: _Row) -> _Row:
+    return _dot(matrix[0], row), _dot(matrix[1], row), _dot(matrix[2], row)
+
+
+def _after(unsure: _Matrix, gain: _Row, shares: _Row, *, drift: float) -> _Matrix:
+    """How unsure the three are after a sample, and a little time; never more than before anything was seen."""
+    told = _times(unsure, shares)
+    left = [[unsure[i][j] - (gain[i] * told[j] + gain[j] * told[i]) / 2 for j in range(3)] for i in range(3)]
+    sizes = [max(1e-9, left[i][i]) + drift for i in range(3)]
+    shrink = [sqrt(min(1.0, UNSURE / size)) for size in sizes]
+    sizes = [min(UNSURE, size) for size in sizes]
+    return _matrix(
+        [_row(shrink[i] * shrink[j] * left[i][j] if i != j else sizes[i] for j in range(3)) for i in range(3)]
+    )
 
 
 def learn(learned_json: str | None, sample: Sample) -> str:

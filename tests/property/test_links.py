@@ -72,11 +72,12 @@ def test_a_text_that_is_no_such_thing_is_a_link_never_seen(text: object) -> None
     "broken",
     [
         PRIOR.json.replace('"v":1', '"v":2'),
-        PRIOR.json.replace('"spread":0.86', '"spread":NaN'),
-        PRIOR.json.replace('"spread":0.86', '"spread":1e999'),
+        PRIOR.json.replace('"varies":0.25', '"spread":NaN'),
+        PRIOR.json.replace('"varies":0.25', '"spread":1e999'),
         PRIOR.json.replace('"samples":0', '"samples":-3'),
-        PRIOR.json.replace("[0.0,0.0,0.0]", "[0.0,0.0]"),
-        PRIOR.json.replace('"spread":0.86', '"spread":-1'),
+        PRIOR.json.replace("[0.0,0.0,0.0]", "[0.0,0.0]", 1),
+        PRIOR.json.replace('"varies":0.25', '"spread":-1'),
+        PRIOR.json.replace("[0.0,4.0,0.0]", "[9.0,4.0,0.0]"),
         "[" * 4000,
         "x" * 100_000,
     ],
@@ -87,21 +88,18 @@ def test_a_damaged_row_is_a_link_never_seen(broken: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fixed", "per_file", "rate", "count"),
-    [
-        (12.0, 0.2, 5e8, 20),
-        (0.01, 0.0005, 3e8, 20),
-        (2.0, 0.0, 1e9, 20),
-        (0.0, 0.0, 1e8, 20),
-        (300.0, 1.0, 2e6, 40),  # fifty times slower than a link is taken for
-    ],
+    ("fixed", "per_file", "rate"),
+    [(12.0, 0.2, 5e8), (0.01, 0.0005, 3e8), (2.0, 0.0, 1e9), (0.0, 0.0, 1e8), (300.0, 1.0, 2e6)],
 )
-def test_a_steady_link_is_soon_found_out(fixed: float, per_file: float, rate: float, count: int) -> None:
-    learned = after(link(fixed=fixed, per_file=per_file, rate=rate, count=count))
+def test_a_steady_link_is_found_out_also_when_it_is_nothing_like_the_guess(
+    fixed: float, per_file: float, rate: float
+) -> None:
+    samples = link(fixed=fixed, per_file=per_file, rate=rate, count=90)
+    soon, later = after(samples[:30]), after(samples)
     for carried, files in [(GB, 1), (500 * GB, 300), (10**6, 3000), (0, 0)]:
         truth = fixed + per_file * files + carried / rate
-        assert learned.estimate(bytes=carried, files=files).p50 == pytest.approx(truth, rel=0.1, abs=0.02)
-    assert learned.rate == pytest.approx(rate, rel=0.05)
+        assert soon.estimate(bytes=carried, files=files).p50 == pytest.approx(truth, rel=0.7, abs=0.5)
+        assert later.estimate(bytes=carried, files=files).p50 == pytest.approx(truth, rel=0.2, abs=0.1)
 
 
 def test_a_link_that_varies_is_known_within_its_own_spread() -> None:
@@ -165,4 +163,4 @@ def test_a_sample_that_cannot_be_tells_nothing(impossible: Sample) -> None:
 def test_a_link_never_seen_is_a_guess_that_says_so() -> None:
     guess = PRIOR.estimate(bytes=100 * GB, files=10)
     assert (guess.p50, guess.samples) == (30 + 0.5 + 1000, 0)
-    assert guess.p90 == pytest.approx(3 * guess.p50, rel=0.02)
+    assert 3 * guess.p50 < guess.p90 < 4 * guess.p50
