@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, exists, literal_column, null, or_, select
+from sqlalchemy import ColumnElement, Table, and_, exists, literal_column, null, or_, select, true
 
 from broker.clock import Clock
 from broker.store import recording
@@ -134,7 +134,7 @@ def _listed(*, of_run: bool, open_only: bool) -> Statement:
         wanted.append(transfer.c.open == literal_column("1"))
     newest = (transfer.c.created_at.desc(), transfer.c.key)
     return Statement(
-        select(transfer).where(and_(True, *wanted)).order_by(*newest).limit(given("limit")), "run_id", "limit"
+        select(transfer).where(and_(true(), *wanted)).order_by(*newest).limit(given("limit")), "run_id", "limit"
     )
 
 
