@@ -67,6 +67,8 @@ class GlobusApi:
         try:
             return self._asked(doing, call, consents)
         except NeedsLogin as error:
+            if consents and error.unknown_scope:
+                return self._asked(doing, call, ())  # the collection has none to consent to, whatever its kind says
             if self.identity.person or "--consent" not in error.help:
                 raise
         # a service client consents by asking for a new token; what it got before this scope was declared is of no use

@@ -51,9 +51,11 @@ _ABSENT = ("NotFound", "NoSuchFile", "PathNotFound")
 class NeedsLogin(CredentialError):
     """A person must log in or consent; `help` is the command."""
 
-    def __init__(self, message: str, *, command: str = LOGIN) -> None:
+    def __init__(self, message: str, *, command: str = LOGIN, unknown_scope: bool = False) -> None:
         super().__init__(message, site=GLOBUS)
         self.help = command
+        self.unknown_scope = unknown_scope
+        """Was a token asked for with a scope that is none?"""
 
 
 class CollectionAway(SiteUnreachable):
@@ -113,7 +115,8 @@ def _of_auth(error: AuthAPIError, doing: str) -> SiteError:
         return silent
     raw = error.raw_json if isinstance(error.raw_json, dict) else {}
     word = told(str(raw.get("error") or error.code or error.http_status))
-    return NeedsLogin(f"globus auth: {doing}: no token is given ({word})")
+    unknown = "scope" in word.casefold()
+    return NeedsLogin(f"globus auth: {doing}: no token is given ({word})", unknown_scope=unknown)
 
 
 def _of_api(error: GlobusAPIError, doing: str) -> SiteError:
