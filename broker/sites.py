@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,8 @@ def load_sites(path: Path | None, *, home: Path, cwd: Path, env: Mapping[str, st
     found, where = (path, f"given: {path}") if path is not None else search(cwd=cwd, env=env)
     if found is None:
         raw = document_from({"crossfade": 1, "sites": {"local": _only_site(home)}}, name="the only site")
-        return sites_of(raw, base=home, where=where, path=None)
-    return sites_of(read_document(found), base=found.parent, where=where, path=found)
+        return sites_of(raw, base=home, where=where, path=None, home=home)
+    return sites_of(read_document(found), base=found.parent, where=where, path=found, home=home)
 
 
 def search(*, cwd: Path, env: Mapping[str, str]) -> tuple[Path | None, str]:
@@ -77,14 +77,16 @@ def user_document(env: Mapping[str, str]) -> Path:
     return Path(folder, "crossfade", FILE)
 
 
-def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = None) -> Sites:
-    """The sites in a document already read; relative roots lie below `base`. Raises DocumentError."""
+def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = None, home: Path | None = None) -> Sites:
+    """The sites in a document already read; relative roots lie below `base`, tokens of logins below `home`
+    (CROSSFADE_HOME). Raises DocumentError."""
     document = validated(SiteDocument, raw, unbuilt=UNBUILT_AT_SITES).read_from(raw)
+    globus = _globus(document.globus, base, home)
     configs: dict[str, SiteConfig] = {}
     faults: list[Fault] = []
     for name, entry in document.sites.items():
         try:
-            configs[name] = _config(name, entry, base)
+            configs[name] = replace(_config(name, entry, base), globus=globus)
         except _At as at:
             faults.append((("sites", name, at.key), at.wrong))
     places: dict[str, PlaceConfig] = {}
@@ -101,7 +103,7 @@ def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = No
         path=path,
         document=document,
         places=places,
-        globus=_globus(document.globus, base),
+        globus=globus,
         unused=find_unused(raw.data),
     )
 
@@ -259,7 +261,7 @@ def _place(name: str, entry: Place, base: Path, *, known: Collection[str]) -> Pl
     )
 
 
-def _globus(entry: Globus, base: Path) -> GlobusConfig:
+def _globus(entry: Globus, base: Path, home: Path | None) -> GlobusConfig:
     def reference(text: str | None) -> str:
         return _credential(text, base) if text else ""
 
@@ -269,6 +271,10 @@ def _globus(entry: Globus, base: Path) -> GlobusConfig:
         transfer_url=entry.transfer_url or "",
         auth_url=entry.auth_url or "",
         active=entry.active,
+        patience=entry.patience,
+        deadline=entry.deadline,
+        encrypt=entry.encrypt,
+        tokens=home / "globus" if home is not None else None,
     )
 
 

@@ -15,6 +15,28 @@ Clock = Callable[[], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GlobusConfig:
+    """How this installation speaks to Globus. References, as in a site's credentials; never values."""
+
+    client_id: str = ""
+    client_secret: str = ""
+    """Empty: there is no service client, and a person logs in (`crossfade login globus`)."""
+    transfer_url: str = ""
+    auth_url: str = ""
+    """Of a stand-in; empty: Globus's own."""
+    tokens: Path | None = None
+    """The folder that a person's tokens are kept in, readable by nobody else."""
+    active: int = 3
+    """Transfers that the service works at, at a time, for one identity."""
+    patience: float = 300.0
+    """Seconds without any progress after which a transfer counts as stalled."""
+    deadline: float = 7 * 86_400.0
+    """Seconds after which the service gives a transfer up, where nobody asks for less."""
+    encrypt: bool = True
+    """Is data encrypted on its way?"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteConfig:
     """One site, its profile's defaults and its entry in the site document merged."""
 
@@ -71,6 +93,8 @@ class SiteConfig:
     """The Globus collection through which the site's files are reached."""
     collection_base: str = "/"
     """The folder of the site's own file system that is the collection's top."""
+    globus: GlobusConfig = field(default_factory=GlobusConfig)
+    """How the installation speaks to Globus, for a site whose files are reached through its collection."""
     umask: str = ""
     """Octal digits for what jobs write there; empty: the site's own."""
     lanes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -117,22 +141,6 @@ class PlaceConfig:
     def side(self) -> str:
         """Its name as a side of a transfer."""
         return f"{self.name}:"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GlobusConfig:
-    """How this installation speaks to Globus. References, as in a site's credentials; never values."""
-
-    client_id: str = ""
-    client_secret: str = ""
-    """Empty: there is no service client, and a person logs in (`crossfade login globus`)."""
-    transfer_url: str = ""
-    auth_url: str = ""
-    """Of a stand-in; empty: Globus's own."""
-    tokens: Path | None = None
-    """The folder that a person's tokens are kept in, readable by nobody else."""
-    active: int = 3
-    """Transfers that the service works at, at a time, for one identity."""
 
 
 Factory = Callable[[SiteConfig, Clock], Site]

@@ -21,7 +21,7 @@ import yaml
 
 from connectors.registry import Clock
 from sandbox.faces.http import Request
-from sandbox.script_names import MATCHERS, NAMES, By
+from sandbox.script_names import MATCHERS, NAMES, TIMED, By
 
 _COMMON = frozenset({"fault", "facility"})
 _COUNTED = frozenset({"nth", "times", "from", "until"})
@@ -101,9 +101,9 @@ class FaultScript:
     def of(self, facility: str) -> FacilityFaults:
         return FacilityFaults(self, facility)
 
-    def timed(self, facility: str) -> Sequence[Rule]:
+    def timed(self, facility: str, *, by: By = By.TIME) -> Sequence[Rule]:
         """What happens there by the clock."""
-        return [rule for rule in self.rules if NAMES[rule.fault].by is By.TIME and rule.facility in ("", facility)]
+        return [rule for rule in self.rules if NAMES[rule.fault].by is by and rule.facility in ("", facility)]
 
     def take(self, name: str, facility: str, request: Request | None, job: str) -> Mapping[str, Any] | None:
         if not self.rules:
@@ -173,7 +173,7 @@ def parse_rule(words: object) -> Rule:
     if not isinstance(fault, str) or fault not in NAMES:
         raise BadScript(f"no fault {fault!r:.100}; there are: {', '.join(NAMES)}")
     name = NAMES[fault]
-    known = _COMMON | MATCHERS[name.by] | (_TIMED if name.by is By.TIME else _COUNTED)
+    known = _COMMON | MATCHERS[name.by] | (_TIMED if name.by in TIMED else _COUNTED)
     for word in words:
         if word not in known and word not in name.words:
             raise BadScript(f"{fault}: no word {word!r}; there are: {', '.join(sorted({*known, *name.words}))}")

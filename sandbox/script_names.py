@@ -23,6 +23,10 @@ class By(Enum):
     """The facility, to a job: matched by the job's name."""
     TIME = "time"
     """The facility, at a time."""
+    TASK = "task"
+    """Globus, to a task or to one of its files: matched by the task's label, a space, and the file's path."""
+    COLLECTION = "collection"
+    """Globus, to collections, at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,28 @@ NAMES: Mapping[str, Name] = {
     "token_expiry": Name(By.FACE, ("in",)),
     "watch_gone": Name(By.FACE),
     "partial_listing": Name(By.FACE, ("hidden",)),
+    "consent_required": Name(By.FACE, ("collection",)),
+    "session_needed": Name(By.FACE, ("parameters",)),
+    "login_failed": Name(By.FACE),
+    "globus_error": Name(By.FACE, ("code", "status", "text", "handled")),
+    "tokens_revoked": Name(By.FACE),
+    # -- a task of Globus -----------------------------------------------------------------------------------
+    "stall": Name(By.TASK, ("seconds",)),
+    "task_trouble": Name(By.TASK, ("code", "text", "side")),
+    "task_fatal": Name(By.TASK),
+    "corrupt": Name(By.TASK),
+    "source_changes": Name(By.TASK),
+    "cancel_late": Name(By.TASK, ("seconds",)),
+    # -- collections of Globus, by the clock ------------------------------------------------------------------
+    "collection_down": Name(By.COLLECTION, ("collection", "code")),
+    "collection_slow": Name(By.COLLECTION, ("collection", "rate")),
+    "collection_paused": Name(By.COLLECTION, ("collection", "message")),
+    "collection_full": Name(By.COLLECTION, ("collection", "room")),
+    "collection_readonly": Name(By.COLLECTION, ("collection",)),
+    "login_expired": Name(By.COLLECTION, ("collection",)),
+    "login_hidden": Name(By.COLLECTION, ("collection",)),
+    "session_required": Name(By.COLLECTION, ("collection", "parameters")),
+    "history_purged": Name(By.COLLECTION, ("older",)),
     # -- a job, by the facility ----------------------------------------------------------------------------
     "refuse": Name(By.JOB, ("kind", "text")),
     "image_pull": Name(By.JOB),
@@ -95,9 +121,13 @@ NAMES: Mapping[str, Name] = {
         }.items()
     },
 }
+TIMED = frozenset({By.TIME, By.COLLECTION})
+"""Happen by the clock: `at` and `for`."""
 MATCHERS: Mapping[By, frozenset[str]] = {
     By.SERVER: frozenset({"face", "method", "path"}),
     By.FACE: frozenset({"face", "method", "path"}),
     By.JOB: frozenset({"job"}),
     By.TIME: frozenset(),
+    By.TASK: frozenset({"job"}),
+    By.COLLECTION: frozenset(),
 }

@@ -201,11 +201,14 @@ class Place(Part):
 class Globus(Part):
     """How this installation speaks to Globus."""
 
-    client_id: Credential | None = Field(default=None, description="Of a service client; a reference.")
+    client_id: Credential | None = Field(default=None, description="Of a service or native client; a reference.")
     client_secret: Credential | None = Field(default=None, description="A reference, env:NAME or file:PATH.")
     transfer_url: Line | None = Field(default=None, description="Of a stand-in.")
     auth_url: Line | None = Field(default=None, description="Of a stand-in.")
     active: Positive = Field(default=3, description="Transfers worked at, at a time, for one identity.")
+    patience: Duration = Field(default=300, description="Without progress, until a transfer counts as stalled.")
+    deadline: Duration = Field(default=604_800, description="Until Globus itself gives a transfer up.")
+    encrypt: Flag = Field(default=True, description="Is data encrypted on its way?")
 
 
 class SiteDocument(Part):

@@ -97,7 +97,11 @@ def _files(config: SiteConfig, http: Http, quirks: Quirks, sleep: Callable[[floa
         resource = _id(config.name, config.options, "file_system")
         root = config.root
         return IriFiles(http, site=config.name, resource=resource, root=root, dialect=quirks.dialect, sleep=sleep)
-    raise ValueError(f"site {config.name}: option files is {kind!r}; give one of iri, mounted")
+    if kind == "collection":
+        from connectors.files.collection import collection_files  # noqa: PLC0415 - the SDK is slow to import
+
+        return collection_files(config)
+    raise ValueError(f"site {config.name}: option files is {kind!r}; give one of iri, mounted, collection")
 
 
 def _url(config: SiteConfig, quirks: Quirks) -> str:

@@ -1,7 +1,8 @@
 """The way to a site's small files, by its option `files`: neither S3M nor slurmrestd has one of its own.
 
 `mounted`: the root is seen here, at `mount`. `command`: through a shell on a login or edge node of the site, as the
-`command` connector reaches one; `shell` holds that connector's options, such as `host`.
+`command` connector reaches one; `shell` holds that connector's options, such as `host`. `collection`: through the
+site's Globus collection.
 """
 
 from __future__ import annotations
@@ -40,7 +41,14 @@ def _command(config: SiteConfig, options: RestOptions, clock: Clock) -> SiteFile
     )
 
 
+def _collection(config: SiteConfig, options: RestOptions, clock: Clock) -> SiteFiles:  # noqa: ARG001
+    from connectors.files.collection import collection_files  # noqa: PLC0415 - the SDK is slow to import
+
+    return collection_files(config)
+
+
 _WAYS: Mapping[str, Callable[[SiteConfig, RestOptions, Clock], SiteFiles]] = {
     "mounted": _mounted,
     "command": _command,
+    "collection": _collection,
 }

@@ -52,7 +52,8 @@ class RestOptions:
     claim: str = "atomic_fs"
     """How the start gate claims in the root's file system."""
     files: str = "mounted"
-    """How the site's small files are reached: `mounted` (with `mount`), or `command` (with `shell`)."""
+    """How the site's small files are reached: `mounted` (with `mount`), `command` (with `shell`), or `collection` (the
+    site's Globus collection)."""
     deadline: float = 30.0
     """Seconds for one call."""
     more: Mapping[str, object] = field(default_factory=dict)
@@ -140,6 +141,7 @@ _DEFAULTS: Mapping[str, Mapping[str, str]] = {
 _MORE: Mapping[str, tuple[str, ...]] = {
     "mounted": ("mount", "identity"),
     "command": ("shell",),
+    "collection": ("identity",),
 }
 """Options of the ways to reach files."""
 
@@ -203,6 +205,6 @@ _KINDS: Mapping[str, Callable[[str, object], Any]] = {
     "min_job_age": _seconds,
     "environment": _environment,
     "claim": _one_of("atomic_fs", "none"),
-    "files": _one_of("mounted", "command"),
+    "files": _one_of("mounted", "command", "collection"),
     "deadline": _seconds,
 }

@@ -1,0 +1,20 @@
+"""The mover's contract over Globus: the SDK as it is, a stand-in behind a socket, real folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("connectors.contract")
+
+from connectors.contract import MoverContract  # noqa: E402
+from globus_mover_kit import Rig, a_rig  # noqa: E402
+
+
+class TestGlobusMover(MoverContract):
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> Iterator[Rig]:
+        with a_rig(tmp_path) as made:
+            yield made
