@@ -46,9 +46,7 @@ class Globus:
         self.clock: Any = clock or VirtualClock()
         self.script: FaultScript = script_of(*rules, clock=self.clock)
         self.collections = {
-            name: Collection(
-                id=id_of(name), display_name=name, folder=folder / name, need_data_access=need_data_access
-            )
+            name: Collection(id=id_of(name), display_name=name, folder=folder / name, need_data_access=need_data_access)
             for name in names
         }
         for one in self.collections.values():
@@ -101,7 +99,7 @@ class Globus:
     def client(self, *, scope: str = TRANSFER_ALL) -> Iterator[httpx.Client]:
         """Speaks HTTP to it, with a token for that scope."""
         transport = InProcess(
-            self.face, self.script.of("globus"), name="globus", sleep=lambda seconds: self.go_on(seconds)
+            self.face, self.script.of("globus"), name="globus", sleep=self.go_on
         )
         token = self.auth.by_credentials(CLIENT, scope).tokens[0].value
         headers = {"authorization": f"Bearer {token}"}
