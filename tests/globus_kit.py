@@ -42,7 +42,9 @@ class Globus:
         limits: Limits | None = None,
         need_data_access: bool = False,
         inline: bool = True,
+        life: float = 3e8,
     ) -> None:
+        """`life`: seconds of a token; virtual years may pass."""
         self.clock: Any = clock or VirtualClock()
         self.script: FaultScript = script_of(*rules, clock=self.clock)
         self.collections = {
@@ -60,7 +62,7 @@ class Globus:
             weather=weather_of(self.script),
             inline=inline,
         )
-        self.auth = GlobusAuth([CLIENT, NATIVE], clock=self.clock, knows=self.service.knows_scope)
+        self.auth = GlobusAuth([CLIENT, NATIVE], clock=self.clock, knows=self.service.knows_scope, life=life)
         self.face = GlobusFace(self.service, self.auth)
 
     # -- files -----------------------------------------------------------------------------------------------
