@@ -196,7 +196,7 @@ class TransferApi:
         found = [
             one
             for one in self._service.collections.values()
-            if all(word in f"{one.display_name} {one.id}".lower() for word in words)
+            if all(word in one.display_name.lower() or word == one.id for word in words)
             and (not kinds or one.entity_type in kinds)
         ]
         page = [endpoint_document(one, host=request.host) for one in found[offset : offset + limit]]
