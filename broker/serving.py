@@ -71,7 +71,8 @@ def connect(
         places=sites.places,
         globus=replace(sites.globus, tokens=settings.home / "globus"),
     )
-    return Connected(configs=configs, sites=made, mover=Desk(make_movers(setup), store, clock))
+    desk = Desk(make_movers(setup), store, clock, quick=sites.globus.poll)
+    return Connected(configs=configs, sites=made, mover=desk)
 
 
 def short_name(installation: Installation) -> str:

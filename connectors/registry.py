@@ -28,6 +28,8 @@ class GlobusConfig:
     """The folder that a person's tokens are kept in, readable by nobody else."""
     active: int = 3
     """Transfers that the service works at, at a time, for one identity."""
+    poll: float = 5.0
+    """Seconds between two looks at its transfers while something changes; twelve times that while nothing does."""
     patience: float = 300.0
     """Seconds without any progress after which a transfer counts as stalled."""
     deadline: float = 7 * 86_400.0

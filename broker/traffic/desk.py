@@ -27,7 +27,7 @@ from broker.traffic.rows import (
     TrafficSeen,
     movement_of,
 )
-from broker.traffic.turn import Turn
+from broker.traffic.turn import QUICK, Turn
 from connectors.base import ClosableMover
 from connectors.errors import Fault
 from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, TransferState, TransferStatus
@@ -45,11 +45,14 @@ _STATES = {
 class Desk:
     """The port `connectors.base.Mover`. Thread-safe."""
 
-    def __init__(self, movers: Mapping[str, ClosableMover], store: Store, clock: Clock) -> None:
-        """`movers`: by name, in the order in which they are preferred."""
+    def __init__(
+        self, movers: Mapping[str, ClosableMover], store: Store, clock: Clock, *, quick: float = QUICK
+    ) -> None:
+        """`movers`: by name, in the order in which they are preferred. `quick`: seconds between two looks at their
+        services while something changes."""
         self.routes = Routes(movers)
         self._store, self._clock = store, clock
-        self.turn = Turn(self.routes, store, clock, dark=self._dark)
+        self.turn = Turn(self.routes, store, clock, dark=self._dark, quick=quick)
 
     def submit(self, transfers: Sequence[Transfer]) -> Mapping[str, SubmitAnswer]:
         """Begin, or keep as wanted. A key that failed, or was canceled, begins again."""

@@ -32,8 +32,8 @@ from connectors.model import Accepted, Doubtful, Refused, SubmitAnswer, Ticket, 
 from policies.links import Learned
 from policies.traffic import Link
 
-QUICK, SLOW = 1.0, 30.0
-"""Seconds between two turns: quick while something changes, doubling up to the slow one while nothing does."""
+QUICK, SLOWER = 1.0, 12
+"""Seconds between two turns while something changes; while nothing does they double, up to so many times that."""
 TURN_SECONDS = 120.0
 """How long a turn may take before another process takes its place."""
 
@@ -97,7 +97,7 @@ class Turn:
         return runs
 
     def _rest(self, name: str, *, changed: bool, until: int | None) -> None:
-        self._pauses[name] = pause = self._quick if changed else min(SLOW, 2 * self._pauses[name])
+        self._pauses[name] = pause = self._quick if changed else min(SLOWER * self._quick, 2 * self._pauses[name])
         at = self._clock() + micros(pause)
         self._traffic.hasten_turn(name, at=at if until is None else min(at, until))
 

@@ -9,7 +9,7 @@ from traffic_kit import Yard, item
 
 from broker.clock import micros
 from broker.traffic.rows import ReplicaRow, TrafficSeen
-from broker.traffic.turn import SLOW
+from broker.traffic.turn import QUICK, SLOWER
 from connectors.errors import CredentialError, SiteUnreachable
 from connectors.model import Accepted, Origin, Refused, Transfer, TransferState, TransferStatus
 
@@ -59,7 +59,7 @@ def test_a_service_is_asked_less_often_while_nothing_changes(yard: Yard) -> None
     yard.service._latency = 10_000
     yard.ask("m")
     yard.turns(600)
-    assert yard.service.status_calls < 600 / SLOW + 12
+    assert yard.service.status_calls < 600 / (QUICK * SLOWER) + 12
 
 
 def test_whoever_asked_is_called_when_it_ends_and_need_not_ask(yard: Yard) -> None:
