@@ -58,7 +58,7 @@ class Service(SimulatedMover):
         told = self.failing.get(key, self.failing.get("all"))
         if told is not None and status.state is not TransferState.UNKNOWN:
             return replace(told, key=key)
-        if self.held and status.state is TransferState.ACTIVE:
+        if self.held and status.state in (TransferState.ACTIVE, TransferState.SUCCEEDED):
             reason, helps = next(iter(self.held.values()))
             return replace(status, state=TransferState.HELD, reason=reason, help=helps)
         return status
