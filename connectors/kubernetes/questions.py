@@ -24,6 +24,8 @@ ANSWER = 10.0
 """Seconds that a watch may last beyond its own time."""
 _WORDS = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK"})
 _VERSION = re.compile(r"[0-9]{1,20}")
+_BEGINNING = b'{"type":'
+"""Of an event, as clusters write it."""
 _GONE = 410
 
 
@@ -94,10 +96,10 @@ class Questions:
             raise
         *lines, rest = reply.content.split(b"\n")
         events = [self._event(replace(reply, content=line)) for line in lines if line.strip()]
-        if rest.strip():
-            if not lines:
-                replace(reply, content=rest).mapping()  # no stream of lines at all: HTML, or a Status
+        if rest.startswith(_BEGINNING[: len(rest)]) and rest:
             raise Lost(f"{self.site}: the watch ended within an event", site=self.site)
+        if rest.strip():
+            raise BadReply(f"{self.site}: the watch tells what is no event", site=self.site)
         return events
 
     def _event(self, line: Reply) -> Event:
@@ -140,5 +142,5 @@ def version_of(item: Any) -> int:
 
 
 def _number(value: object) -> int | None:
-    """Versions grow, and are compared: Kubernetes says so of its own objects since 1.35, and etcd makes it so before."""
+    """Versions are compared: of what etcd keeps they grow. One that is no number is not gone on from."""
     return int(value) if isinstance(value, str) and _VERSION.fullmatch(value) else None

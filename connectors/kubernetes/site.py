@@ -1,8 +1,9 @@
 """A Kubernetes cluster as a site: each job is a Job of one pod, named by its submit key; files are in a bucket.
 
 The name is the claim: a second creation under it is refused by the cluster. Looking is one watch of Jobs and one of
-pods, by our labels, however many keys are asked for; what is in doubt is listed. Canceling ends a Job by its deadline, so that it stays to be
-told about; one that was never let go is deleted, under the condition that it still is as it was seen.
+pods, by our labels, however many keys are asked for; what is in doubt is listed. Canceling ends a Job by its deadline,
+so that it stays to be told about; one that was never let go is deleted, under the condition that it still is as it was
+seen.
 """
 
 from __future__ import annotations

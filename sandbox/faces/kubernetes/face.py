@@ -323,8 +323,8 @@ class KubernetesFace:
                 yield _line(what, document)
 
     def _followed(self, kind: str, space: str, version: int, seconds: float) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What happens behind that version, until the time is over; at last, until when that was. An empty word: nothing
-        did for a while."""
+        """What happens behind that version, until the time is over; at last a bookmark. An empty word: nothing did for
+        a while."""
         end = time.monotonic() + seconds
         while True:
             with self._lock, self._facility.held_still():
