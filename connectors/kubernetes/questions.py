@@ -106,8 +106,7 @@ class Questions:
         document = line.mapping()
         word, item = text(document.get("type")), mapping(document.get("object"))
         if word == "ERROR":
-            said = " ".join(text(item.get("message")).split())[:200]
-            raise Lost(f"{self.site}: the watch is over: {said or 'it does not say why'}", site=self.site)
+            raise Lost(f"{self.site}: the watch is over ({text(item.get('reason'))[:40]!r})", site=self.site)
         found = _number(mapping(item.get("metadata")).get("resourceVersion"))
         if word not in _WORDS or found is None or (word != "BOOKMARK" and not uid_of(item)):
             raise BadReply(f"{self.site}: the watch tells what is no event", site=self.site)
