@@ -37,7 +37,7 @@ def copy(job: Job, piece: Piece) -> Iterator[Done]:
         if there is not None and job.order.sync_level is not None:
             same = yield from _same(job, piece, source, there)
             if same:
-                yield Done(skipped=True)
+                yield Done(skipped=True, end=True)
                 return
         yield from _over(job, piece, source, before)
 
@@ -119,7 +119,7 @@ def _over(job: Job, piece: Piece, source: int, before: os.stat_result) -> Iterat
         checksum=told_sum,
         algorithm=algorithm if told_sum else None,
     )
-    yield Done(copied=copied)
+    yield Done(copied=copied, end=True)
 
 
 class _Given:

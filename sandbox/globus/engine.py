@@ -222,6 +222,10 @@ class Engine:
                 self._piece_done(task)
         else:
             self._progress(task, done)
+            if done.end:
+                self._drop_steps(task)
+                if task.id in self._open:
+                    self._piece_done(task)
 
     def _progress(self, task: Task, done: Done) -> None:
         counts = task.counts

@@ -69,6 +69,8 @@ class Done:
     copied: Copied | None = None
     skipped: bool = False
     """The file is at the destination already."""
+    end: bool = False
+    """The piece is done with it. Said with the result itself: whatever happened in between would do it twice."""
 
 
 Mishaps = Callable[[str, str], Mapping[str, Any] | None]

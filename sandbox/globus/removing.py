@@ -17,6 +17,7 @@ from sandbox.globus.troubles import Trouble, told
 
 
 def remove(job: Job, piece: Piece, *, at: Collection, path: str) -> Iterator[Done]:
+    yield Done(seconds=job.latency)
     with at.tree() as tree, told():
         inner = at.writable(path)
         folder, name = split(inner)
@@ -24,7 +25,9 @@ def remove(job: Job, piece: Piece, *, at: Collection, path: str) -> Iterator[Don
             entries = entries_in(tree, folder, most=LARGEST_FOLDER) or []
             paths = [f"/{folder}/{one.name}" for one in entries if fnmatchcase(one.name, name)]
             # `recursive` says that a name is meant as it is: it may hold such signs itself
-            yield Done(found=[replace(piece, source=one, item=Item(source=one, recursive=True)) for one in paths])
+            yield Done(
+                found=[replace(piece, source=one, item=Item(source=one, recursive=True)) for one in paths], end=True
+            )
             return
         if not name:
             raise Trouble("PERMISSION_DENIED", "the top of a collection stays")
@@ -32,7 +35,7 @@ def remove(job: Job, piece: Piece, *, at: Collection, path: str) -> Iterator[Don
             entry = entry_at(tree, inner)
         except FileNotFoundError:
             if job.order.ignore_missing or piece.what is What.EXTRA:
-                yield Done(seconds=job.latency)
+                yield Done(end=True)
                 return
             raise
         is_folder = entry.is_dir and entry.link_target is None
@@ -45,7 +48,7 @@ def remove(job: Job, piece: Piece, *, at: Collection, path: str) -> Iterator[Don
             else:
                 os.unlink(name, dir_fd=here)
     at.book(-freed)
-    yield Done(seconds=job.latency, files=files, directories=folders)
+    yield Done(files=files, directories=folders, end=True)
 
 
 def _weight(name: str, at: int) -> tuple[int, int, int]:

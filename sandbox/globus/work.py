@@ -43,20 +43,20 @@ def _look(job: Job, piece: Piece) -> Iterator[Done]:
     if piece.item.link:
         if entry.link_target is None:
             raise Trouble("INVALID_SYMLINK", "not a symbolic link", side="source")
-        yield Done(found=[replace(piece, what=What.LINK)], symlinks=1)
+        yield Done(found=[replace(piece, what=What.LINK)], symlinks=1, end=True)
         return
     if entry.type == "invalid_symlink":
         raise Trouble("INVALID_SYMLINK", "it leads nowhere, or out of the collection", side="source")
     if entry.is_dir:
         if piece.item.recursive is False:
             raise Trouble("IS_A_DIRECTORY", "Is a directory", side="source")
-        yield Done(found=[replace(piece, what=What.FOLDER)], directories=1)
+        yield Done(found=[replace(piece, what=What.FOLDER)], directories=1, end=True)
         return
     if piece.item.recursive:
         raise Trouble("NOT_A_DIRECTORY", "Not a directory", side="source")
     if piece.destination.endswith("/"):
         raise Trouble("IS_A_DIRECTORY", "the destination of a file is named as a directory", side="destination")
-    yield Done(found=[replace(piece, what=What.FILE)], files=1)
+    yield Done(found=[replace(piece, what=What.FILE)], files=1, end=True)
 
 
 def _not_into_itself(job: Job, piece: Piece) -> None:
@@ -68,6 +68,7 @@ def _not_into_itself(job: Job, piece: Piece) -> None:
 
 
 def _folder(job: Job, piece: Piece) -> Iterator[Done]:
+    yield Done(seconds=job.latency)
     with sided("source"), job.source.tree() as tree, told("source"):
         entries = entries_in(tree, job.source.inside(piece.source), most=LARGEST_FOLDER)
     if entries is None:
@@ -80,7 +81,7 @@ def _folder(job: Job, piece: Piece) -> Iterator[Done]:
     found = [below for entry in taken if (below := _below(job, piece, entry)) is not None]
     extra = _extra(job, piece, {entry.name for entry in taken}) if job.order.delete_destination_extra else []
     yield Done(
-        seconds=job.latency,
+        end=True,
         found=[*found, *extra],
         files=sum(one.what is What.FILE for one in found),
         directories=sum(one.what is What.FOLDER for one in found),
@@ -111,6 +112,7 @@ def _extra(job: Job, piece: Piece, names: set[str]) -> list[Piece]:
 
 
 def _link(job: Job, piece: Piece) -> Iterator[Done]:
+    yield Done(seconds=job.latency)
     entry = source_entry(job, piece.source)
     path = job.destination.writable(piece.destination)
     folder, name = split(path)
@@ -130,4 +132,4 @@ def _link(job: Job, piece: Piece) -> Iterator[Done]:
             os.replace(temporary, name, src_dir_fd=at, dst_dir_fd=at)
         finally:
             forget(temporary, at)
-    yield Done(seconds=job.latency)
+    yield Done(end=True)
