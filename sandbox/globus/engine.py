@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from connectors.registry import Clock
 from sandbox.facility import FaultScript, NoFaults
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _BETWEEN_PROGRESS = 60_000_000
 """µs."""
+_Lane = tuple[str, Kind]
+"""Whose tasks, and of which kind: they share slots."""
 
 
 class Engine:
@@ -84,12 +87,13 @@ class Engine:
     def next_event_at(self) -> int | None:
         """When something will happen, if nobody asks for anything; None: nothing will."""
         with self.lock:
-            times = [at for task in self._open.values() for at in self._times(task)]
+            taken = self._taken()
+            times = [at for task in self._open.values() for at in self._times(task, taken)]
             if (change := self._weather.next_at(self._now)) is not None:
                 times.append(change)
             return max(self._now, min(times)) if times else None
 
-    def _times(self, task: Task) -> Iterator[int]:
+    def _times(self, task: Task, taken: Mapping[_Lane, int]) -> Iterator[int]:
         if not self._moves(task):
             yield task.deadline
         if task.cancel_at is not None:
@@ -100,7 +104,7 @@ class Engine:
             yield task.ready_at
         elif task.rests_until > self._now:
             yield task.rests_until
-        elif self._free(task):
+        elif taken.get((task.owner, task.kind), 0) < self.limits.slots:
             yield self._now
 
     def step(self, now: int) -> bool:
@@ -123,8 +127,11 @@ class Engine:
         self._weather.blow(self, self._now)
         for task in list(self._open.values()):
             self._settle(task)
+        taken = self._taken()
         for task in self._open.values():
-            if self._may_begin(task) and self._free(task):
+            lane = task.owner, task.kind
+            if self._may_begin(task) and taken[lane] < self.limits.slots:
+                taken[lane] += 1
                 self._take_slot(task)
 
     def _settle(self, task: Task) -> None:
@@ -165,11 +172,9 @@ class Engine:
             and task.id in self._open
         )
 
-    def _free(self, task: Task) -> bool:
-        taken = sum(
-            other.slot and other.owner == task.owner and other.kind is task.kind for other in self._open.values()
-        )
-        return taken < self.limits.slots
+    def _taken(self) -> Counter[_Lane]:
+        """Slots in use."""
+        return Counter((task.owner, task.kind) for task in self._open.values() if task.slot)
 
     def _take_slot(self, task: Task) -> None:
         if self._moves(task):
