@@ -12,11 +12,13 @@ from broker.spec import rules_for, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow
 from connectors.model import LaneLimits, Resources
 from connectors.registry import SiteConfig
+from policies.intervals import ask_every
 from policies.links import Learned
 from policies.model import (
     CheckpointFacts,
     CheckpointRule,
     ContinueRule,
+    Decision,
     FailoverRule,
     Ranks,
     Reason,
@@ -60,6 +62,8 @@ class World:
     claim_seconds: float = 60.0
     links: dict[Link, Learned] = field(default_factory=dict)
     """What past transfers have taught of each way, kept up by whoever takes the movers' turns."""
+    windows: dict[str, int] = field(default_factory=dict)
+    """When the next announced maintenance of a site begins, kept up by whoever reads the notices."""
     queue_seconds: float = 86_400.0
     """How long a job may wait at a site before its start gate refuses to start it."""
 
@@ -90,13 +94,32 @@ def _rules(data: Mapping[str, Any]) -> Rules:
             exit_codes={int(code): action for code, action in retry["exit_codes"].items()},
         ),
         continuation=_continuation(segment) if segment else None,
-        checkpoint=CheckpointRule(ship=checkpoint["ship"], keep=checkpoint["keep"]) if checkpoint else None,
+        checkpoint=_checkpoint(checkpoint) if checkpoint else None,
         resources=_resources(data["resources"]),
         ranks=_ranks(data["resources"]),
         lane=tuple(data.get("lane", ())),
         duplicates=data["duplicates"],
         required=data["required"],
     )
+
+
+def _checkpoint(data: Mapping[str, Any]) -> CheckpointRule:
+    asked = data["every"] == "auto" and bool(data["ask"])
+    return CheckpointRule(ship=data["ship"], keep=data["keep"], asked_at_best=asked)
+
+
+def asked_every(rules: Rules, config: SiteConfig, restore: str) -> Decision | None:
+    """How often an attempt there is asked for a checkpoint, where the document leaves that to us. `restore`: the
+    attempt's, as its row has it: the interval is fixed for the attempt."""
+    if rules.checkpoint is None or not rules.checkpoint.asked_at_best:
+        return None
+    size = json.loads(restore).get("bytes") if restore else None
+    return ask_every(site=config.name, between_losses=config.losses_every, bytes=size or None, urgent=is_urgent(rules))
+
+
+def is_urgent(rules: Rules) -> bool:
+    """Does the document want the urgent lane before all others?"""
+    return rules.lane[:1] == ("urgent",)
 
 
 def _resources(data: Mapping[str, Any]) -> Resources:
@@ -141,8 +164,10 @@ def _continuation(data: Mapping[str, Any]) -> ContinueRule:
     )
 
 
-def site_facts(setup: SiteSetup, row: SiteRow | None, *, load: int, share: int, now: int) -> SiteFacts:
-    """One site as it stands."""
+def site_facts(
+    setup: SiteSetup, row: SiteRow | None, *, load: int, share: int, now: int, window: int | None = None
+) -> SiteFacts:
+    """One site as it stands. `window`: when its next announced maintenance begins."""
     config = setup.config
     since = row.cannot_ask_since if row else None
     spent = since is not None and row is not None and row.probes >= config.unreachable_probes
@@ -162,6 +187,8 @@ def site_facts(setup: SiteSetup, row: SiteRow | None, *, load: int, share: int, 
         claim=setup.claim,
         drained=(row.mode_reason or "no reason given") if row and row.mode == "drained" else "",
         quarantined=bool(row and row.quarantined),
+        losses_every=config.losses_every,
+        window_at=window,
         cannot_ask_since=since,
         probes=row.probes if row else 0,
         silent=spent and since is not None and now - since >= round(config.unreachable_seconds * 1e6),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from broker.facts import NATIVE, SiteSetup, World, body_refusal, raised, rules_at, site_facts
+from broker.facts import NATIVE, SiteSetup, World, asked_every, body_refusal, raised, rules_at, site_facts
 from broker.spec import (
     body_for,
     container_line,
@@ -191,7 +191,7 @@ def _plan(
         setup=rendered(body["setup"]),
         env=body["env"],
         outputs=[Output(path=out["path"], required=out["required"]) for out in body["outputs"]],
-        checkpoint=_checkpoint(rules["checkpoint"], rendered) if rules["checkpoint"] else None,
+        checkpoint=_checkpoint(rules["checkpoint"], rendered, _best(world, job)) if rules["checkpoint"] else None,
         restore=HarnessRestore(seq=restore["seq"]) if restore else None,
         start_before=attempt.created_at + round(world.queue_seconds * 1e6),
         stop_before=attempt.stop_before,
@@ -204,7 +204,15 @@ def _plan(
     )
 
 
-def _checkpoint(rule: Mapping[str, Any], rendered: Any) -> HarnessCheckpoint:
+def _best(world: World, job: Job) -> int | None:
+    """The interval that the document leaves to us, in seconds; None: it does not, or says no way to ask."""
+    config = world.sites[job.attempt.site].config
+    decision = asked_every(rules_at(job.stage.rules, config.name, config.profile), config, job.attempt.restore)
+    return None if decision is None else int(str(decision.facts["every"]))
+
+
+def _checkpoint(rule: Mapping[str, Any], rendered: Any, best: int | None) -> HarnessCheckpoint:
+    """`best`: seconds between two, for `every: auto`."""
     ask = rule["ask"] or {}
     value = ask.get("value", "")
     every = rule["every"]
@@ -215,7 +223,7 @@ def _checkpoint(rule: Mapping[str, Any], rendered: Any) -> HarnessCheckpoint:
         ask_kind=ask.get("kind"),
         ask_value=rendered(value) if ask.get("kind") == "command" else value,
         before_end=round(ask.get("before_end") or 0),
-        every=None if every in (None, "auto") else round(every),
+        every=best if every == "auto" else None if every is None else round(every),
         restore_style=rule["restore"],
         keep=rule["keep"],
     )

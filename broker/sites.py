@@ -184,6 +184,8 @@ def _figures(machine: Machine) -> dict[str, Any]:
         "job_id_variable": machine.variables.job_id,
         "restarts_variable": machine.variables.restarts,
     }
+    if machine.losses.every is not None:
+        figures["losses_every"] = float(machine.losses.every)
     if "probes" in machine.unreachable.model_fields_set:
         figures["unreachable_probes"] = machine.unreachable.probes
     if "seconds" in machine.unreachable.model_fields_set:

@@ -63,6 +63,8 @@ class SiteConfig:
     nodes: int = 1
     max_walltime: float | None = None
     """Seconds."""
+    losses_every: float = 30 * 86_400.0
+    """Seconds, on average, between two losses of the site together with its disks: for hours, or for good."""
     submits_per_minute: float = 0.0
     """0: no limit."""
     relay_file: int = 0

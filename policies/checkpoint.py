@@ -1,13 +1,13 @@
-"""Which checkpoint a stage starts from, which one is looked at next, and where a copy goes before the site dies.
+"""Which checkpoint a stage starts from. Where copies go beforehand is judged in policies.shipping.
 
-Outcomes of `choose`: `restore` (facts name the copy) or `from_start`. Of `ship_to`: `ship` (site is set) or `keep`.
+Outcomes of `choose`: `restore` (facts name the copy) or `from_start`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from policies.model import CheckpointFacts, CheckpointRule, Decision, Reason, SiteFacts
+from policies.model import CheckpointFacts, Decision, Reason
 
 
 def readable_from(
@@ -35,20 +35,3 @@ def choose(
     reasons.append(Reason("newest", "chosen", fact, best.site))
     facts = {"seq": best.seq, "attempt": best.attempt, "generation": best.generation, "site": best.site}
     return best, Decision("checkpoint", "restore", tuple(reasons), site=best.site, facts=facts)
-
-
-def ship_to(rule: CheckpointRule, *, at: SiteFacts, others: Sequence[SiteFacts], seq: int) -> Decision:
-    """Where a copy of a checkpoint just verified goes. `others`: the sites that could take the stage, best first."""
-    if rule.ship == "never":
-        return Decision("ship", "keep", (Reason("ship", "keep", "the document says ship: never"),))
-    reasons: list[Reason] = []
-    for site in others:
-        if site.facility == at.facility:
-            reasons.append(Reason("facility", "refused", f"{site.name} fades together with {at.name}", site.name))
-        elif not site.answers or site.drained:
-            reasons.append(Reason("answers", "refused", f"{site.name} is drained or gives no answer", site.name))
-        else:
-            reasons.append(Reason("next_candidate", "chosen", f"{site.name} would take over from {at.name}", site.name))
-            return Decision("ship", "ship", tuple(reasons), site=site.name, facts={"seq": seq})
-    reasons.append(Reason("candidates", "keep", "no other facility could take over"))
-    return Decision("ship", "keep", tuple(reasons), facts={"seq": seq})

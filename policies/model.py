@@ -29,7 +29,7 @@ class Decision:
     """An outcome, why, and what was seen. The log line, `explain`, the runbook and the tests print this object."""
 
     kind: str
-    """placement, failover, retry, checkpoint, ship, command."""
+    """placement, failover, retry, checkpoint, interval, ship, prune, command."""
     outcome: str
     """A word that the engine acts on; each policy lists its own."""
     reasons: Sequence[Reason]
@@ -119,6 +119,9 @@ class CheckpointRule:
     ship: str = "auto"
     """auto, never or always."""
     keep: int = 2
+    """How many checkpoints stay at the site, and how many copies at each other one."""
+    asked_at_best: bool = False
+    """Is the payload asked for checkpoints, at the interval that is best?"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +183,10 @@ class SiteFacts:
     """Not empty: an operator drained it, and said why."""
     quarantined: bool = False
     """A backup was restored, and its jobs of the lost hours are not known yet."""
+    losses_every: float = 30 * 86_400.0
+    """Seconds, on average, between two losses of the site together with its disks."""
+    window_at: int | None = None
+    """When the next announced maintenance begins; None: none is announced."""
     cannot_ask_since: int | None = None
     probes: int = 0
     """Failed looks since then."""

@@ -46,7 +46,7 @@ CHECKPOINT = {
     "ask": None,
     "every": None,
     "restore": "dir",
-    "ship": "auto",
+    "ship": "always",
     "keep": 2,
 }
 

@@ -25,6 +25,8 @@ _WORDS: dict[str, str] = {
     "failover": "leaves {from}: {reason}",
     "restore": "goes on from checkpoint {seq}, kept at {from}",
     "ship": "sends a copy of checkpoint {seq} to {to}",
+    "prune": "removes old copies of checkpoints at {site}: {seqs}",
+    "interval": "is asked for a checkpoint every {every} s",
     "published": "done: its product is at {site}",
     "stuck": "waits for a person: {reason}",
     "waits": "waits: {reason}",
@@ -48,7 +50,7 @@ def sentence(event: EventRow) -> str:
     if event.kind == "restore" and data.get("seq") is None:
         return "starts from the beginning"
     if event.kind == "ship" and not data.get("to"):
-        return f"keeps checkpoint {data.get('seq')} where it is"
+        return f"keeps checkpoint {data.get('seq')} where it is"  # `explain` says for how long, and why
     known = _WORDS.get(event.kind)
     filled = _filled(known, data) if known else None
     if filled is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from broker.clock import Clock
 from broker.effects.carry import Carrier
 from broker.effects.check import Checker
+from broker.effects.cleaning import prune
 from broker.effects.outcome import Result, again, done
 from broker.effects.submit import Submitter
 from broker.facts import World
@@ -69,6 +70,7 @@ class Hands:
             "ship": carrier.ship,
             "verify": checker.verify,
             "check": checker.check,
+            "prune": prune,
         }
 
     def perform(self, effects: Sequence[EffectRow], jobs: JobCache) -> Sightings:

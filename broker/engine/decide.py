@@ -110,8 +110,7 @@ def active(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Sta
     if not current.row.open:
         return after_end(look, stage, current)
     rules = look.rules_there(stage, current.row.site)
-    if rules.checkpoint is not None:
-        tend_checkpoints(look, stage, current.row, rules)
+    again = tend_checkpoints(look, stage, current.row, rules) if rules.checkpoint is not None else None
     stuck = stuck_reason(current.row)
     if stuck:
         return abandon(look, stage, current.row, reason=f"queued, but will never start: {stuck}")
@@ -120,7 +119,7 @@ def active(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Sta
         return ask_for_hand(look, stage, current.row, held, helps)
     if current.row.unreachable_since is not None or look.silence_begun(current.row.site):
         return cannot_ask(look, stage, current, rules)
-    return stage._replace(due_at=None, reason="")
+    return stage._replace(due_at=again, reason="")
 
 
 def ask_for_hand(look: Look, stage: StageRow, row: AttemptRow, held: str, helps: str) -> StageRow:

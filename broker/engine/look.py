@@ -62,7 +62,8 @@ class Look:
             setup = self.world.sites[name]
             load = self.load[name]
             share = fair_share(slots=setup.config.slots, load=load, own=self.own[name], rivals=self.snapshot.rivals)
-            facts = site_facts(setup, self.snapshot.sites.get(name), load=load, share=share, now=self.now)
+            row, window = self.snapshot.sites.get(name), self.world.windows.get(name)
+            facts = site_facts(setup, row, load=load, share=share, now=self.now, window=window)
             self.sites[name] = facts
         return facts
 

@@ -10,6 +10,7 @@ from broker.engine.orphans import leave, unsubmitted
 from broker.engine.start import Start, start
 from broker.engine.start import take_up as start_found
 from broker.facts import (
+    asked_every,
     checkpoint_facts,
     rules_of,
 )
@@ -65,6 +66,11 @@ def begin(look: Look, stage: StageRow, begun: Start, decision: Decision) -> Atte
     look.took(row.site)
     data = {"site": row.site, "key": row.submit_key, "why": row.why, "state": row.state}
     look.tell(stage, "placed", attempt=row.number, data=data, decision=decision)
+    config = look.world.sites[row.site].config
+    interval = asked_every(look.rules_there(stage, row.site), config, row.restore)
+    if interval is not None:
+        every = interval.facts["every"]
+        look.tell(stage, "interval", attempt=row.number, data={"every": every}, decision=interval)
     return row
 
 

@@ -146,6 +146,7 @@ def restore_json(restore: CheckpointFacts | None) -> str:
         "seq": restore.seq,
         "site": restore.site,
         "path": restore.path,
+        "bytes": restore.bytes,
     }
     return json.dumps(data, separators=(",", ":"))
 

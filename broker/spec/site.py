@@ -55,6 +55,14 @@ class Unreachable(Part):
     seconds: Duration = 60
 
 
+class Losses(Part):
+    """How often the site is lost together with its disks: for hours, or for good."""
+
+    every: Duration | None = Field(
+        default=None, description="On average; 30 days unless said. Checkpoints are copied elsewhere accordingly."
+    )
+
+
 class Limits(Part):
     """What the site allows us."""
 
@@ -120,6 +128,7 @@ class Machine(Part):
     )
     poll: Duration | None = Field(default=None, description="Between two looks at the site.")
     unreachable: Unreachable = always(Unreachable())
+    losses: Losses = always(Losses())
     cores: Cores | None = Field(
         default=None, description="Per node; auto: those of this machine. 0: not known, not checked."
     )

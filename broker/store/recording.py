@@ -20,7 +20,7 @@ from broker.states import ENDS_WITH_ATTEMPT
 from broker.store import chain, wake
 from broker.store.base import AttemptSeen, EffectAgain, EffectDone, EffectRow, NewEvent, Sightings, SiteRow
 from broker.store.connect import Tx
-from broker.store.rows import SEEN_IN_ATTEMPTS, rank_of_checkpoint
+from broker.store.rows import SEEN_IN_ATTEMPTS, further
 from broker.store.schema import attempt, checkpoint, effect, evidence, log_tail, site
 from broker.store.statement import Lookup, Statement, given, given_for, given_time, lease_now, upsert
 
@@ -202,7 +202,7 @@ def _upsert(table: Table, moved: Collection[str], *, unless_behind: str = "") ->
         new = upsert(dialect, table)
         held = None
         if unless_behind == "state":
-            held = rank_of_checkpoint(new.excluded.state) > rank_of_checkpoint(table.c.state)
+            held = further(new.excluded.state, new.excluded.reason, table.c.state, table.c.reason)
         elif unless_behind == "ok":
             held = new.excluded.ok < table.c.ok
         to = {name: new.excluded[name] for name in moved}

@@ -79,13 +79,21 @@ def rank_of_checkpoint(state: ColumnElement[str]) -> ColumnElement[int]:
     return case(*whens, else_=literal_column("-1"))
 
 
+def further(
+    state: ColumnElement[str], reason: ColumnElement[str], old_state: ColumnElement[str], old_reason: ColumnElement[str]
+) -> ColumnElement[bool]:
+    """Is that a step on? A state that is further on, or a first reason for the one that it has."""
+    new, old = rank_of_checkpoint(state), rank_of_checkpoint(old_state)
+    return or_(new > old, and_(new == old, old_reason == literal_column("''"), reason != literal_column("''")))
+
+
 JUDGE_CHECKPOINT = Statement(
     # a check may have been recorded since the decision looked: its word is not taken back
     checkpoint.update()
     .values(state=given("state"), reason=given("reason"))
     .where(
         *(column == given(column.name) for column in checkpoint.primary_key),
-        rank_of_checkpoint(given("state")) > rank_of_checkpoint(checkpoint.c.state),
+        further(given("state"), given("reason"), checkpoint.c.state, checkpoint.c.reason),
     ),
     *CheckpointRow._fields,
 )

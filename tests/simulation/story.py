@@ -192,7 +192,7 @@ def _stage(rng: random.Random, i: int, parents: Sequence[Stage], takes: Sequence
         "required": rng.random() < 0.85,
     }
     if checkpoint:
-        rules["checkpoint"] = CHECKPOINT
+        rules["checkpoint"] = {**CHECKPOINT, "ship": ("always", "auto")[i % 2], "keep": 1 + i % 3}
     return Stage(
         name=f"t{i}",
         sim=" ".join(words),

@@ -1,14 +1,12 @@
-"""Checkpoints: which one a stage starts from, and where a copy goes before the site dies."""
+"""Checkpoints: which one a stage starts from."""
 
 from __future__ import annotations
 
 import pytest
-from policy_kit import checkpoint, said, silent, site
+from policy_kit import checkpoint, said
 
-from policies.checkpoint import choose, readable_from, ship_to
-from policies.model import CheckpointFacts, CheckpointRule, Decision
-
-AUTO = CheckpointRule()
+from policies.checkpoint import choose, readable_from
+from policies.model import CheckpointFacts, Decision
 
 CHOICES: list[tuple[str, list[CheckpointFacts], set[str], tuple[int, str] | None]] = [
     # what is there, who is dark -> (seq, from where) for a start at alcf
@@ -66,42 +64,6 @@ def test_without_a_dark_site_every_copy_can_be_read() -> None:
     assert readable_from(known, "olcf") == known
 
 
-# -- shipping ----------------------------------------------------------------------------------------------------
-
-
-def test_a_copy_goes_to_the_first_site_of_another_facility_that_answers() -> None:
-    others = [
-        site("nersc2", facility="NERSC"),
-        silent("alcf", seconds=5),
-        site("cloud", drained="too dear"),
-        site("olcf"),
-        site("zeta"),
-    ]
-    decision = ship_to(AUTO, at=site("nersc"), others=others, seq=7)
-    assert (decision.kind, decision.outcome, decision.site, decision.facts) == ("ship", "ship", "olcf", {"seq": 7})
-    assert [(r.rule, r.verdict, r.site) for r in decision.reasons] == [
-        ("facility", "refused", "nersc2"),
-        ("answers", "refused", "alcf"),
-        ("answers", "refused", "cloud"),
-        ("next_candidate", "chosen", "olcf"),
-    ]
-    assert decision.reasons[-1].fact == "olcf would take over from nersc"
-
-
-def test_without_another_facility_the_checkpoint_stays_where_it_is() -> None:
-    decision = ship_to(AUTO, at=site("nersc"), others=[site("nersc2", facility="NERSC")], seq=7)
-    assert (decision.outcome, decision.site) == ("keep", "")
-    assert said(decision) == [("facility", "refused"), ("candidates", "keep")]
-    assert decision.reasons[0].fact == "nersc2 fades together with nersc"
-
-
-def test_the_document_may_forbid_shipping() -> None:
-    decision = ship_to(CheckpointRule(ship="never"), at=site("nersc"), others=[site("alcf")], seq=7)
-    assert (decision.outcome, decision.reasons[0].fact) == ("keep", "the document says ship: never")
-    assert ship_to(CheckpointRule(ship="always"), at=site("nersc"), others=[site("alcf")], seq=7).outcome == "ship"
-
-
 def test_the_decision_survives_its_json() -> None:
     _, restore = choose([checkpoint(7)], target="alcf", dark=(), started_before=True)
-    for decision in (restore, ship_to(AUTO, at=site(), others=[site("alcf")], seq=1)):
-        assert Decision.from_json(decision.json) == decision
+    assert Decision.from_json(restore.json) == restore

@@ -12,7 +12,7 @@ from connectors.errors import Fault
 from policies import checkpoint as checkpoints
 from policies import explain, failover, placement, retry
 from policies.explain import sentences
-from policies.model import CheckpointRule, Decision, Failure, Reason
+from policies.model import Decision, Failure, Reason
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,11 +57,6 @@ def test_a_restore_says_which_checkpoint_and_what_could_not_be_read() -> None:
         "Goes on from a checkpoint: checkpoint 7 of attempt 1, verified, read from alcf.",
         "Rejected: checkpoint 9 at nersc cannot be read: nersc is dark.",
     ]
-
-
-def test_a_shipping_says_where_the_copy_goes() -> None:
-    decision = checkpoints.ship_to(CheckpointRule(), at=site(), others=[site("alcf")], seq=7)
-    assert sentences(decision) == ["Sends a copy of its checkpoint to alcf: alcf would take over from nersc."]
 
 
 def test_a_command_says_who_wanted_it_and_what_came_of_it() -> None:
