@@ -170,6 +170,10 @@ class Client:
         """What happened, in order."""
         return self._views(f"{_of(run)}/timeline", stage=stage)
 
+    def checkpoints(self, run: str, stage: str | None = None) -> list[View]:
+        """Checkpoints by stage, where copies are, and the work that would be lost with a site."""
+        return self._views(f"{_of(run)}/checkpoints", stage=stage)
+
     def queue(self, *, limit: int = 100) -> list[View]:
         """Unfinished runs, newest first."""
         return self._views("/v1/runs", limit=limit)

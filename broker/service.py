@@ -20,8 +20,9 @@ from broker import ids, views
 from broker.clock import Clock, FollowingClock, wall_clock
 from broker.config import Settings
 from broker.errors import KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
-from broker.facts import body_refusal, may_lack, rules_at, site_facts, site_setup
+from broker.facts import asked_every, body_refusal, may_lack, rules_at, rules_of, site_facts, site_setup
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
+from broker.holdings import Held, holding
 from broker.preflight import LOOKED_AT, warnings_for
 from broker.rows import stage_row
 from broker.sites import Sites, load_sites
@@ -50,7 +51,7 @@ from broker.store.base import (
 )
 from broker.store.sql import SqlStore
 from connectors.registry import SiteConfig
-from policies.model import Reason
+from policies.model import Decision, Reason
 from policies.placement import Candidate, place, static_refusal
 
 FORMAT_VERSION = 1
@@ -275,8 +276,15 @@ class Service:
             ]
             static = self._static(stage.rules, stage.body if may_lack(stage.body) else "")
             decision = place(candidates, now=now, static=static)
-            result.append({"stage": stage.path, **views.decision_view(decision)})
+            asked = self._interval(stage.rules, decision)
+            result.append({"stage": stage.path, **views.decision_view(decision), **asked})
         return result
+
+    def _interval(self, rules: str, placed: Decision) -> dict[str, object]:
+        """How often the stage would be asked for a checkpoint, where the document leaves that to us."""
+        config = self.sites.configs.get(placed.site)
+        found = asked_every(rules_at(rules, config.name, config.profile), config, "") if config else None
+        return {"checkpoints": views.decision_view(found)} if found else {}
 
     def planned_script(self, request: Request, site: str, stage: str | None = None) -> dict[str, object]:
         """The script and request that a site would be given for a stage. Raises NotFound, UsageError."""
@@ -482,12 +490,21 @@ class Service:
             found.extend(views.log_view(s.path, tail) for tail in tails)
         return found
 
-    def checkpoints(self, target: str | None) -> list[dict[str, object]]:
-        """Every known copy of every checkpoint."""
+    def checkpoints(self, target: str | None, *, everything: bool = False) -> list[dict[str, object]]:
+        """Of each stage that has any, or asks for them: its checkpoints, where copies are, and the work at risk."""
         run, stage = self.find(target)
-        paths = {s.n: s.path for s in self.store.stages(run.run_id)}
-        rows = self.store.checkpoints(run.run_id)
-        return [views.checkpoint_view(paths[r.n], r) for r in rows if stage is None or r.n == stage.n]
+        held = Held(
+            configs=self.sites.configs,
+            sites={row.site: row for row in self.store.sites()},
+            attempts=self.store.attempts(run.run_id, stage.n if stage else None),
+            checkpoints=self.store.checkpoints(run.run_id),
+            effects=self.store.effects(run.run_id),
+            now=self.clock(),
+        )
+        saved = {row.n for row in held.checkpoints}
+        stages = [stage] if stage else self.store.stages(run.run_id)
+        wanted = [s for s in stages if s.n in saved or rules_of(s.rules).checkpoint is not None]
+        return [holding(held, s, everything=everything) for s in wanted]
 
     def attempts(self, target: str | None) -> list[dict[str, object]]:
         """Every attempt, with its key and its job's native id."""

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 from broker.store.base import (
     AttemptRow,
-    CheckpointRow,
     CommandRow,
     DecisionRow,
     EventRow,
@@ -234,22 +233,6 @@ def log_view(path: str, tail: LogTail) -> View:
         "log": tail.name,
         "read_at": when(tail.read_at),
         "text": clean_text(tail.tail),
-    }
-
-
-def checkpoint_view(path: str, row: CheckpointRow) -> View:
-    """One copy of a checkpoint. `shipped` is a verified copy whose sending elsewhere was ordered."""
-    return {
-        "stage": path,
-        "attempt": row.attempt,
-        "generation": row.generation,
-        "seq": row.seq,
-        "site": row.site,
-        "state": row.state,
-        "bytes": row.bytes,
-        "created_at": when(row.created_at),
-        "verified_at": when(row.verified_at),
-        "reason": row.reason,
     }
 
 

@@ -135,6 +135,17 @@ def explain(run: str, service: TheService, stage: OfStage = None) -> Response:
     return JSONResponse(service.explain(_target(service, run, stage)))
 
 
+@router.get("/runs/{run}/checkpoints")
+def checkpoints(
+    run: str,
+    service: TheService,
+    stage: OfStage = None,
+    everything: Annotated[bool, Query(alias="all", description="Also those that are gone.")] = False,
+) -> Response:
+    """Checkpoints by stage, where copies are, and the work that would be lost with a site."""
+    return JSONResponse(service.checkpoints(_target(service, run, stage), everything=everything))
+
+
 @router.get("/runs/{run}/stages/{path:path}")
 def stage(run: str, path: str, service: TheService) -> Response:
     """A run with one of its stages."""

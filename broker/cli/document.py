@@ -98,7 +98,8 @@ def _plan_text(views: list[dict[str, Any]]) -> str:
 
 
 def _words(view: Mapping[str, Any]) -> str:
-    return cell(" ".join(view["words"]))
+    asked = view["checkpoints"]["words"] if "checkpoints" in view else ()
+    return cell(" ".join([*view["words"], *asked]))
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Verbs that list: queue, history, timeline, errors, checkpoints."""
+"""Verbs that list: queue, history, timeline, errors."""
 
 from __future__ import annotations
 
@@ -74,14 +74,3 @@ def errors(session: Session, target: str | None, output: str) -> None:
         return "\n".join(blocks) or "no errors"
 
     emit(views, output=output, text=text)
-
-
-@click.command()
-@target_argument
-@output_option
-@click.pass_obj
-def checkpoints(session: Session, target: str | None, output: str) -> None:
-    """List every known copy of every checkpoint."""
-    views = session.service.checkpoints(target)
-    columns = ("stage", "attempt", "generation", "seq", "site", "state", "bytes", "created_at", "reason")
-    emit(views, output=output, text=lambda: table(columns, rows_of(views, columns), empty="no checkpoints"))

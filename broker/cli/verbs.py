@@ -35,7 +35,7 @@ OTHERS = (
     Verb("history", "lists", "List all runs, newest first."),
     Verb("timeline", "lists", "Tell what happened to a run, in order."),
     Verb("errors", "lists", "Show how attempts ended badly, with the end of their stderr."),
-    Verb("checkpoints", "lists", "List every known copy of every checkpoint."),
+    Verb("checkpoints", "checkpoints", "Show checkpoints, where copies are, and the work at risk."),
     Verb("get", "get", "Copy a run's products here."),
     Verb("hold", "change", "Start nothing new of a run."),
     Verb("release", "change", "Let a held run go on."),

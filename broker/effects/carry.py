@@ -133,8 +133,8 @@ class Carrier:
         result = Result()
         asked = [json.loads(effect.payload) for effect, _ in batch]
         transfers = [self._shipment(effect, job, one) for (effect, job), one in zip(batch, asked, strict=True)]
-        anew = {t.key for t, (effect, _) in zip(transfers, batch, strict=True) if effect.tries > 1}
-        states = self._move(transfers, anew=anew)
+        # what failed is not begun again: by then there is a newer one, and perhaps a better place for it
+        states = self._move(transfers, anew=())
         for (effect, job), one, transfer in zip(batch, asked, transfers, strict=True):
             self._shipped(effect, job, one, shipped_to(job, one), states[transfer.key], result)
         return result

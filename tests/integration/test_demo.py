@@ -181,7 +181,7 @@ def test_a_home_that_was_asked_for_is_kept_and_can_be_asked(pair):
 def test_a_recompute_from_zero_fails_the_demo(tmp_path):
     document = Path(shutil.copytree(EXAMPLE, tmp_path / "changed")) / "workflow.yaml"
     text = document.read_text()
-    rule = "checkpoint: {path: ckpt/, keep: 2}"
+    rule = "checkpoint: {path: ckpt/, keep: 2, ship: always}"
     assert rule in text
     document.write_text(text.replace(rule, "checkpoint: {path: ckpt/, keep: 2, ship: never}"))
     demo = Demo(tmp_path / "demo", "--document", document, "--slices", FEW, "--pace", 0.1)

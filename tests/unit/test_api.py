@@ -189,6 +189,7 @@ def test_answers_are_the_views_of_the_command_line(face: Face) -> None:
     assert face.get(f"/v1/runs/{run}").json()["stages"] == json.loads(json.dumps(service.status(run)))["stages"]
     assert face.get(f"/v1/runs/{run}/timeline").json() == service.timeline(run)
     assert face.get(f"/v1/runs/{run}/explain").json() == service.explain(run)
+    assert face.get(f"/v1/runs/{run}/checkpoints?all=true").json() == service.checkpoints(run, everything=True)
     assert [stage["name"] for stage in face.get(f"/v1/runs/{run}/stages/second").json()["stages"]] == ["second"]
     assert face.get(f"/v1/runs/{run}/explain?stage=first").json()["stage"] == "first"
     assert [site["site"] for site in face.get("/v1/sites").json()] == ["here"]
@@ -397,7 +398,7 @@ ENDPOINTS = sorted(
 
 
 def test_every_route_is_in_the_matrix() -> None:
-    assert len(ENDPOINTS) == 13
+    assert len(ENDPOINTS) == 14
     assert {path for _, path in ENDPOINTS} >= OPEN
 
 

@@ -138,6 +138,7 @@ def test_each_refusal_is_the_brokers_own_error(answer: Answer, kind: type[Broker
         (lambda c: c.status("../x?y#z"), "/v1/runs/..%2Fx%3Fy%23z"),
         (lambda c: c.status("r", "a b"), "/v1/runs/r/stages/a%20b"),
         (lambda c: c.explain("r", "s"), "/v1/runs/r/explain?stage=s"),
+        (lambda c: c.checkpoints("r", "s"), "/v1/runs/r/checkpoints?stage=s"),
         (lambda c: c.timeline("r"), "/v1/runs/r/timeline"),
         (lambda c: c.history(limit=3), "/v1/runs?limit=3&all=true"),
         (lambda c: c.sites(), "/v1/sites"),
