@@ -107,8 +107,8 @@ class Checkpoint(Part):
     ask: Ask | None = None
     every: Interval | None = Field(default=None, description="How often it is asked for.")
     restore: Restore = "dir"
-    ship: Ship = Field(default="auto", description="Is a copy brought to the next candidate site beforehand?")
-    keep: Positive = Field(default=2, description="How many stay at the site.")
+    ship: Ship = Field(default="auto", description="Are copies sent to the next candidate site beforehand?")
+    keep: Positive = Field(default=2, description="How many stay at the site, and copies elsewhere.")
     portable: Open | None = None
 
 

@@ -10,6 +10,7 @@ from broker.sites import load_sites, sites_of
 from broker.spec import DocumentError, parse_document, read_document, sites_schema
 from broker.spec.profiles import profile, profile_names
 from connectors.model import LaneLimits
+from connectors.registry import SiteConfig
 
 EXAMPLES = Path(__file__).parents[3] / "shared" / "design" / "examples"
 
@@ -63,12 +64,13 @@ def test_the_document_is_searched_in_a_told_order(tmp_path):
 def test_an_entry_overrides_its_profile_and_leaves_the_rest():
     config = sites(
         "sites:\n  big:\n    profile: simulated\n    facility: lab\n    root: sub/r\n    slots: 9\n    memory: 64GB\n"
-        "    unreachable: {probes: 2}\n    limits: {queued: 4, submits_per_minute: 20}\n    vars: {env: /opt/e}\n"
+        "    unreachable: {probes: 2}\n    losses: {every: 7d}\n    limits: {queued: 4, submits_per_minute: 20}\n    vars: {env: /opt/e}\n"
         "    launcher: srun\n    options: {seed: 3}\n    poll: 250ms\n"
     )["big"]
     assert (config.connector, config.facility, config.root) == ("simulated", "lab", "/doc/sub/r")
     assert (config.slots, config.cores, config.memory) == (4, 64, 64_000_000_000)
     assert (config.unreachable_probes, config.unreachable_seconds) == (2, 60)
+    assert (config.losses_every, SiteConfig(name="x", connector="local").losses_every) == (7 * 86_400, 30 * 86_400)
     assert (config.submits_per_minute, config.poll, config.launcher) == (20, 0.25, "srun")
     assert (config.vars, config.options) == ({"env": "/opt/e"}, {"seed": 3})
 
