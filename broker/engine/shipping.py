@@ -106,12 +106,13 @@ def under_way(mine: Sequence[CheckpointRow], site: str) -> bool:
 
 
 def elsewhere(look: Look, stage: StageRow, at: SiteFacts) -> shipping.Elsewhere | None:
-    """The newest checkpoint that can be read at another facility now, of whichever attempt."""
+    """The newest checkpoint readable at another facility, of whichever attempt. A site that missed a look or two
+    is not lost with its copies: that takes the silence that counts as unreachable."""
     rows = look.checkpoints.get(stage.n, ())
     best: CheckpointFacts | None = None
     for copy in checkpoint_facts(rows):
         site = look.site(copy.site)
-        away = site is not None and site.answers and site.facility != at.facility
+        away = site is not None and not site.silent and site.facility != at.facility
         if away and (best is None or copy.seq > best.seq):
             best = copy
     if best is None:

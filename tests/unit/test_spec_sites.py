@@ -64,8 +64,8 @@ def test_the_document_is_searched_in_a_told_order(tmp_path):
 def test_an_entry_overrides_its_profile_and_leaves_the_rest():
     config = sites(
         "sites:\n  big:\n    profile: simulated\n    facility: lab\n    root: sub/r\n    slots: 9\n    memory: 64GB\n"
-        "    unreachable: {probes: 2}\n    losses: {every: 7d}\n    limits: {queued: 4, submits_per_minute: 20}\n    vars: {env: /opt/e}\n"
-        "    launcher: srun\n    options: {seed: 3}\n    poll: 250ms\n"
+        "    unreachable: {probes: 2}\n    limits: {queued: 4, submits_per_minute: 20}\n    vars: {env: /opt/e}\n"
+        "    launcher: srun\n    options: {seed: 3}\n    poll: 250ms\n    losses: {every: 7d}\n"
     )["big"]
     assert (config.connector, config.facility, config.root) == ("simulated", "lab", "/doc/sub/r")
     assert (config.slots, config.cores, config.memory) == (4, 64, 64_000_000_000)
