@@ -10,7 +10,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from broker.clock import Clock
 from broker.drain import Drained, Drainer
@@ -25,7 +25,6 @@ from broker.turns import OwnTurns, SharedTurns, Turns
 from broker.watch import Watcher
 from connectors.base import Mover, Site
 from connectors.registry import SiteConfig
-from policies.links import Learned
 
 RESEND_AFTER = 2.0
 """Seconds after which a wake-up that led to nothing is sent again."""
@@ -49,10 +48,6 @@ class Parts:
     """A stopwatch for budgets; seconds."""
     limits: Limits | None = None
     """How many jobs the sites may be given; None: as this process alone counts them."""
-    links: Mapping[tuple[str, str], Learned] = field(default_factory=dict)
-    """What past transfers tell of the way from one side to another. Read at every decision: it may change."""
-    windows: Mapping[str, int] = field(default_factory=dict)
-    """When the next announced maintenance of a site begins. As well."""
     among_others: bool = False
     """Several workers share the store: sites are looked at in turns, and slow calls are left to who acts there."""
     serves: Collection[str] | None = None
@@ -74,13 +69,7 @@ class Broker:
             for name, config in parts.configs.items()
         }
         self._serves = parts.serves
-        self.world = World(
-            installation=parts.store.installation(),
-            sites=setups,
-            claimant=parts.owner,
-            links=parts.links,
-            windows=parts.windows,
-        )
+        self.world = World(installation=parts.store.installation(), sites=setups, claimant=parts.owner)
         rates = {name: config.submits_per_minute for name, config in parts.configs.items()}
         self.hands = Hands(
             store=parts.store,

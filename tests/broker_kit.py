@@ -24,7 +24,6 @@ from broker.store.connect import Database
 from broker.store.sql import SqlStore
 from broker.traffic import Desk
 from connectors.registry import SiteConfig
-from policies.links import Learned
 from sandbox.connector import SimulatedSite, make
 from sandbox.mover import SimulatedMover
 from sandbox.world import SimulatedWorld
@@ -131,8 +130,6 @@ class Lab:
         self.sites: dict[str, SimulatedSite] = {c.name: self.world.add(make(c, self.clock)) for c in sites}
         self.mover = Service(self.world, self.clock) if service else SimulatedMover(self.world, self.clock)
         self.store.ensure_sites(self.sites)
-        self.links: dict[tuple[str, str], Learned] = {}
-        self.windows: dict[str, int] = {}
         self._numbers = count(1)
         self.broker = self.new_broker()
 
@@ -151,8 +148,6 @@ class Lab:
                 clock=self.clock,
                 owner=owner or f"worker-{next(self._numbers)}",
                 elapsed=lambda: 0.0,
-                links=self.links,
-                windows=self.windows,
             )
         )
 

@@ -141,9 +141,13 @@ def targets(look: Look, stage: StageRow, best: CheckpointRow, mine: Sequence[Che
 
 
 def estimate(look: Look, copy: CheckpointRow, to: str) -> LinkEstimate:
-    """How long that checkpoint would take from where it is."""
+    """How long that checkpoint would take from where it is, by the quickest mover that is known to go there."""
     files = len(json.loads(copy.manifest)["files"]) if copy.manifest else 1
-    return look.world.links.get((copy.site, to), PRIOR).estimate(bytes=copy.bytes, files=files + 1)
+    known = [
+        learned for (source, target, _), learned in look.world.links.items() if (source, target) == (copy.site, to)
+    ]
+    estimates = [learned.estimate(bytes=copy.bytes, files=files + 1) for learned in known or (PRIOR,)]
+    return min(estimates, key=lambda one: one.p50)
 
 
 def _seconds_left(look: Look, row: AttemptRow, rules: Rules) -> float | None:

@@ -34,7 +34,7 @@ def lab_of(seed: int) -> Lab:
     known = PRIOR
     for _ in range(30):
         known = known.with_sample(Sample(bytes=SIZE, files=2, seconds=COPY))
-    lab.links.update({("nersc", "alcf"): known, ("alcf", "nersc"): known})
+    lab.broker.world.links.update({("nersc", "alcf", "globus"): known, ("alcf", "nersc", "globus"): known})
     return lab
 
 

@@ -97,7 +97,7 @@ def test_what_was_learned_of_the_link_sets_the_pace() -> None:
     for _ in range(30):
         learned = learned.with_sample(Sample(1000, 2, 500.0))
     slow = lab_of()
-    slow.links["nersc", "alcf"] = learned
+    slow.broker.world.links["nersc", "alcf", "globus"] = learned
     run = begin(slow)
     slow.run_for(6000, step=20)
     assert [d.facts["seq"] for d in ships(slow, run)] == [1]
@@ -142,7 +142,7 @@ def test_after_a_copy_did_not_arrive_another_site_is_tried() -> None:
 
 def test_the_last_copy_before_an_announced_maintenance_arrives_before_it() -> None:
     lab = lab_of()
-    lab.windows["nersc"] = lab.clock() + micros(5000)
+    lab.broker.world.windows["nersc"] = lab.clock() + micros(5000)
     run = begin(lab)
     lab.run_for(5000)
     last = ships(lab, run)[-1]
@@ -150,7 +150,7 @@ def test_the_last_copy_before_an_announced_maintenance_arrives_before_it() -> No
     arrived = [row for row in lab.store.checkpoints(run) if row.site == "alcf"]
     newest = max(arrived, key=lambda row: row.seq)
     assert newest.verified_at is not None
-    assert newest.verified_at <= lab.windows["nersc"]
+    assert newest.verified_at <= lab.broker.world.windows["nersc"]
     # p90 of a link never seen is about two minutes: one interval more is what may be lost
     assert newest.seq >= (5000 - 120 - EVERY) // EVERY
 
