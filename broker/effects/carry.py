@@ -162,6 +162,10 @@ class Carrier:
         result: Result,
     ) -> None:
         now = self._clock()
+        if status.state is TransferState.HELD:
+            pause = CALLED_PAUSE if status.calls_back else 5.0
+            result.again.append(again(effect, now, reason=f"held: {status.reason}", pause=pause))
+            return
         if status.state not in (TransferState.SUCCEEDED, TransferState.FAILED):
             result.again.append(self._later(effect, [status]))
             return

@@ -62,6 +62,7 @@ def test_the_stories_are_not_tame() -> None:
         "failover", "stays", "unreachable", "cancel", "move", "retry", "superseded", "ship", "restore", "published",
         "prune", "asks", "adopted", "restored", "attempt PREEMPTED", "attempt CANCELED", "attempt FAILED",
         "attempt SUPERSEDED", "stage SUCCEEDED", "stage FAILED", "stage CANCELED", "stage SKIPPED", "execution gated",
-        "execution done", "execution stopped", "execution node_failed", "execution preempted", "late", "acts beside drains",
+        "execution done", "execution stopped", "execution node_failed", "execution preempted", "late",
+        "acts beside drains",
     ):  # fmt: skip
         assert seen[kind], f"no story has {kind}"

@@ -200,6 +200,20 @@ def test_a_copy_on_its_way_is_asked_for_again() -> None:
     assert (result.checkpoints, result.done, len(result.again)) == ([], [], 1)
 
 
+def test_a_copy_that_waits_for_a_person_says_so() -> None:
+    held = TransferStatus(key="", state=TransferState.HELD, reason="log in to alcf", help="crossfade login globus")
+    (later,) = shipped(case(), Porter(held)).again
+    assert "held: log in to alcf" in later.note
+
+
+def test_a_copy_that_failed_is_not_begun_again() -> None:
+    c, porter = case(), Porter(failed("site", at="alcf"))
+    effect = c.effect._replace(kind="ship", site="alcf", payload=json.dumps(ASKED), tries=3)
+    result = carrier(c, porter).ship(c.lab.sites["nersc"], [(effect, c.job)])
+    assert porter.asked == []
+    assert [row.reason[:14] for row in result.checkpoints] == ["no copy at alc"]
+
+
 def test_two_targets_of_one_checkpoint_are_two_transfers() -> None:
     c = case()
     keys = set()
