@@ -40,9 +40,10 @@ class Held:
         return known | {row.site for row in self.checkpoints if row.site not in self.configs}
 
 
-def holding(held: Held, stage: StageRow, *, everything: bool = False) -> View:
-    """One stage's checkpoints, newest first, and the work at risk. `everything`: also those that are gone."""
-    rows = [row for row in held.checkpoints if row.n == stage.n]
+def holding(held: Held, stage: StageRow, *, keep: int = 2, everything: bool = False) -> View:
+    """One stage's checkpoints, newest first, and the work at risk. `everything`: also those that are gone. `keep`: how
+    many the wrapper keeps at the site; it does not tell of those that it removes."""
+    rows = _as_they_are([row for row in held.checkpoints if row.n == stage.n], held.attempts, stage, keep)
     attempts = {row.number: row for row in held.attempts if row.n == stage.n}
     ships = [effect for effect in held.effects if effect.n == stage.n and effect.kind == "ship"]
     current = attempts.get(stage.attempt)
@@ -61,6 +62,27 @@ def holding(held: Held, stage: StageRow, *, everything: bool = False) -> View:
             for identity, copies in newest
         ],
     }
+
+
+def _as_they_are(
+    rows: Sequence[CheckpointRow], attempts: Sequence[AttemptRow], stage: StageRow, keep: int
+) -> list[CheckpointRow]:
+    """The rows, with what follows from newer ones: old ones are gone from their own site, and wait for nothing."""
+    homes = {row.number: row.site for row in attempts if row.n == stage.n}
+    own: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row in rows:
+        if row.site == homes.get(row.attempt):
+            own[row.attempt, row.generation].append(row.seq)
+    kept = {key: sorted(seqs)[-keep:] for key, seqs in own.items()}
+    newest = max((row.seq for row in rows), default=0)
+    seen = []
+    for row in rows:
+        waits = stage.state == "ACTIVE" and row.seq == newest
+        if row.site == homes.get(row.attempt) and row.seq not in kept[row.attempt, row.generation]:
+            seen.append(row._replace(state="gone", reason=f"its site keeps the newest {keep}"))
+        else:
+            seen.append(row if waits or not row.reason.startswith("waits: ") else row._replace(reason=""))
+    return seen
 
 
 def _identity(row: CheckpointRow) -> _Identity:

@@ -504,7 +504,9 @@ class Service:
         saved = {row.n for row in held.checkpoints}
         stages = [stage] if stage else self.store.stages(run.run_id)
         wanted = [s for s in stages if s.n in saved or rules_of(s.rules).checkpoint is not None]
-        return [holding(held, s, everything=everything) for s in wanted]
+        rules = {s.n: rules_of(s.rules).checkpoint for s in wanted}
+        keep = {n: rule.keep if rule else 1 for n, rule in rules.items()}
+        return [holding(held, s, keep=keep[s.n], everything=everything) for s in wanted]
 
     def attempts(self, target: str | None) -> list[dict[str, object]]:
         """Every attempt, with its key and its job's native id."""

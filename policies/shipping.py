@@ -91,7 +91,22 @@ def ship(
     if left is not None and left < target.link.p50 and not moment.goes_on:
         fact = f"its job ends within {span(max(0.0, left))}, and a copy would take {span(target.link.p50)}"
         return _said("keep", reasons, Reason("seconds_left", "keep", fact, target.site.name), newest)
-    return _when(rule, at, newest, elsewhere, target, moment, reasons)
+    decision = _when(rule, at, newest, elsewhere, target, moment, reasons)
+    too_short = _kept_too_shortly(rule, newest, target, now=moment.now)
+    if decision.outcome == "ship" and too_short is not None:
+        return _said("wait", reasons, too_short, newest, until=moment.now + ASK_AGAIN, facts=dict(decision.facts))
+    return decision
+
+
+def _kept_too_shortly(rule: CheckpointRule, newest: Newest, target: Target, *, now: int) -> Reason | None:
+    """Its site removes a checkpoint when `keep` newer ones are there. A copy that is known to take longer than that
+    would never arrive, and nor would any after it; a link that was never seen is tried."""
+    takes, every = target.link.p50, newest.every
+    if every is None or not target.link.samples or takes <= rule.keep * every - (now - newest.good_at) / 1e6:
+        return None
+    stays, enough = span(rule.keep * every), int(takes / every) + 2
+    fact = f"a copy takes {span(takes)}, and a checkpoint stays at its site for {stays}: write `keep: {enough}`"
+    return Reason("keep", "wait", fact, target.site.name)
 
 
 def _when(

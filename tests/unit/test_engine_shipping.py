@@ -98,7 +98,7 @@ def test_what_was_learned_of_the_link_sets_the_pace() -> None:
         learned = learned.with_sample(Sample(1000, 2, 500.0))
     slow = lab_of()
     slow.broker.world.links["nersc", "alcf", "globus"] = learned
-    run = begin(slow)
+    run = begin(slow, keep=9)
     slow.run_for(6000, step=20)
     assert [d.facts["seq"] for d in ships(slow, run)] == [1]
     (waits,) = ships(slow, run, "wait")
@@ -108,7 +108,7 @@ def test_what_was_learned_of_the_link_sets_the_pace() -> None:
 
 def test_never_two_copies_are_under_way_and_the_next_one_takes_the_newest() -> None:
     lab = lab_of(latency=450)
-    run = begin(lab, ship="always")
+    run = begin(lab, ship="always", keep=9)
     for _ in range(200):
         lab.step(15)
         pending = [e for e in lab.store.effects(run) if e.kind == "ship" and e.state == "pending"]
@@ -116,6 +116,7 @@ def test_never_two_copies_are_under_way_and_the_next_one_takes_the_newest() -> N
     left = [int(str(decision.facts["seq"])) for decision in ships(lab, run)]
     assert len(left) > 4
     assert all(4 <= after - before <= 6 for before, after in pairwise(left))
+    assert copies(lab, run).keys() >= set(left[:-1])
 
 
 def test_a_copy_that_does_not_arrive_holds_up_no_later_one() -> None:

@@ -112,6 +112,17 @@ def test_no_copy_is_sent_from_a_job_that_ends_before_it_could_arrive() -> None:
     assert judged(age=None, seconds_left=130.0).outcome == "ship"
 
 
+def test_a_copy_that_its_site_would_not_keep_long_enough_is_not_sent_and_the_cure_is_told() -> None:
+    decision = judged(ALWAYS, every=50.0, targets=(to(p50=120, samples=5),))
+    assert (decision.outcome, decision.until) == ("wait", NOW + ASK_AGAIN)
+    assert decision.reasons[-1].fact == (
+        "a copy takes 2 min, and a checkpoint stays at its site for 100 s: write `keep: 4`"
+    )
+    enough = CheckpointRule(ship="always", keep=4)
+    assert judged(enough, every=50.0, targets=(to(p50=120, samples=5),)).outcome == "ship"
+    assert judged(ALWAYS, every=50.0, targets=(to(p50=120, samples=0),)).outcome == "ship", "a guess is tried"
+
+
 # -- announced maintenance -----------------------------------------------------------------------------------------
 
 
@@ -210,18 +221,19 @@ SECONDS = st.floats(0.01, 1e7)
     losses=SECONDS,
     age=st.none() | SECONDS,
     every=st.none() | SECONDS,
+    seen=st.integers(0, 1),
     window=st.none() | st.floats(-1e6, 1e7),
     urgent=st.booleans(),
 )
 def test_a_wait_always_ends_later_and_what_is_told_survives(
-    p50: float, losses: float, age: float | None, every: float | None, window: float | None, urgent: bool
+    p50: float, losses: float, age: float | None, every: float | None, seen: int, window: float | None, urgent: bool
 ) -> None:
     at = replace(NERSC, losses_every=losses, window_at=None if window is None else NOW + round(window * SECOND))
-    decision = judged(at=at, age=age, every=every, targets=(to(p50=p50, p90=2 * p50),), urgent=urgent)
+    decision = judged(at=at, age=age, every=every, targets=(to(p50=p50, p90=2 * p50, samples=seen),), urgent=urgent)
     assert decision.outcome in ("ship", "wait")
     assert (decision.outcome == "wait") == (decision.until is not None)
     assert decision.until is None or decision.until > NOW, "nobody looks again at once, and again, and again"
-    assert decision.outcome == "ship" or age is not None
+    assert decision.outcome == "ship" or age is not None or decision.reasons[-1].rule == "keep"
     assert Decision.from_json(decision.json) == decision
 
 
