@@ -20,6 +20,10 @@ ASK_AGAIN = 600_000_000
 """Microseconds until it is asked again whether a site can be sent to, when none could be."""
 
 
+SURE_AFTER = 5
+"""Transfers over a link after which no copy is sent that would take too long by what they tell."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """A site that might take the stage over."""
@@ -100,9 +104,9 @@ def ship(
 
 def _kept_too_shortly(rule: CheckpointRule, newest: Newest, target: Target, *, now: int) -> Reason | None:
     """Its site removes a checkpoint when `keep` newer ones are there. A copy that is known to take longer than that
-    would never arrive, and nor would any after it; a link that was never seen is tried."""
+    would never arrive, and nor would any after it. A link that is hardly known is tried."""
     takes, every = target.link.p50, newest.every
-    if every is None or not target.link.samples or takes <= rule.keep * every - (now - newest.good_at) / 1e6:
+    if every is None or target.link.samples < SURE_AFTER or takes <= rule.keep * every - (now - newest.good_at) / 1e6:
         return None
     stays, enough = span(rule.keep * every), int(takes / every) + 2
     fact = f"a copy takes {span(takes)}, and a checkpoint stays at its site for {stays}: write `keep: {enough}`"
