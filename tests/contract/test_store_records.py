@@ -271,6 +271,19 @@ def test_a_decision_takes_no_checks_word_back(store: SqlStore) -> None:
     assert store.checkpoints(RUN)[0].state == "shipped"
 
 
+def test_a_state_gets_a_reason_once(store: SqlStore) -> None:
+    """Why a copy did not arrive is told of one that is «shipped» already; what it waits for, of one that is good."""
+    good = checkpoint_row(0, 1, state="verified", verified_at=2)
+    store.record(Sightings(checkpoints=[good]), now=2)
+    apply(store, Changes(checkpoint_states=[good._replace(reason="waits")]))
+    assert store.checkpoints(RUN)[0].reason == "waits"
+    apply(store, Changes(checkpoint_states=[good._replace(state="shipped", reason="")]))
+    assert (store.checkpoints(RUN)[0].state, store.checkpoints(RUN)[0].reason) == ("shipped", "")
+    for reason in ("no copy at alcf", "another one"):
+        store.record(Sightings(checkpoints=[good._replace(state="shipped", reason=reason)]), now=3)
+        assert store.checkpoints(RUN)[0].reason == "no copy at alcf"
+
+
 def test_a_new_checkpoint_wakes_its_stage(store: SqlStore) -> None:
     store.record(Sightings(checkpoints=[checkpoint_row(1, 1)]), now=40)
     assert stage_of(store, 1).due_at == 40
