@@ -145,16 +145,17 @@ class Broker:
         return runs
 
     def moves_due(self) -> bool:
-        """Is a turn at the movers' services due?"""
-        return self._turn is not None and self._turn.due()
+        """Is a turn at the movers' services due? On the way, what others have learned of links is taken over."""
+        if self._turn is None:
+            return False
+        self.world.links.update(self._turn.learned())
+        return self._turn.due()
 
     def move(self) -> Collection[str]:
         """Take that turn; the runs that are concerned."""
         if self._turn is None:
             return ()
-        runs = self._turn.take()
-        self.world.links.update(self._turn.links)
-        return runs
+        return self._turn.take()
 
     def act(self, *, site: str | None = None) -> Collection[str]:
         """Perform due effects, of one site or of any; the runs that wanted them."""

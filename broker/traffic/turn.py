@@ -34,6 +34,8 @@ from policies.traffic import WINDOW, Link
 
 QUICK, SLOWER = 1.0, 12
 """Seconds between two turns while something changes; while nothing does they double, up to so many times that."""
+LINKS_EVERY = 10.0
+"""Seconds between two readings of what links have taught."""
 TURN_SECONDS = 120.0
 """How long a turn may take before another process takes its place."""
 
@@ -57,8 +59,8 @@ class Turn:
         # who looks often has no large batches to wait for
         window = min(WINDOW, micros(quick) // 2)
         self._beginner = Beginner(routes, store, clock, dark=dark, window=window)
-        self.links: Mapping[Link, Learned] = {}
-        """What the ways have taught by now, for whoever wants estimates."""
+        self._links: Mapping[Link, Learned] = {}
+        self._links_at: int | None = None
 
     # -- when ------------------------------------------------------------------------------------------------
 
@@ -71,6 +73,13 @@ class Turn:
             return False
         traffic = self._traffic
         return bool(traffic.open_transfers() or traffic.wanted(now=now, limit=1) or traffic.unwanted())
+
+    def learned(self) -> Mapping[Link, Learned]:
+        """What the ways have taught, whichever process was told, some seconds old at the most."""
+        now = self._clock()
+        if self._routes.slots and (self._links_at is None or now - self._links_at > micros(LINKS_EVERY)):
+            self._links, self._links_at = self._beginner.links(), now
+        return self._links
 
     def hasten(self) -> None:
         """Something was just asked for."""
@@ -216,7 +225,6 @@ class Turn:
 
     def _begin(self) -> Begun:
         begun = self._beginner.begin()
-        self.links = self._beginner.links()
         for name in self._routes.slots:
             self._send(name, [row for row in begun.batches if row.mover == name])
         return begun

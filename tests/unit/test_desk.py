@@ -235,8 +235,9 @@ def test_links_are_learned_from_what_arrived(yard: Yard) -> None:
     yard.turns(30)
     (link,) = yard.db.traffic.links()
     assert (link.source, link.destination, link.mover, link.samples) == ("east", "west", "globus", 1)
-    yard.turn(after=1.0)
-    assert ("east", "west", "globus") in yard.desk.turn.links
+    assert ("east", "west", "globus") in yard.desk.turn.learned()
+    other = yard.new_desk()
+    assert other.turn.learned() == yard.desk.turn.learned()
 
 
 # -- a person ----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from sqlalchemy import Integer, String, bindparam, column, literal, select, tabl
 import broker.store
 from broker.store import base, pipeline, schema, sqlite
 from broker.store.statement import Lookup, Statement, given, padded
+from broker.traffic import rows as traffic
 
 ROWS = {
     "run": base.RunRow,
@@ -28,6 +29,11 @@ ROWS = {
     "site": base.SiteRow,
     "worker": base.WorkerRow,
     "stray": base.StrayRow,
+    "movement": traffic.MovementRow,
+    "transfer": traffic.TransferRow,
+    "mover": traffic.MoverRow,
+    "link": traffic.LinkRow,
+    "replica": traffic.ReplicaRow,
     "log_tail": base.LogTail,
     "installation": base.Installation,
 }
@@ -40,7 +46,7 @@ def test_rows_have_the_columns_of_their_table_in_order(name: str) -> None:
 
 
 def test_every_table_with_more_than_two_columns_that_matter_has_a_row() -> None:
-    assert set(schema.metadata.tables) - set(ROWS) == {"stream", "document", "evidence"}
+    assert set(schema.metadata.tables) - set(ROWS) == {"stream", "document", "evidence", "note", "retention"}
 
 
 def _statements() -> Iterator[tuple[str, Statement | Lookup]]:

@@ -137,6 +137,5 @@ def test_a_shipped_checkpoint_travels_by_the_service_and_is_gone_on_from() -> No
 def test_what_links_have_taught_is_there_for_the_policies(lab: Lab) -> None:
     run = lab.submit(*fan(2))
     assert lab.finish(run, step=1.0) == "SUCCEEDED"
-    lab.step(5.0)
-    lab.broker.move()
+    lab.step(15.0)
     assert lab.broker.world.links[("nersc", "alcf", "globus")].samples >= 1
