@@ -85,7 +85,9 @@ class Rig:
 
     # -- the kit's rig ---------------------------------------------------------------------------------------
 
-    def connect(self, *, step: Step = no_step, options: Options | None = None, config: GlobusConfig | None = None) -> GlobusMover:
+    def connect(
+        self, *, step: Step = no_step, options: Options | None = None, config: GlobusConfig | None = None
+    ) -> GlobusMover:
         api = GlobusApi(config or self.config, pace=Pace(rate=1e6, burst=10**6))
 
         def digests(end: End, paths: Sequence[str]) -> Mapping[str, tuple[int, str]]:

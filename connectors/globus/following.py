@@ -66,6 +66,8 @@ class Following:
             self._settle(errand)
             return
         errand.moved, errand.files, errand.faults = task.bytes_transferred, task.files_transferred, task.faults
+        if task.open:
+            errand.retrying = task.retrying
         judged = judge(task, errand.history, self._clock(), patience=self._options.patience)
         errand.history, errand.detail = judged.history, judged.reason or task.nice_status
         if errand.giving_up is not None and task.open:
@@ -170,18 +172,24 @@ class Following:
     def _missing(self, errand: Errand) -> tuple[str, ...]:
         """Those of the sources that did not arrive which are really not there."""
         with suppress(SiteError):
-            carried = {"/" + row.destination.strip("/") for row in self._service.arrived(errand.note.task_id)}
-            open_ones = [piece.item.source for piece in errand.plan.pieces if piece.landing not in carried]
-            return tuple(self._sides.missing(errand.plan, open_ones[:MOST_LOOKED_FOR]))
+            return tuple(self._sides.missing(errand.plan, self._not_carried(errand)[:MOST_LOOKED_FOR]))
         return ()
 
     def _named(self, errand: Errand) -> tuple[str, ...]:
-        """Those of the items that the task's troubles speak of. Their words are a hint, and decide nothing."""
+        """Those of the items that the task's troubles speak of (their words are a hint, and decide nothing), or else
+        those that did not arrive, where Globus was busy with no others."""
         with suppress(SiteError):
             words = " ".join(words for _, words in self._service.troubles(errand.note.task_id))
             named = [piece for piece in errand.plan.pieces if piece.source in words or piece.landing in words]
-            return tuple(piece.item.source for piece in named)
+            if named:
+                return tuple(piece.item.source for piece in named)
+            left = self._not_carried(errand)
+            return tuple(left) if len(left) <= errand.retrying else ()
         return ()
+
+    def _not_carried(self, errand: Errand) -> list[str]:
+        carried = {"/" + row.destination.strip("/") for row in self._service.arrived(errand.note.task_id)}
+        return [piece.item.source for piece in errand.plan.pieces if piece.landing not in carried]
 
     def _verify(self, errand: Errand, task: Task) -> None:
         self._take(errand, check(errand.plan, task, self._service.arrived(task.task_id)))
@@ -207,7 +215,7 @@ class Following:
             self.clean(errand.note, errand.key)
             return
         errand.moved, errand.files = found.bytes, found.files
-        whole = replace(errand.note, bytes=found.bytes, files=found.files)
+        whole = replace(errand.note, bytes=found.bytes, files=found.files, faults=errand.faults)
         if errand.plan.transfer.private:
             errand.keep("done", replace(whole, phase=Phase.DONE))
             return
