@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from globus_kit import CLIENT, Globus, id_of
+
 from connectors.base import Notes
 from connectors.errors import SiteUnreachable
 from connectors.files.collection import CollectionFiles
@@ -22,7 +24,6 @@ from connectors.globus_api.pace import Pace
 from connectors.model import Transfer, TransferItem, TransferState, TransferStatus
 from connectors.notes import MemoryNotes
 from connectors.registry import GlobusConfig, PlaceConfig, SiteConfig
-from globus_kit import CLIENT, Globus, id_of
 from sandbox.faces.http import Request
 from sandbox.globus import Collection
 from sandbox.serving import FaceServer

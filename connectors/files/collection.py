@@ -290,9 +290,18 @@ class CollectionFiles:
             )
         except NeedsLogin:
             raise
+        except SiteUnreachable as error:
+            # its servers say so of paths, too, that lead through a file: the other service knows better
+            if method in {"GET", "DELETE"} and getattr(error, "status", 0) and self._is_not_there(path):
+                return Reply(status=404, headers={}, content=b"", seconds=0.0, site=self._site)
+            raise
         except CredentialError as error:
             command = consent_command([f"scopes/{self._end.collection}/https"])
             raise NeedsLogin(str(error), command=command.replace("--consent", "--https")) from error
+
+    def _is_not_there(self, path: str) -> bool:
+        with _of(self._site):
+            return self._storage.look(self._end.at(path)) is None
 
     def _https(self) -> Http:
         with self._lock:

@@ -9,8 +9,9 @@ import pytest
 
 pytest.register_assert_rewrite("connectors.contract")
 
-from connectors.contract import MoverContract  # noqa: E402
 from globus_mover_kit import Rig, a_rig  # noqa: E402
+
+from connectors.contract import MoverContract  # noqa: E402
 
 
 class TestGlobusMover(MoverContract):

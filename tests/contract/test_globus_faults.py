@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from globus_kit import CLIENT, id_of
+from globus_mover_kit import PATIENCE, Rig, a_rig
 
 from connectors.errors import SiteUnreachable
 from connectors.model import Accepted, Refused, Transfer, TransferItem, TransferState, TransferStatus
-from globus_kit import CLIENT, id_of
-from globus_mover_kit import PATIENCE, Rig, a_rig
 from sandbox.globus import GUEST, Limits, Pace
 
 CONTENT = b"0123456789" * 1000

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from globus_mover_kit import Killed, Rig, a_rig, die_at, steps_of
 
 from connectors.errors import SiteUnreachable
 from connectors.globus.mover import GlobusMover
 from connectors.model import Accepted, SubmitAnswer, TransferItem, TransferState
-from globus_mover_kit import Killed, Rig, a_rig, die_at, steps_of
 
 POST = {"method": "POST", "path": "/v0.10/transfer$"}
 
