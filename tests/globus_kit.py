@@ -100,9 +100,7 @@ class Globus:
     @contextmanager
     def client(self, *, scope: str = TRANSFER_ALL) -> Iterator[httpx.Client]:
         """Speaks HTTP to it, with a token for that scope."""
-        transport = InProcess(
-            self.face, self.script.of("globus"), name="globus", sleep=self.go_on
-        )
+        transport = InProcess(self.face, self.script.of("globus"), name="globus", sleep=self.go_on)
         token = self.auth.by_credentials(CLIENT, scope).tokens[0].value
         headers = {"authorization": f"Bearer {token}"}
         with httpx.Client(transport=transport, base_url="http://globus.test", headers=headers) as made:
