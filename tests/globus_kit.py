@@ -42,13 +42,13 @@ class Globus:
         limits: Limits | None = None,
         need_data_access: bool = False,
         inline: bool = True,
+        life: float = 3e8,
     ) -> None:
+        """`life`: seconds of a token; virtual years may pass."""
         self.clock: Any = clock or VirtualClock()
         self.script: FaultScript = script_of(*rules, clock=self.clock)
         self.collections = {
-            name: Collection(
-                id=id_of(name), display_name=name, folder=folder / name, need_data_access=need_data_access
-            )
+            name: Collection(id=id_of(name), display_name=name, folder=folder / name, need_data_access=need_data_access)
             for name in names
         }
         for one in self.collections.values():
@@ -62,7 +62,7 @@ class Globus:
             weather=weather_of(self.script),
             inline=inline,
         )
-        self.auth = GlobusAuth([CLIENT, NATIVE], clock=self.clock, knows=self.service.knows_scope)
+        self.auth = GlobusAuth([CLIENT, NATIVE], clock=self.clock, knows=self.service.knows_scope, life=life)
         self.face = GlobusFace(self.service, self.auth)
 
     # -- files -----------------------------------------------------------------------------------------------
@@ -100,9 +100,7 @@ class Globus:
     @contextmanager
     def client(self, *, scope: str = TRANSFER_ALL) -> Iterator[httpx.Client]:
         """Speaks HTTP to it, with a token for that scope."""
-        transport = InProcess(
-            self.face, self.script.of("globus"), name="globus", sleep=lambda seconds: self.go_on(seconds)
-        )
+        transport = InProcess(self.face, self.script.of("globus"), name="globus", sleep=self.go_on)
         token = self.auth.by_credentials(CLIENT, scope).tokens[0].value
         headers = {"authorization": f"Bearer {token}"}
         with httpx.Client(transport=transport, base_url="http://globus.test", headers=headers) as made:

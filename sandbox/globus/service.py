@@ -125,7 +125,7 @@ class GlobusService:
         """All that is due by then, each thing at its time."""
         while (at := self.next_event_at()) is not None and at <= now:
             self.step(at)
-        with self.lock:
+        with self._hand, self.lock:
             self._arrive(now)
 
     def next_event_at(self) -> int | None:
@@ -269,8 +269,6 @@ class GlobusService:
                 self._piece_done(task)
         else:
             self._progress(task, done)
-        if task.id not in self._open:
-            self._drop_steps(task)
 
     def _progress(self, task: Task, done: Done) -> None:
         counts = task.counts
@@ -339,6 +337,7 @@ class GlobusService:
             last = task.events.pop()
             task.note(last.at, last.code, last.description, details)
         self._open.pop(task.id, None)
+        self._drop_steps(task)
         self.changed.notify_all()
 
     def _drop_steps(self, task: Task) -> None:
@@ -398,7 +397,6 @@ class GlobusService:
                 task.cancel_at = self._now + round(float(late.get("seconds", 10)) * 1e6)
                 return "CancelAccepted"
             self._end(task, Status.FAILED, "CANCELED", "canceled")
-            self._drop_steps(task)
             return "Canceled"
 
     def update(self, task: Task, *, label: str | None, deadline: int | None) -> bool:

@@ -1,4 +1,4 @@
-"""What the four facilities are put up on: a state folder, ports, faults, and whatever must be ended again."""
+"""What the facilities and Globus are put up on: a state folder, ports, faults, and whatever must be ended again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from connectors.registry import Clock
 from sandbox.faces.http import Face, Request
 from sandbox.facilities import FacilityShape, LiveFacility, arm
+from sandbox.facility import FaultScript as FacesFaults
 from sandbox.script import FaultScript
 from sandbox.serving import FaceServer
 
@@ -58,19 +59,23 @@ class Ground:
         return f"file:{path}"
 
     def serve(self, facility: LiveFacility, face: Face, name: str) -> str:
-        """Put a face on a port; its address."""
+        """Put one of its faces on a port; its address."""
+        return self.serve_for(facility.name, facility.faults, face, name)
+
+    def serve_for(self, owner: str, faults: FacesFaults, face: Face, name: str) -> str:
+        """Put a face on a port; its address. `owner`: a facility, or whoever else stands behind it."""
         port = self.port + len(self.addresses) if self.port else 0
         told = self.told
 
         def tell(request: Request, status: int) -> None:
             if told is not None:
-                told(facility.name, name, request, status)
+                told(owner, name, request, status)
 
-        server = FaceServer(face, facility.faults, name=name, port=port, on_request=tell)
-        if facility.name not in self.lines:
-            self.lines[facility.name] = self.stack.enter_context(ExitStack())
-        self.lines[facility.name].enter_context(server)
-        self.addresses[f"{facility.name} {name}"] = server.address
+        server = FaceServer(face, faults, name=name, port=port, on_request=tell)
+        if owner not in self.lines:
+            self.lines[owner] = self.stack.enter_context(ExitStack())
+        self.lines[owner].enter_context(server)
+        self.addresses[f"{owner} {name}"] = server.address
         return server.address
 
     def entry(self, facility: LiveFacility, profile: str, **more: object) -> Entry:

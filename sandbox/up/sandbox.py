@@ -1,4 +1,4 @@
-"""The four facilities together: put up, told of in a site document, and taken down again."""
+"""The four facilities together, and Globus beside them: put up, told of in a site document, and taken down again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from connectors.registry import Clock
 from sandbox.facilities import LiveFacility
 from sandbox.facilities.live import wall_clock
 from sandbox.script import FaultScript
+from sandbox.up import globus
 from sandbox.up.ground import Entry, Ground, Told
 
 FACILITIES = ("nersc", "alcf", "olcf", "cloud")
@@ -50,6 +51,8 @@ class Sandbox:
     ) -> None:
         self.settings = settings
         self.facilities: dict[str, LiveFacility] = {}
+        self.globus: globus.GlobusStage | None = None
+        """In it: Globus' service, its login, and what they have counted."""
         self._script = script or FaultScript((), clock)
         self._clock = clock
         self._told = told
@@ -76,6 +79,9 @@ class Sandbox:
                 if name in self.settings.facilities:
                     put_up: PutUp = import_module(f"sandbox.up.{name}").put_up
                     self.facilities[name], self._entries[name] = put_up(ground)
+            self.globus = globus.put_up(ground, self.facilities)
+            for name, facility in self.facilities.items():
+                self._entries[name] |= globus.entry_of(name, facility)
             self._addresses, self._lines = ground.addresses, ground.lines
             self._stack = stack.pop_all()
         return self
@@ -87,7 +93,7 @@ class Sandbox:
 
     def lose(self, name: str) -> int:
         """That facility goes as in a power cut: nobody answers at its addresses, its processes are killed, its files
-        lie where nobody finds them. How many processes there were."""
+        lie where nobody finds them. Globus stays, and finds its collection dead. How many processes there were."""
         facility = self.facilities[name]
         facility.freeze()  # none of them is to write down how another one ended
         self._lines[name].close()
@@ -100,7 +106,10 @@ class Sandbox:
 
     def document(self) -> Mapping[str, object]:
         """A site document in which all of them stand, ready to be used."""
-        return {"crossfade": 1, "sites": self._entries}
+        document: dict[str, object] = {"crossfade": 1, "sites": self._entries}
+        if self.globus is not None:
+            document |= {"places": self.globus.places, "globus": self.globus.client}
+        return document
 
     def text(self) -> str:
         """The document, to be written: JSON, which is YAML, and no thought about quoting."""

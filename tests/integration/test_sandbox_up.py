@@ -19,7 +19,15 @@ from sandbox.facilities.processes import end_left
 from sandbox.script import script_of
 from sandbox.up import Sandbox, SandboxSettings, running
 
-FACES = ["nersc superfacility", "alcf iri", "alcf activity", "olcf s3m", "cloud kubernetes", "cloud s3"]
+FACES = [
+    "nersc superfacility",
+    "alcf iri",
+    "alcf activity",
+    "olcf s3m",
+    "cloud kubernetes",
+    "cloud s3",
+    "globus globus",
+]
 SITES = ("nersc", "alcf", "olcf", "cloud")
 
 

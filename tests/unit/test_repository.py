@@ -19,7 +19,7 @@ import broker
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("broker", "connectors", "policies", "sandbox")
-LEFT_OUT = {".venv", ".git", "build", "dist", "demo-output", "__pycache__"}
+LEFT_OUT = {".venv", ".venv-globus-cli", ".git", "build", "dist", "demo-output", "__pycache__"}
 
 ADDRESS = re.compile(r"pypi\.|pythonhosted|index-url|find-links|/simple\b|trusted-host")
 SOMEBODYS_HOME = re.compile(r"/(?:home|Users)/[a-z][a-z0-9_-]*/")

@@ -31,23 +31,26 @@ class Access:
             raise Denied("PermissionDenied", "The token has not the scope that is needed", 403)
         return token
 
-    def collection(self, request: Request, token: Token, name: str) -> Collection:
-        """The collection, for whoever may do something on it. Raises Denied."""
-        found = self.known(name)
-        if self._needs_consent(request, found) and not token.allows(TRANSFER_ALL, found.scope("data_access")):
-            raise self._consent(found)
-        asked = self._faults.take("session_needed", request)
-        wanted = found.session if asked is None else _parameters(asked)
-        if wanted and (asked is not None or not _met(wanted, token.session)):
-            raise Denied(
-                "PermissionDenied",
-                str(wanted.get("session_message", "a new login is needed")),
-                403,
-                {"authorization_parameters": dict(wanted)},
-            )
-        if found.login_hidden or self._faults.take("login_failed", request) is not None:
-            raise hidden_login(found)
+    def collections(self, request: Request, token: Token, *names: str) -> list[Collection]:
+        """The collections, for whoever may do something on all of them. Raises Denied."""
+        asked = {name: self._faults.take(name, request) for name in ("consent_required", "session_needed")}
+        hidden = self._faults.take("login_failed", request) is not None
+        found = [self.known(name) for name in dict.fromkeys(names)]
+        for one in found:
+            needed = one.needs_data_access or _is_meant(one, asked["consent_required"])
+            if needed and not token.allows(TRANSFER_ALL, one.scope("data_access")):
+                raise _consent(one)
+            self._check_session(one, token, asked["session_needed"])
+            if hidden or one.login_hidden:
+                raise hidden_login(one)
         return found
+
+    @staticmethod
+    def _check_session(collection: Collection, token: Token, asked: Mapping[str, object] | None) -> None:
+        wanted = collection.session if asked is None else _parameters(asked)
+        if wanted and (asked is not None or not _met(wanted, token.session)):
+            text = str(wanted.get("session_message", "a new login is needed"))
+            raise Denied("PermissionDenied", text, 403, {"authorization_parameters": dict(wanted)})
 
     def known(self, name: str) -> Collection:
         """Raises Denied."""
@@ -56,20 +59,14 @@ class Access:
             raise Denied("EndpointNotFound", f"No such endpoint '{name[:100]}'", 404)
         return found
 
-    def _needs_consent(self, request: Request, collection: Collection) -> bool:
-        return collection.needs_data_access or self._asked_for_consent(request, collection)
 
-    def _asked_for_consent(self, request: Request, collection: Collection) -> bool:
-        asked = self._faults.take("consent_required", request)
-        return asked is not None and asked.get("collection", collection.display_name) in (
-            collection.display_name,
-            collection.id,
-        )
+def _is_meant(collection: Collection, asked: Mapping[str, object] | None) -> bool:
+    return asked is not None and asked.get("collection", collection.id) in (collection.display_name, collection.id)
 
-    @staticmethod
-    def _consent(collection: Collection) -> Denied:
-        wanted = f"{TRANSFER_ALL}[*{collection.scope('data_access')}]"
-        return Denied("ConsentRequired", "Missing required data_access consent", 403, {"required_scopes": [wanted]})
+
+def _consent(collection: Collection) -> Denied:
+    wanted = f"{TRANSFER_ALL}[*{collection.scope('data_access')}]"
+    return Denied("ConsentRequired", "Missing required data_access consent", 403, {"required_scopes": [wanted]})
 
 
 def hidden_login(collection: Collection) -> Denied:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import threading
 import uuid
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -28,7 +29,8 @@ class AuthApi:
 
     def __init__(self, auth: GlobusAuth, *, clock: Clock) -> None:
         self._auth, self._clock = auth, clock
-        self._key: RSAPrivateKey = generate_private_key(public_exponent=65537, key_size=2048)
+        self._lock = threading.Lock()
+        self._made: RSAPrivateKey | None = None
 
     def handle(self, request: Request) -> Response:
         try:
@@ -119,6 +121,14 @@ class AuthApi:
             "at_hash": uuid.uuid4().hex,
         }
         return jwt.encode(claims, self._key, algorithm="RS512", headers={"kid": _KEY})
+
+    @property
+    def _key(self) -> RSAPrivateKey:
+        """Made when somebody first asks: it takes a good part of a second."""
+        with self._lock:
+            if self._made is None:
+                self._made = generate_private_key(public_exponent=65537, key_size=2048)
+            return self._made
 
     def _public(self) -> dict[str, object]:
         key: dict[str, object] = json.loads(RSAAlgorithm.to_jwk(self._key.public_key()))

@@ -53,7 +53,7 @@ class Operations:
         found = verbs.get((request.method, verb))
         if found is None:
             raise Denied("ClientError.NotFound", f"no such operation: {verb[:50]}", 404)
-        collection = self._access.collection(request, token, name)
+        [collection] = self._access.collections(request, token, name)
         if collection.paused and verb != "stat":
             raise Denied("OperationPaused", collection.paused, 409)
         return found(request, collection)

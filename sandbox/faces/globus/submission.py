@@ -14,6 +14,7 @@ from sandbox.globus.service import Limits
 
 _LONGEST_LABEL = 128
 _LONGEST_PATH = 4096
+_MOST_RULES = 1000
 _SYMLINKS = ("ignore", "keep", "copy")
 _LINE_ENDS = re.compile(r"[\x00\r\n]")
 
@@ -45,7 +46,7 @@ def order_of(document: object, kind: Kind, *, limits: Limits, now: int) -> Order
         skip_source_errors=_flag(document, "skip_source_errors"),
         fail_on_quota_errors=_flag(document, "fail_on_quota_errors"),
         recursive_symlinks=_one_of(document, "recursive_symlinks", _SYMLINKS, "ignore"),
-        filter_rules=[_rule(rule) for rule in document.get("filter_rules") or ()],
+        filter_rules=_rules(document.get("filter_rules")),
         recursive=_flag(document, "recursive"),
         ignore_missing=_flag(document, "ignore_missing"),
         interpret_globs=_flag(document, "interpret_globs"),
@@ -93,6 +94,14 @@ def _transfer_item(item: object) -> Item:
         algorithm=str(algorithm).upper(),
         link=item["DATA_TYPE"] == "transfer_symlink_item",
     )
+
+
+def _rules(rules: object) -> list[FilterRule]:
+    if rules is None:
+        return []
+    if not isinstance(rules, list) or len(rules) > _MOST_RULES:
+        raise _bad(f"filter_rules: a list of up to {_MOST_RULES}")
+    return [_rule(rule) for rule in rules]
 
 
 def _rule(rule: object) -> FilterRule:

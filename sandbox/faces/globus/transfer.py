@@ -99,8 +99,7 @@ class TransferApi:
     def _submit(self, request: Request, token: Token, kind: Kind) -> Response:
         document = _json(request)
         order = order_of(document, kind, limits=self._service.limits, now=self._service.now())
-        for name in {order.source, order.destination or order.source}:
-            collection = self._access.collection(request, token, name)
+        for collection in self._access.collections(request, token, order.source, order.destination or order.source):
             if collection.entity_type.startswith("GCP_") and collection.down:
                 raise Denied("GCDisconnectedException", f"{collection.display_name} is not connected", 409)
         owner = token.identity.id
@@ -196,7 +195,7 @@ class TransferApi:
         found = [
             one
             for one in self._service.collections.values()
-            if all(word in f"{one.display_name} {one.id}".lower() for word in words)
+            if all(word in one.display_name.lower() or word == one.id for word in words)
             and (not kinds or one.entity_type in kinds)
         ]
         page = [endpoint_document(one, host=request.host) for one in found[offset : offset + limit]]
