@@ -292,7 +292,7 @@ class CollectionFiles:
             raise
         except SiteUnreachable as error:
             # its servers say so of paths, too, that lead through a file: the other service knows better
-            if method in {"GET", "DELETE"} and getattr(error, "status", 0) and self._is_not_there(path):
+            if method in {"GET", "DELETE"} and getattr(error, "status", None) is not None and self._is_not_there(path):
                 return Reply(status=404, headers={}, content=b"", seconds=0.0, site=self._site)
             raise
         except CredentialError as error:
