@@ -36,7 +36,7 @@ state_option = click.option(
 
 @click.group()
 def sandbox() -> None:
-    """Rehearse with four facilities on this machine: their protocols, queues and faults, and real processes."""
+    """Rehearse with four facilities and Globus on this machine: protocols, queues and faults, and real processes."""
 
 
 @sandbox.command()
@@ -78,11 +78,11 @@ def up(
     detach: bool,
     verbose: bool,
 ) -> None:
-    """Put up nersc, alcf, olcf and cloud on loopback, print a site document, and serve until Ctrl-C.
+    """Put up nersc, alcf, olcf, cloud and Globus on loopback, print a site document, and serve until Ctrl-C.
 
-    Each answers in its own protocol (Superfacility, IRI, S3M's Slurm REST, Kubernetes and S3), with fresh test
-    credentials in files of mode 0600 below the state folder. Jobs are real processes of yours: run nothing there
-    that you would not run here.
+    Each answers in its own protocol (Superfacility, IRI, S3M's Slurm REST, Kubernetes and S3, Globus Transfer), with
+    fresh test credentials in files of mode 0600 below the state folder. Jobs are real processes of yours: run nothing
+    there that you would not run here.
     """
     from sandbox.up.state import SITES, Taken, held, running  # noqa: PLC0415 - verbs import what they need
 

@@ -7,6 +7,7 @@ moved outside the lock, so that questions are answered meanwhile.
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections import Counter
@@ -23,6 +24,8 @@ from sandbox.globus.task import HOUR, Skipped, Status, Task
 from sandbox.globus.troubles import FATAL, QUOTA, SKIPPABLE, Trouble, told
 from sandbox.globus.weather import Weather
 from sandbox.globus.work import BLOCK, Done, Job, first_pieces, work
+
+log = logging.getLogger(__name__)
 
 _SECOND = 1_000_000
 _BETWEEN_PROGRESS = 60 * _SECOND
@@ -122,7 +125,9 @@ class GlobusService:
             self.advance(self._clock())
 
     def advance(self, now: int) -> None:
-        """All that is due by then, each thing at its time."""
+        """All that is due by then, each thing at its time. What others have changed counts from the last time on."""
+        with self._hand, self.lock:
+            self._arrive(self._now)
         while (at := self.next_event_at()) is not None and at <= now:
             self.step(at)
         with self._hand, self.lock:
@@ -501,3 +506,6 @@ def _one(job: Job, steps: Iterator[Done]) -> tuple[Done | None, Trouble | None]:
         return None, None
     except Trouble as trouble:
         return None, trouble
+    except Exception as error:
+        log.exception("a step broke off")
+        return None, Trouble("INTERNAL_ERROR", type(error).__name__)

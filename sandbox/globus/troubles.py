@@ -48,6 +48,7 @@ _CODES = {
     errno.EDQUOT: "QUOTA_EXCEEDED",
     errno.EISDIR: "IS_A_DIRECTORY",
     errno.ENOTDIR: "NOT_A_DIRECTORY",
+    errno.ELOOP: "INVALID_SYMLINK",
     errno.ENAMETOOLONG: "INVALID_PATH_NAME",
 }
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
 
-from connectors.paths import clean, split
+from connectors.paths import split
 from connectors.tree import temporary_name, write_all
 from sandbox.globus.collections import Collection, Entry, entries_in, entry_at
 from sandbox.globus.orders import Item, Kind, Order
@@ -28,7 +28,8 @@ LARGEST_FOLDER = 5_000_000
 """Entries."""
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OVER = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: a pipe of that name must not hang it
+_OVER = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -111,10 +112,19 @@ class Job:
                 trouble.side = side
                 raise
 
+    @property
+    def speed(self) -> float:
+        """Bytes per second, now; 0: as quick as it goes."""
+        return min((rate for rate in (self.rate, self.source.rate, self.destination.rate) if rate > 0), default=0.0)
+
+    @property
+    def portion(self) -> int:
+        """Bytes of the next step: what comes in a second, at most a block."""
+        return min(self.block, max(1, int(self.speed))) if self.speed else self.block
+
     def seconds(self, count: int) -> float:
         """That so many bytes take."""
-        rates = [rate for rate in (self.rate, self.source.rate, self.destination.rate) if rate > 0]
-        return count / min(rates) if rates else 0.0
+        return count / self.speed if self.speed else 0.0
 
 
 def first_pieces(order: Order) -> list[Piece]:
@@ -358,7 +368,7 @@ def _pour(job: Job, piece: Piece, source: int, out: int, given: _Given, algorith
     seen = hashlib.new(algorithm, usedforsecurity=False)
     while True:
         with told("source"):
-            block = os.read(source, job.block)
+            block = os.read(source, job.portion)
         if not block:
             return seen.hexdigest()
         seen.update(block)
@@ -425,7 +435,7 @@ def _delete(job: Job, piece: Piece, *, at: Collection, path: str) -> Iterator[Do
         folder, name = split(inner)
         if job.order.interpret_globs and piece.item.recursive is None and any(sign in name for sign in "*?["):
             entries = entries_in(tree, folder, most=LARGEST_FOLDER) or []
-            paths = [f"/{clean(f'{folder}/{one.name}')}" for one in entries if fnmatchcase(one.name, name)]
+            paths = [f"/{folder}/{one.name}" for one in entries if fnmatchcase(one.name, name)]
             # `recursive` says that a name is meant as it is: it may hold such signs itself
             yield Done(found=[replace(piece, source=one, item=Item(source=one, recursive=True)) for one in paths])
             return

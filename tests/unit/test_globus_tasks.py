@@ -12,6 +12,8 @@ import pytest
 from globus_kit import CLIENT, HOUR, Globus, id_of
 
 from sandbox.globus import Limits, Pace
+from sandbox.globus.weather import SPELLS
+from sandbox.script import BadScript
 
 DAY = 24 * HOUR
 
@@ -573,3 +575,121 @@ def test_events_are_told_the_newest_first_and_page_by_page(globus: Globus) -> No
     times = [event["time"] for event in page["DATA"]]
     assert times == sorted(times, reverse=True)
     assert page["DATA"][0]["code"] == "FILE_NOT_FOUND"
+
+
+SPELL_WORDS = {
+    "collection_down": {"code": "GC_PAUSED"},
+    "collection_slow": {"rate": 7},
+    "collection_paused": {"message": "later"},
+    "collection_full": {"room": 3},
+    "session_required": {"parameters": {"session_required_mfa": True}},
+}
+
+
+@pytest.mark.parametrize("kind", SPELLS)
+def test_each_spell_befalls_the_collections_that_are_meant_and_goes_again(tmp_path: Path, kind: str) -> None:
+    words = SPELL_WORDS.get(kind, {})
+    globus = Globus(tmp_path, {"fault": kind, "collection": id_of("b"), "at": 10, "for": 10, **words})
+    name = SPELLS[kind][0]
+    before = getattr(globus.collections["b"], name)
+    globus.go_on(15)
+    assert getattr(globus.collections["a"], name) == before
+    during = getattr(globus.collections["b"], name)
+    assert during == (next(iter(words.values())) if words else True)
+    assert during != before
+    globus.go_on(10)
+    assert getattr(globus.collections["b"], name) == before
+
+
+def test_a_spell_with_words_that_make_no_sense_is_a_bad_script(tmp_path: Path) -> None:
+    for words in ({"fault": "collection_slow", "rate": "quick"}, {"fault": "collection_down", "collection": "("}):
+        with pytest.raises(BadScript):
+            Globus(tmp_path, words)
+
+
+@pytest.mark.parametrize("rule", [{"code": "CONNECTION_RESET"}, {"code": "AUTH", "times": 3}])
+def test_troubles_of_a_script_are_told_and_healed(tmp_path: Path, rule: dict[str, Any]) -> None:
+    globus = Globus(tmp_path, {"fault": "task_trouble", "job": "/one$", **rule})
+    globus.put("a", "one")
+    with globus.client() as client:
+        task_id = globus.submit(client, ("/one", "/one"))
+        assert told(client, task_id)["nice_status"] == rule["code"]
+        globus.go_on(HOUR)
+        task = told(client, task_id)
+    assert (task["status"], task["faults"]) == ("SUCCEEDED", rule.get("times", 1))
+
+
+def test_a_fatal_trouble_of_a_script_ends_the_task(tmp_path: Path) -> None:
+    globus = Globus(tmp_path, {"fault": "task_trouble"}, {"fault": "task_fatal"})
+    globus.put("a", "one")
+    with globus.client() as client:
+        task = told(client, globus.submit(client, ("/one", "/one")))
+    assert (task["status"], task["fatal_error"]["code"], task["subtasks_failed"]) == ("FAILED", "ENDPOINT_ERROR", 1)
+
+
+def test_a_slow_collection_writes_what_a_second_brings(globus: Globus) -> None:
+    globus.put("a", "one", b"x" * 100)
+    globus.collections["b"].rate = 10.0
+    with globus.client() as client:
+        task_id = globus.submit(client, ("/one", "/one"))
+        seen = []
+        for _ in range(4):
+            seen.append(told(client, task_id)["bytes_transferred"])
+            globus.go_on(2)
+    assert seen == [10, 30, 50, 70]
+
+
+def test_a_step_that_breaks_off_is_a_fault_and_no_success(
+    globus: Globus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    globus.put("a", "one")
+
+    def broken(*_: object) -> None:
+        raise ValueError("a mistake of ours")
+
+    with globus.client() as client, monkeypatch.context() as patched:
+        patched.setattr("sandbox.globus.work.write_all", broken)
+        task_id = globus.submit(client, ("/one", "/one"))
+        assert told(client, task_id)["nice_status"] == "INTERNAL_ERROR"
+    assert globus.names("b") == []
+    assert "a step broke off" in caplog.text
+    globus.go_on(HOUR)
+    assert globus.read("b", "one") == b"some words\n"
+    assert globus.task(task_id).status.value == "SUCCEEDED"
+
+
+def test_deletions_take_patterns_and_say_what_is_missing_unless_that_is_fine(globus: Globus) -> None:
+    for path in ("a.tmp", "b.tmp", "c.h5", "odd/x*y", "odd/xzy"):
+        globus.put("b", path)
+
+    def delete(client: Any, number: int, path: str, **more: Any) -> str:
+        order = {"DATA_TYPE": "delete", "endpoint": id_of("b"), "submission_id": f"{number:032x}", **more}
+        order["DATA"] = [{"DATA_TYPE": "delete_item", "path": path}]
+        return str(client.post("/v0.10/delete", json=order).json()["task_id"])
+
+    with globus.client() as client:
+        delete(client, 1, "/*.tmp", interpret_globs=True)
+        assert globus.names("b") == ["c.h5", "odd/x*y", "odd/xzy"]
+        delete(client, 2, "/odd/x*y")
+        assert globus.names("b") == ["c.h5", "odd/xzy"]
+        assert told(client, delete(client, 3, "/absent", ignore_missing=True))["status"] == "SUCCEEDED"
+        assert told(client, delete(client, 4, "/absent"))["nice_status"] == "FILE_NOT_FOUND"
+        assert told(client, delete(client, 5, "/odd"))["nice_status"] == "IS_A_DIRECTORY"
+        task_id = delete(client, 6, "/..x", deadline="2026-01-01T01:00:00+00:00")
+        globus.go_on(DAY + 60)
+        assert {told(client, one)["status"] for one in (task_id,)} == {"FAILED"}
+
+
+def test_a_deletions_deadline_is_a_day_and_never_moves(globus: Globus) -> None:
+    globus.collections["b"].down = "CONNECT_FAILED"
+    order = {"DATA_TYPE": "delete", "endpoint": id_of("b"), "submission_id": CLIENT.id}
+    with globus.client() as client:
+        ids = []
+        for number in range(4):
+            items = [{"DATA_TYPE": "delete_item", "path": f"/{number}"}]
+            reply = client.post("/v0.10/delete", json={**order, "submission_id": f"{number:032x}", "DATA": items})
+            ids.append(reply.json()["task_id"])
+        globus.go_on(DAY - 1)
+        assert {told(client, one)["status"] for one in ids} == {"ACTIVE"}
+        globus.go_on(1)
+        assert {told(client, one)["status"] for one in ids} == {"FAILED"}

@@ -76,7 +76,7 @@ class TransferApi:
             case ("GET", ["task_list"]):
                 return self._tasks(request, token)
             case ("GET", ["task", task_id]):
-                return answer(task_document(self._task(token, task_id), self._service))
+                return self._show(self._task(token, task_id))
             case ("PUT", ["task", task_id]):
                 return self._update(request, self._task(token, task_id))
             case ("POST", ["task", task_id, "cancel"]):
@@ -134,12 +134,16 @@ class TransferApi:
             raise Denied("ClientError.NotFound", f"No task '{task_id[:100]}' found", 404)
         return found
 
+    def _show(self, task: Task) -> Response:
+        with self._service.lock:
+            return answer(task_document(task, self._service))
+
     def _tasks(self, request: Request, token: Token) -> Response:
         wanted = parts(request.all("filter"))
         limit = whole(request, "limit", 10, most=_PAGE)
         offset = whole(request, "offset", 0, most=10**9)
+        tasks = self._service.tasks(owner=token.identity.id)
         with self._service.lock:
-            tasks = self._service.tasks(owner=token.identity.id)
             documents = [task_document(task, self._service) for task in tasks]
         found = [document for document in documents if task_fits(document, wanted)]
         if request.first("orderby"):
