@@ -20,6 +20,7 @@ from broker.facts import SiteSetup, World
 from broker.limits import Limits, OwnLimits
 from broker.reconcile import Reconciler
 from broker.store.base import Store
+from broker.traffic.turn import Turn
 from broker.turns import OwnTurns, SharedTurns, Turns
 from broker.watch import Watcher
 from connectors.base import Mover, Site
@@ -41,6 +42,8 @@ class Parts:
     clock: Clock
     owner: str
     """Who this worker is (`worker_name`): leases and claims carry it."""
+    turn: Turn | None = None
+    """Of the movers whose transfers live in services of their own; None: there are none."""
     elapsed: Callable[[], float] = time.monotonic
     """A stopwatch for budgets; seconds."""
     limits: Limits | None = None
@@ -56,7 +59,7 @@ class Broker:
 
     def __init__(self, parts: Parts) -> None:
         self.store, self.clock, self.sites = parts.store, parts.clock, parts.sites
-        self.mover = parts.mover
+        self.mover, self._turn = parts.mover, parts.turn
         setups = {
             name: SiteSetup(
                 config=config,
@@ -139,6 +142,18 @@ class Broker:
         if self._reconciler.reconcile(site):
             self.watcher.hasten(site)
         self._turns.looked(site)
+        return runs
+
+    def moves_due(self) -> bool:
+        """Is a turn at the movers' services due?"""
+        return self._turn is not None and self._turn.due()
+
+    def move(self) -> Collection[str]:
+        """Take that turn; the runs that are concerned."""
+        if self._turn is None:
+            return ()
+        runs = self._turn.take()
+        self.world.links.update(self._turn.links)
         return runs
 
     def act(self, *, site: str | None = None) -> Collection[str]:

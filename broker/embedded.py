@@ -70,6 +70,10 @@ class Embedded:
         self._hints.arrived("act", site)
         self._waker.act(site)
 
+    def movers_turn(self) -> None:
+        self._hints.arrived("move", "")
+        self._waker.move()
+
     def sweep(self) -> None:
         """Nobody asks for it here: the sweeper is in the same process."""
         self._nudge.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from broker.spec import rules_for, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow
 from connectors.model import LaneLimits, Resources
 from connectors.registry import SiteConfig
+from policies.links import Learned
 from policies.model import (
     CheckpointFacts,
     CheckpointRule,
@@ -25,6 +26,7 @@ from policies.model import (
     SiteRule,
     Tries,
 )
+from policies.traffic import Link
 
 USABLE_CHECKPOINTS = ("verified", "shipped")
 NATIVE = "native"
@@ -56,6 +58,8 @@ class World:
     claimant: str = ""
     """Effects for inline sites are written as claimed by this worker already; empty: none are."""
     claim_seconds: float = 60.0
+    links: dict[Link, Learned] = field(default_factory=dict)
+    """What past transfers have taught of each way, kept up by whoever takes the movers' turns."""
     queue_seconds: float = 86_400.0
     """How long a job may wait at a site before its start gate refuses to start it."""
 

@@ -41,6 +41,11 @@ class LocalHints:
             self._wakeups.act_at_site(site)
         return True
 
+    def move(self) -> bool:
+        if self._to_send("move:"):
+            self._wakeups.move()
+        return True
+
     def arrived(self, kind: str, *names: str) -> None:
         """A hint was taken in: the next one about the same thing is a new one."""
         with self._guard:
@@ -82,6 +87,9 @@ class RemoteHints:
 
     def act(self, site: str) -> bool:
         return self.send(lambda: self._wakeups.act_at_site(site))
+
+    def move(self) -> bool:
+        return self.send(self._wakeups.move)
 
     def come_back(self, queue: str, sent: str) -> bool:
         return self.send(lambda: self._wakeups.come_back(queue, sent), probe=True)

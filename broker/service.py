@@ -90,7 +90,8 @@ class Service:
 
     def __init__(self, *, settings: Settings, store: Store, sites: Sites, clock: Clock = wall_clock) -> None:
         self.settings, self.store, self.sites, self.clock = settings, store, sites, clock
-        self._actor = settings.user or getpass.getuser()
+        self.actor = settings.user or getpass.getuser()
+        """Who asks, as events name it."""
 
     # -- submitting --------------------------------------------------------------------------------------------
 
@@ -153,7 +154,7 @@ class Service:
             ver=0,
             document_digest=compiled.digest,
             source=str(request.base or ""),
-            created_by=self._actor,
+            created_by=self.actor,
             created_at=now,
             ended_at=None,
             due_at=now,
@@ -176,7 +177,7 @@ class Service:
             document=json.dumps(compiled.document, separators=(",", ":")),
             stages=stages,
             deps=deps,
-            events=[NewEvent(kind="submitted", data=data, actor=self._actor)],
+            events=[NewEvent(kind="submitted", data=data, actor=self.actor)],
         )
 
     def refuse_impossible(self, compiled: CompiledRun) -> list[str]:
@@ -310,7 +311,7 @@ class Service:
     def _command(self, kind: str, run: RunRow, stage: str, reason: str, args: Mapping[str, str]) -> CommandRow:
         now = self.clock()
         ident = f"c{ids.run_id(now, ids.random_bits)}"
-        return CommandRow(ident, run.run_id, stage, kind, json.dumps(dict(args)), self._actor, reason, now, None, "")
+        return CommandRow(ident, run.run_id, stage, kind, json.dumps(dict(args)), self.actor, reason, now, None, "")
 
     def _retry_all(self, run: RunRow, reason: str) -> str:
         """Every stage that failed or waits for a person."""
@@ -358,18 +359,18 @@ class Service:
     def drain_site(self, name: str, *, reason: str) -> None:
         """Start nothing new at a site; what runs there goes on."""
         self._known_site(name)
-        self.store.set_site_mode(name, mode="drained", by=self._actor, reason=reason)
+        self.store.set_site_mode(name, mode="drained", by=self.actor, reason=reason)
 
     def resume_site(self, name: str, *, reason: str) -> None:
         """Take a site into use again."""
         self._known_site(name)
-        self.store.set_site_mode(name, mode="up", by=self._actor, reason=reason)
+        self.store.set_site_mode(name, mode="up", by=self.actor, reason=reason)
 
     def release_site(self, name: str, *, reason: str) -> None:
         """End a site's quarantine by hand, although its jobs of the lost hours may not all be known."""
         self._known_site(name)
         data = json.dumps({"reason": reason})
-        told = NewEvent(kind="released", data=data, actor=self._actor)
+        told = NewEvent(kind="released", data=data, actor=self.actor)
         if not self.store.lift_quarantine(name, told, now=self.clock()):
             raise RefusedByPolicy(f"{name} is not in quarantine", help="see `crossfade site ls`")
 

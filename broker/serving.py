@@ -21,10 +21,11 @@ from broker.serve_lock import only_server
 from broker.sites import Sites
 from broker.store.base import Installation, NewEvent, Sightings, Store
 from broker.tasks import RUNS, site_queue
+from broker.traffic import Desk
 from broker.worker import USUAL, Habits, Worker
-from connectors.base import ClosableMover, Preparable, Site
+from connectors.base import Preparable, Site
 from connectors.errors import CredentialError, RequestRefused, SiteBusy, SiteError, SiteUnreachable
-from connectors.registry import MoverSetup, SiteConfig, UnknownConnector, make_mover, make_site
+from connectors.registry import MoverSetup, SiteConfig, UnknownConnector, make_movers, make_site
 from connectors.unusable import UnusableSite
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Connected:
 
     configs: Mapping[str, SiteConfig]
     sites: Mapping[str, Site]
-    mover: ClosableMover
+    mover: Desk
 
     def close(self) -> None:
         """Let go of threads and connections."""
@@ -70,7 +71,8 @@ def connect(
         places=sites.places,
         globus=replace(sites.globus, tokens=settings.home / "globus"),
     )
-    return Connected(configs=configs, sites=made, mover=make_mover(setup))
+    desk = Desk(make_movers(setup), store, clock, quick=sites.globus.poll)
+    return Connected(configs=configs, sites=made, mover=desk)
 
 
 def short_name(installation: Installation) -> str:
@@ -135,6 +137,7 @@ def make_broker(
             configs=connected.configs,
             sites=connected.sites,
             mover=connected.mover,
+            turn=connected.mover.turn,
             clock=clock,
             owner=worker_name(),
             among_others=among_others,

@@ -271,6 +271,7 @@ def _globus(entry: Globus, base: Path, home: Path | None) -> GlobusConfig:
         transfer_url=entry.transfer_url or "",
         auth_url=entry.auth_url or "",
         active=entry.active,
+        poll=entry.poll,
         patience=entry.patience,
         deadline=entry.deadline,
         encrypt=entry.encrypt,

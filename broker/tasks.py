@@ -13,6 +13,7 @@ from celery.worker.strategy import default
 LOOK_AT_RUNS = "crossfade.look_at_runs"
 LOOK_AT_SITE = "crossfade.look_at_site"
 ACT_AT_SITE = "crossfade.act_at_site"
+MOVE = "crossfade.move"
 SWEEP = "crossfade.sweep"
 COME_BACK = "crossfade.come_back"
 STRATEGY = "broker.tasks:take_in"
@@ -39,6 +40,7 @@ class Engine(Protocol):
     def runs_woken(self, run_ids: Sequence[str]) -> None: ...
     def site_woken(self, site: str) -> None: ...
     def site_acts(self, site: str) -> None: ...
+    def movers_turn(self) -> None: ...
     def sweep(self) -> None: ...
     def came_back(self, sent: str) -> None: ...
 
@@ -53,6 +55,7 @@ class Wakeups:
     look_at_runs: Callable[[Sequence[str]], None]
     look_at_site: Callable[[str], None]
     act_at_site: Callable[[str], None]
+    move: Callable[[], None]
     come_back: Callable[[str, str], None]
     """(queue, what is to come back)"""
 
@@ -76,6 +79,10 @@ def register(app: Celery, engine: Engine) -> Wakeups:
         if _is_name(site):
             engine.site_acts(site)
 
+    @app.task(name=MOVE, shared=False, Strategy=STRATEGY)
+    def move() -> None:
+        engine.movers_turn()
+
     @app.task(name=SWEEP, shared=False, Strategy=STRATEGY)
     def sweep() -> None:
         engine.sweep()
@@ -91,15 +98,16 @@ def register(app: Celery, engine: Engine) -> Wakeups:
 def wakeups(app: Celery) -> Wakeups:
     """Publishes hints; whoever takes them in need not be this process."""
 
-    def publish(task: str, argument: object, queue: str) -> None:
+    def publish(task: str, queue: str, *arguments: object) -> None:
         # no retry: a hint that cannot be published now is published by the next sweep
-        app.send_task(task, (argument,), queue=queue, expires=STALE_AFTER, retry=False, ignore_result=True)
+        app.send_task(task, arguments, queue=queue, expires=STALE_AFTER, retry=False, ignore_result=True)
 
     return Wakeups(
-        look_at_runs=lambda run_ids: publish(LOOK_AT_RUNS, list(run_ids), RUNS),
-        look_at_site=lambda site: publish(LOOK_AT_SITE, site, site_queue(site)),
-        act_at_site=lambda site: publish(ACT_AT_SITE, site, site_queue(site)),
-        come_back=lambda queue, sent: publish(COME_BACK, sent, queue),
+        look_at_runs=lambda run_ids: publish(LOOK_AT_RUNS, RUNS, list(run_ids)),
+        look_at_site=lambda site: publish(LOOK_AT_SITE, site_queue(site), site),
+        act_at_site=lambda site: publish(ACT_AT_SITE, site_queue(site), site),
+        move=lambda: publish(MOVE, RUNS),
+        come_back=lambda queue, sent: publish(COME_BACK, queue, sent),
     )
 
 

@@ -32,6 +32,7 @@ class Hints(Protocol):
     def runs(self, run_ids: Sequence[str]) -> bool: ...
     def look(self, site: str) -> bool: ...
     def act(self, site: str) -> bool: ...
+    def move(self) -> bool: ...
 
 
 class Waker:
@@ -71,6 +72,10 @@ class Waker:
         """Do what is wanted at a site, all of it together, and wake the runs that wanted it."""
         self._wake(self.guarded(lambda: self._broker.act(site=site)) or ())
 
+    def move(self) -> None:
+        """Take the movers' turn, and wake the runs that are concerned."""
+        self._wake(self.guarded(self._broker.move) or ())
+
     # -- the sweep ---------------------------------------------------------------------------------------------
 
     def sweep(self, *, alone: Callable[[], bool] = lambda: True) -> None:
@@ -89,6 +94,8 @@ class Waker:
         for site in self._broker.sites_to_act_at():
             if not self._hints.act(site) and alone() and self._broker.serves(site):
                 self.act(site)
+        if self._broker.moves_due() and not self._hints.move() and alone():
+            self.move()
         for bundle in bundles(self._broker.due()):
             if not self._hints.runs(bundle) and alone():
                 self.runs(bundle)

@@ -112,6 +112,9 @@ class Worker:
     def site_acts(self, site: str) -> None:
         self._waker.act(site)
 
+    def movers_turn(self) -> None:
+        self._waker.move()
+
     def sweep(self) -> None:
         """Asked for by a beat."""
         self._waker.sweep(alone=lambda: False)

@@ -179,6 +179,14 @@ class Able(Protocol):
         ...
 
 
+@runtime_checkable
+class Scheduled(Protocol):
+    """A mover whose transfers live in a service of their own: every process that asks it sees the same ones, and it
+    works at so many at a time. Others carry within the process that asks them."""
+
+    slots: int
+
+
 class ClosableMover(Mover, Protocol):
     """A mover that holds threads or connections."""
 

@@ -327,5 +327,7 @@ class TransferStatus:
     """The command that a person types, where only a person helps."""
     native_id: str = ""
     """What the service calls it, where there is one."""
+    calls_back: bool = False
+    """Whoever it is about is woken when it ends: there is no need to ask again and again."""
     bad_items: Sequence[str] = ()
     """Of a FAILED transfer, the sources of the items that are known to be at fault; empty: not known, or all."""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from connectors.base import ClosableMover, Notes, OnThisMachine, Site
 from connectors.model import LaneLimits
-from connectors.routes import RoutedMover
 
 Clock = Callable[[], int]
 """Says the time: microseconds since the Unix epoch, UTC."""
@@ -29,6 +28,8 @@ class GlobusConfig:
     """The folder that a person's tokens are kept in, readable by nobody else."""
     active: int = 3
     """Transfers that the service works at, at a time, for one identity."""
+    poll: float = 5.0
+    """Seconds between two looks at its transfers while something changes; twelve times that while nothing does."""
     patience: float = 300.0
     """Seconds without any progress after which a transfer counts as stalled."""
     deadline: float = 7 * 86_400.0
@@ -184,20 +185,28 @@ def make_site(config: SiteConfig, clock: Clock) -> Site:
     raise UnknownConnector(f"site {config.name}: no connector {config.connector!r} (installed: {known})")
 
 
-def make_mover(setup: MoverSetup) -> ClosableMover:
-    """The mover that serves these sites: the one named as their connector if they all have the same and it has one,
-    else the one that copies between folders of this machine, and where not all are such, a relay for the others."""
+def make_movers(setup: MoverSetup) -> Mapping[str, ClosableMover]:
+    """The movers that serve these sites and places, the preferred first: the one named as their connector if they all
+    have the same and it has one; else the one that copies between folders of this machine, the one of the collections
+    where any is named, and where not all is on this machine, a relay."""
     movers = {entry.name: entry for entry in entry_points(group="crossfade.movers")}
-    names = {config.connector for config in setup.configs.values()}
-    only = names.pop() if len(names) == 1 else ""
+    connectors = {config.connector for config in setup.configs.values()}
+    only = connectors.pop() if len(connectors) == 1 else ""
 
-    def make(name: str) -> ClosableMover:
-        factory: MoverFactory = movers[name].load()
-        return factory(setup)
+    def make(*names: str) -> Mapping[str, ClosableMover]:
+        made: dict[str, ClosableMover] = {}
+        for name in names:
+            factory: MoverFactory = movers[name].load()
+            made[name] = factory(setup)
+        return made
 
     if only in movers:
         return make(only)
-    here = {"", *(name for name, site in setup.sites.items() if isinstance(site, OnThisMachine))}
-    if here.issuperset(setup.sites):
-        return make("copy")
-    return RoutedMover(near=make("copy"), far=make("relay"), here=here)
+    here = {name for name, site in setup.sites.items() if isinstance(site, OnThisMachine)}
+    collections = [
+        *(config.collection for config in setup.configs.values()),
+        *(p.collection for p in setup.places.values()),
+    ]
+    by_globus = ["globus"] if any(collections) and "globus" in movers else []
+    elsewhere = [] if here.issuperset(setup.sites) else ["relay"]
+    return make("copy", *by_globus, *elsewhere)

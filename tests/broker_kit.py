@@ -10,7 +10,8 @@ from itertools import count
 from typing import Any
 from unittest.mock import patch
 
-from simulation.seams import Hook, Seam, StoreSeam
+from scheduled_kit import Relay, Service
+from simulation.seams import Hook, Seam, ServiceSeam, StoreSeam
 
 from broker.clock import VirtualClock, micros
 from broker.core import Broker, Parts
@@ -21,6 +22,7 @@ from broker.store import migrate
 from broker.store.base import CommandRow, DepRow, NewEvent, NewRun, RunRow
 from broker.store.connect import Database
 from broker.store.sql import SqlStore
+from broker.traffic import Desk
 from connectors.registry import SiteConfig
 from sandbox.connector import SimulatedSite, make
 from sandbox.mover import SimulatedMover
@@ -116,7 +118,9 @@ class Lab:
         clock: VirtualClock | None = None,
         store: SqlStore | None = None,
         seed: int = 1,
+        service: bool = False,
     ) -> None:
+        """`service`: files go by a mover with a service of its own, over a desk."""
         self.clock = clock or VirtualClock()
         self.bits = _bits(seed)
         self.store = store or fresh_store(self.clock, self.bits)
@@ -124,24 +128,35 @@ class Lab:
         self.world.add_memory(BLOBS)
         self.configs = {config.name: config for config in sites}
         self.sites: dict[str, SimulatedSite] = {c.name: self.world.add(make(c, self.clock)) for c in sites}
-        self.mover = SimulatedMover(self.world, self.clock)
+        self.mover = Service(self.world, self.clock) if service else SimulatedMover(self.world, self.clock)
         self.store.ensure_sites(self.sites)
         self._numbers = count(1)
         self.broker = self.new_broker()
 
     def new_broker(self, owner: str = "", *, hook: Hook | None = None) -> Broker:
         """Another worker over the same store and sites; `hook` is called at every call to them."""
-        store, sites, mover = self.store, self.sites, self.mover
+        store: Any = StoreSeam(self.store, "store", hook) if hook else self.store
+        sites, mover = self.sites, self.mover
+        desk = self.desk(store, hook) if isinstance(mover, Service) else None
         return Broker(
             Parts(
-                store=StoreSeam(store, "store", hook) if hook else store,
+                store=store,
                 configs=self.configs,
                 sites={name: Seam(s, f"site:{name}", hook) for name, s in sites.items()} if hook else sites,
-                mover=Seam(mover, "mover", hook) if hook else mover,
+                mover=desk or (Seam(mover, "mover", hook) if hook else mover),
+                turn=desk.turn if desk else None,
                 clock=self.clock,
                 owner=owner or f"worker-{next(self._numbers)}",
                 elapsed=lambda: 0.0,
             )
+        )
+
+    def desk(self, store: Any, hook: Hook | None = None) -> Desk:
+        """Over the service, and over a relay for what it does not reach: the broker's own store."""
+        assert isinstance(self.mover, Service)
+        relay = Relay(self.world, self.clock)
+        return Desk(
+            {"globus": ServiceSeam(self.mover, hook) if hook else self.mover, "relay": relay}, store, self.clock
         )
 
     def submit(self, *stages: Stage, name: str = "test", run_id: str = "", key: str | None = None) -> str:
@@ -159,6 +174,8 @@ class Lab:
         """Let time pass once, look at every site, go on with every run that is due."""
         self.clock.advance(seconds)
         self.look()
+        if self.broker.moves_due():
+            self.broker.move()
         self.settle()
 
     def look(self) -> None:

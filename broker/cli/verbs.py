@@ -41,6 +41,7 @@ OTHERS = (
     Verb("release", "change", "Let a held run go on."),
     Verb("move", "change", "Carry a run or a stage to another site."),
     Verb("attempt", "attempt", "List and show attempts."),
+    Verb("transfer", "transfer", "List, show, cancel and retry transfers."),
     Verb("login", "login", "Log in to a site: open its connection, or keep its token."),
     Verb("credential", "credential", "List and check what the sites' credentials refer to."),
     Verb("serve", "serve", "Serve this home until stopped."),

@@ -98,6 +98,8 @@ def _staged(row: AttemptRow) -> Progress | None:
     if row.state != _A.STAGING_IN or not row.staged:
         return None
     answer = json.loads(row.staged)
+    if "held" in answer:
+        return None  # on its way still: a person is asked
     if answer["ok"]:
         return Progress(to_state(row, _A.SUBMITTING), effect="submit")
     return fail(row, _A.FAILED, fault_of(answer, Fault.STAGING), answer["reason"])
@@ -231,6 +233,14 @@ def fault_of(answer: dict[str, Any], otherwise: Fault) -> Fault:
         return Fault(answer.get("fault") or otherwise.value)
     except ValueError:
         return otherwise
+
+
+def held_for(row: AttemptRow) -> tuple[str, str]:
+    """Why its files go no further until a person acts, and the command that helps; both empty: they do."""
+    if row.state != _A.STAGING_IN or not row.staged:
+        return "", ""
+    answer = json.loads(row.staged)
+    return str(answer.get("held", "")), str(answer.get("help", ""))
 
 
 def stuck_reason(row: AttemptRow) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from broker.engine.attempt import Progress, stuck_reason
+from broker.engine.attempt import Progress, held_for, stuck_reason
 from broker.engine.commands import carry_out
 from broker.engine.judging import abandon, after_end
 from broker.engine.look import Look
@@ -19,7 +19,8 @@ from broker.facts import (
     World,
 )
 from broker.states import AttemptState, RunState, StageState, move
-from broker.store.base import Changes, CheckpointRow, NewEvent, Snapshot, StageRow, StrayRow
+from broker.store.base import AttemptRow, Changes, CheckpointRow, NewEvent, Snapshot, StageRow, StrayRow
+from policies.model import Decision, Reason
 
 _S, _A = StageState, AttemptState
 NO_STRAYS: Mapping[int, StrayRow] = {}
@@ -92,7 +93,8 @@ def ready(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Stag
 def awaiting(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> StageRow:
     """A person was asked; the question falls away when the attempt that it was about can be seen again."""
     current = attempts.get(stage.attempt)
-    if current is not None and current.row.open and not current.row.orphan and look.answers(current.row.site):
+    goes_on = current is not None and current.row.open and not current.row.orphan and look.answers(current.row.site)
+    if current is not None and goes_on and not held_for(current.row)[0]:
         return active(look, stage._replace(state=move(_S.AWAITING_DECISION, _S.ACTIVE).value), attempts)
     return adopt_winner(look, stage, attempts) or stage._replace(due_at=None)
 
@@ -113,9 +115,20 @@ def active(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Sta
     stuck = stuck_reason(current.row)
     if stuck:
         return abandon(look, stage, current.row, reason=f"queued, but will never start: {stuck}")
+    held, helps = held_for(current.row)
+    if held:
+        return ask_for_hand(look, stage, current.row, held, helps)
     if current.row.unreachable_since is not None or look.silence_begun(current.row.site):
         return cannot_ask(look, stage, current, rules)
     return stage._replace(due_at=None, reason="")
+
+
+def ask_for_hand(look: Look, stage: StageRow, row: AttemptRow, held: str, helps: str) -> StageRow:
+    """Its files wait for a person; when that has helped, they go on by themselves."""
+    words = f"{held}; what helps: {helps}" if helps else held
+    decision = Decision("transfer", "ask", (Reason("held", "ask", words, row.site),))
+    look.tell(stage, "asks", attempt=row.number, data={"reason": held, "help": helps}, decision=decision)
+    return stage._replace(state=move(_S.ACTIVE, _S.AWAITING_DECISION).value, reason=words, due_at=None)
 
 
 def final(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> StageRow:

@@ -206,6 +206,7 @@ class Globus(Part):
     transfer_url: Line | None = Field(default=None, description="Of a stand-in.")
     auth_url: Line | None = Field(default=None, description="Of a stand-in.")
     active: Positive = Field(default=3, description="Transfers worked at, at a time, for one identity.")
+    poll: Duration = Field(default=5, description="Between two looks while something changes; slower while not.")
     patience: Duration = Field(default=300, description="Without progress, until a transfer counts as stalled.")
     deadline: Duration = Field(default=604_800, description="Until Globus itself gives a transfer up.")
     encrypt: Flag = Field(default=True, description="Is data encrypted on its way?")

@@ -16,9 +16,12 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from connectors.base import Notes
+
+if TYPE_CHECKING:
+    from broker.traffic.rows import TrafficStore
 
 
 class RunRow(NamedTuple):
@@ -492,6 +495,8 @@ class Sightings:
     checkpoints: list[CheckpointRow] = field(default_factory=list)
     """Inserted; where the row exists, `state` only moves on (seen < checking < verified < shipped < gone < suspect <
     bad), and manifest, bytes, verified_at and reason follow it."""
+    wake_effects: list[str] = field(default_factory=list)
+    """Keys of effects that something has happened to which they wait for: due now, unless somebody is at them."""
     logs: list[LogTail] = field(default_factory=list)
     """Replaced; give no hint."""
     sites: list[SiteRow] = field(default_factory=list)
@@ -516,6 +521,7 @@ class Sightings:
                 self.effects_again,
                 self.attempts,
                 self.checkpoints,
+                self.wake_effects,
                 self.logs,
                 self.sites,
                 self.wake_sites,
@@ -563,6 +569,11 @@ class Store(Protocol):
     @property
     def notes(self) -> Notes:
         """What movers must know again after a crash."""
+        ...
+
+    @property
+    def traffic(self) -> TrafficStore:
+        """What is on its way."""
         ...
 
     def now(self) -> int:

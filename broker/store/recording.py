@@ -77,6 +77,17 @@ EFFECT_AGAIN = Statement(
 )
 
 
+# one that somebody is at finds out by itself
+WAKE_EFFECT = Statement(
+    effect.update()
+    .values(due_at=given_time("now"))
+    .where(effect.c.key == given("key"), effect.c.state == literal_column("'pending'"), effect.c.claim == ""),
+    "key",
+    "now",
+    key=("key",),
+)
+
+
 def _due_effects(*, of_run: bool, at_site: bool) -> Statement:
     wanted = [
         effect.c.due_at <= given_time("now"),
@@ -221,7 +232,8 @@ def record(tx: Tx, seen: Sightings, *, now: int) -> Collection[str]:
     """Write what was seen, make stages and runs due; the ids of the runs."""
     ends: list[EffectDone | EffectAgain] = [*seen.effects_done, *seen.effects_again]
     stages = _stages_concerned(tx, seen)
-    effects = {key: rest for key, *rest in tx.rows_of(EFFECTS, (), [one.key for one in ends])}
+    asked = dict.fromkeys([*(one.key for one in ends), *seen.wake_effects])
+    effects = {key: rest for key, *rest in tx.rows_of(EFFECTS, (), list(asked))}
     ours = {one.key for one in ends if one.key in effects and _is_ours(one, *effects[one.key][2:])}
     stages |= {(run_id, n) for run_id, n, *_ in effects.values()}
     wake.hint(tx, stages, now=now, held=True)
@@ -231,6 +243,7 @@ def record(tx: Tx, seen: Sightings, *, now: int) -> Collection[str]:
     again = [(one.key, one.claim, one.due_at, one.note, now) for one in seen.effects_again if one.key in ours]
     tx.put(EFFECT_DONE, sorted(done))
     tx.put(EFFECT_AGAIN, sorted(again))
+    tx.put(WAKE_EFFECT, [(key, now) for key in sorted(set(seen.wake_effects))])
     tx.put(SAVE_LOG, seen.logs)
     overtaken = {f"site:{row.site}" for row in sorted(seen.sites) if not tx.run(SAVE_SITE, row)}
     tx.put(SAVE_EVIDENCE, [(*one[:3], int(one[3]), *one[4:]) for one in seen.evidence])
@@ -251,7 +264,8 @@ def _stages_concerned(tx: Tx, seen: Sightings) -> set[tuple[str, int]]:
     stages = {(one.run_id, one.n) for one in seen.attempts}
     stages.update((row.run_id, row.n) for row in seen.checkpoints)
     if tx.holds_rows:
-        keys = [one.key for one in seen.effects_done] + [one.key for one in seen.effects_again]
+        ended, tried = seen.effects_done, seen.effects_again
+        keys = [*(one.key for one in ended), *(one.key for one in tried), *seen.wake_effects]
         of_effects = tx.ask_of(RUNS_OF_EFFECTS, (), keys)
         stages.update((run_id, n) for answer in at_sites for run_id, n in answer())
         wake.hold(tx, {run_id for run_id, _ in stages} | {run_id for (run_id,) in of_effects()})

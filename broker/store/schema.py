@@ -394,10 +394,14 @@ movement = Table(  # files that somebody wants brought from one side to another;
     _time("deadline"),
     _int("files"),  # items, as far as they are known: a folder counts as one
     _size("bytes"),  # 0: not known
-    _text("state"),  # wanted, active, held, succeeded, failed, canceled
+    _text(
+        "state"
+    ),  # wanted, active, held, direct (a mover of the asker's own process has it), succeeded, failed, canceled
+    _text("mover"),  # that has it, or had it last; empty: none is chosen yet
+    _text("taken_from"),  # the side that it is taken from, which may be one of the others
     _text("transfer"),  # key of the transfer that has it, or had it last
-    _text("refused"),  # JSON [[mover, side, why], ...]: routes that failed, not to be tried again
-    _int("tries"),
+    _text("refused"),  # JSON [[mover, side, why, until], ...]: ways that failed; until: µs, or null for good
+    _int("tries"),  # how often it failed in company, and nobody could tell by whose fault
     _time("due_at"),  # not to be begun before; null: over
     _time("created_at", null=False),
     _time("began_at"),
@@ -442,6 +446,18 @@ transfer = Table(  # one job of a mover, with one or more movements of one link
 )
 Index("transfer_open", transfer.c.open, transfer.c.mover)
 Index("transfer_created", transfer.c.created_at)
+
+mover = Table(  # how a mover stands whose transfers live in a service of its own
+    "mover",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _time("next_at"),  # nobody asks it before
+    _time("last_ok_at"),
+    _time("cannot_ask_since"),  # null: it answers
+    _int("probes"),  # failed since then
+    _text("detail"),  # the newest failure in words
+    _text("help"),  # the command that a person types, where only a person helps
+)
 
 link = Table(  # what past transfers tell of a way between two sides
     "link",

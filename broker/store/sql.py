@@ -38,6 +38,7 @@ from broker.store.deciding import deciding
 from broker.store.notes import StoredNotes
 from broker.store.reading import Reading
 from broker.store.statement import Statement, lease_now
+from broker.store.traffic import StoredTraffic
 
 NOW = Statement(select(lease_now()))
 BACKUP_MARK = 0x43464255
@@ -84,6 +85,8 @@ class SqlStore(Reading):
         self._installation: Installation | None = None
         self.notes = StoredNotes(self._database, clock)
         """What movers keep."""
+        self.traffic = StoredTraffic(self._database, clock)
+        """What is on its way."""
         try:
             migrate.make_ready(self._database)
         except BaseException:

@@ -56,6 +56,11 @@ class CopyMover:
         """Begin. A key that failed, or was canceled, begins again."""
         return {transfer.key: self._submit(transfer) for transfer in transfers}
 
+    def refuses(self, transfer: Transfer) -> str:
+        """Only what is not on this machine. What is wrong about a path is said when it is asked for."""
+        away = next((s for s in (transfer.source_site, transfer.destination_site) if s not in self._roots), None)
+        return "" if away is None else f"{away or 'the broker'} is not on this machine"
+
     def status(self, keys: Sequence[str]) -> Mapping[str, TransferStatus]:
         return {key: self._status(key) for key in keys}
 

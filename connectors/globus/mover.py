@@ -62,7 +62,7 @@ class GlobusMover:
         step: Step = no_step,
     ) -> None:
         """`step` is told after everything that leaves a trace, for tests that stop there."""
-        self.active = active
+        self.slots = active
         """Tasks that Globus works at, at a time; more than these wait there."""
         self._api, self._configs, self._places = api, configs, places
         self._notes, self._clock, self._elapsed, self._step = notes, clock, elapsed, step

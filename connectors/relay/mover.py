@@ -58,6 +58,16 @@ class RelayMover:
         """Begin. A key that failed, or was canceled, begins again."""
         return {transfer.key: self._submit(transfer) for transfer in transfers}
 
+    def refuses(self, transfer: Transfer) -> str:
+        """What it has no files of, and what is known beforehand to be too large."""
+        for name, sides in ((transfer.source_site, self._sources), (transfer.destination_site, self._destinations)):
+            if name not in sides:
+                return f"{name or 'the broker'} has no files that this machine could pass on"
+        limits, sizes = self._limits_of(transfer), [item.size or 0 for item in transfer.items]
+        if max(sizes, default=0) > limits.file or sum(sizes) > limits.transfer or len(sizes) > limits.files:
+            return f"it is too large to pass through this machine ({sum(sizes)} bytes in {len(sizes)} files)"
+        return ""
+
     def status(self, keys: Sequence[str]) -> Mapping[str, TransferStatus]:
         with self._lock:
             known = {key: self._errands[key] for key in keys if key in self._errands}

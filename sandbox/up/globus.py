@@ -60,6 +60,7 @@ def put_up(ground: Ground, facilities: Mapping[str, LiveFacility]) -> GlobusStag
         "client_secret": ground.credential("globus.secret", client.secret),
         "transfer_url": address,
         "auth_url": address,
+        "poll": ground.poll,
     }
     places = {BEAMLINE: {"collection": collection_id(BEAMLINE), "path": "/"}}
     return GlobusStage(service=service, auth=auth, client=told, places=places)

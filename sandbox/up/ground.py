@@ -1,4 +1,4 @@
-"""What the facilities and Globus are put up on: a state folder, ports, faults, and whatever must be ended again."""
+"""What facilities and Globus are put up on: a state folder, ports, faults, and whatever must be ended again."""
 
 from __future__ import annotations
 

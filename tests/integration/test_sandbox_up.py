@@ -20,13 +20,8 @@ from sandbox.script import script_of
 from sandbox.up import Sandbox, SandboxSettings, running
 
 FACES = [
-    "nersc superfacility",
-    "alcf iri",
-    "alcf activity",
-    "olcf s3m",
-    "cloud kubernetes",
-    "cloud s3",
-    "globus globus",
+    *("nersc superfacility", "alcf iri", "alcf activity", "olcf s3m"),
+    *("cloud kubernetes", "cloud s3", "globus globus"),
 ]
 SITES = ("nersc", "alcf", "olcf", "cloud")
 

@@ -88,6 +88,8 @@ class Scenario:
     """(when, kind, stage or empty, arguments)"""
     faults: Sequence[tuple[str, Callable[[int], Window]]] = ()
     """(site, fault from the story's first moment)"""
+    service: bool = False
+    """Do files go by a service, over the desk?"""
     ordained: Sequence[tuple[str, str]] = ()
     """(site, name of the odds that befall once)"""
 
@@ -119,7 +121,7 @@ class Rig:
         points = Points(strikes)
         self.scenario, self.points = scenario, points
         clock, store = ground()
-        self.lab = Lab(*scenario.sites, clock=clock, store=store)
+        self.lab = Lab(*scenario.sites, clock=clock, store=store, service=scenario.service)
         self.start = self.lab.clock()
         points.nap = lambda: self.lab.clock.advance(STEP * naps)
         for site, fault in scenario.faults:
@@ -162,6 +164,8 @@ class Rig:
         try:
             for name in self.broker.sites_to_look_at():
                 self._guarded(lambda name=name: self.broker.look(name))
+            if self.broker.moves_due():
+                self._guarded(self.broker.move)
             for run_id in self.broker.due():
                 self._guarded(lambda run_id=run_id: self._go_on(run_id))
         except StoreError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from broker_kit import CHECKPOINT, Stage, site
 from simulation.crashing import Scenario
@@ -144,5 +145,27 @@ HELD = Scenario(
     [Stage("one", "seconds=12"), Stage("two", "seconds=5", needs=["one"])],
     commands=[(5, "hold", "", {}), (30, "release", "", {})],
 )
+BY_SERVICE = replace(
+    CHAIN,
+    name="a chain whose files go by a service",
+    sites=[site("a", **FAST), site("b", **FAST)],
+    stages=[CHAIN.stages[0], replace(CHAIN.stages[1], rules={"sites": {"allow": ["b"]}})],
+    service=True,
+)
+SHIPPED = replace(
+    FAILOVER,
+    name="a checkpoint shipped by a service and carried on from",
+    stages=[replace(FAILOVER.stages[0], sim="seconds=30 checkpoint_every=10 outputs=o:10")],
+    faults=[("a", partition(22, 45))],
+    service=True,
+)
+CANCELED_UNDER_WAY = replace(
+    BY_SERVICE,
+    name="a cancel while files are on their way",
+    commands=[(17, "cancel", "", {})],
+)
 
-ALL = [CHAIN, FAILOVER, REFUSED, CANCEL, CONTINUED, MOVED, OPTIONAL, RETRIED, STOPPED, REQUEUED, HELD]
+ALL = [
+    *(CHAIN, FAILOVER, REFUSED, CANCEL, CONTINUED, MOVED, OPTIONAL, RETRIED, STOPPED, REQUEUED, HELD),
+    *(BY_SERVICE, SHIPPED, CANCELED_UNDER_WAY),
+]

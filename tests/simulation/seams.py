@@ -16,7 +16,9 @@ READS = frozenset(
         "attempts", "attempt_by_key", "decisions", "events", "streams", "effects", "products", "products_of",
         "checkpoints", "commands", "sites", "evidence", "log_tails", "logged_sizes", "open_attempts", "snapshot",
         "stage_rows", "parents", "strays", "unknown_keys", "open_stages", "tip", "run_ids", "other_streams",
-        "lost_rows", "workers", "find", "status", "list_mine", "read", "read_many", "list", "digests", "probe",
+        "movements", "wanted", "unwanted", "open_transfers", "carried_by", "transfers", "movements_of", "transfer",
+        "replicas", "links", "movers", "lost_rows", "workers", "find", "status", "list_mine", "read",
+        "read_many", "list", "digests", "probe",
     }
 )  # fmt: skip
 """Verbs without a side effect. What comes after them can be told from what comes before by nobody."""
@@ -69,8 +71,24 @@ class Seam:
         return passed
 
 
+class ServiceSeam(Seam):
+    """A mover with a service of its own; what it is asked about itself goes over no wire."""
+
+    def __init__(self, behind: Any, hook: Hook) -> None:
+        super().__init__(behind, "mover", hook)
+        self.slots, self.refuses = behind.slots, behind.refuses
+
+    def probe(self) -> Any:
+        return self._wrapped("probe", self._behind.probe)()
+
+
 class StoreSeam(Seam):
     """A store. Inside a decision transaction each call is a seam of its own, and so is the commit."""
+
+    @property
+    def traffic(self) -> Seam:
+        """Its rows of movements, whose calls are the store's own."""
+        return Seam(self._behind.traffic, "store", self._hook)
 
     @contextmanager
     def deciding(self, lease: Any, *, ttl: float) -> Iterator[Any]:

@@ -47,6 +47,11 @@ GOOD = Report(
     picture=Path("out/tomography.png"),
     connectors={"nersc": "nersc", "alcf": "iri"},
     submissions={"cf1": 1, "cf2": 1},
+    transfers=[
+        {"label": "r1/recon@1", "from": "olcf", "to": "nersc", "moved": 9, "seconds": 1.5, "state": "succeeded"},
+        {"label": "r2/recon@1", "from": "olcf", "to": "alcf", "moved": 9, "seconds": 1.5, "state": "succeeded"},
+    ],
+    needed={"the projections": True, "checkpoint 16": True},
     requests={"nersc superfacility": 7},
     timeline=[Moment(1.0, "recon@1", "running at nersc")],
     decisions=[
@@ -66,6 +71,7 @@ def test_a_stage_that_left_the_lost_site_with_a_checkpoint_and_ended_the_same_is
     [
         ({"digest": "bb"}, "differ"),
         ({"digest": ""}, "differ"),
+        ({"needed": {"the projections": False}}, "Globus did not carry the projections"),
         ({"moved": []}, "did not leave nersc"),
         ({"moved": [Move("recon", "olcf", "alcf", 16)]}, "did not leave nersc"),
         ({"moved": [Move("picture", "nersc", "alcf", 16)]}, "did not leave nersc"),

@@ -23,7 +23,7 @@ from broker.store.sql import SqlStore
 from broker.tasks import LOOK_AT_RUNS, LOOK_AT_SITE, RUNS
 from connectors.base import Preparable
 from connectors.notes import MemoryNotes
-from connectors.registry import MoverSetup, SiteConfig, make_mover, make_site
+from connectors.registry import MoverSetup, SiteConfig, make_movers, make_site
 
 PATIENCE = 30.0
 
@@ -52,15 +52,14 @@ class House:
         assert isinstance(site, Preparable)
         site.prepare()
         self.sites = {"here": site}
-        self.mover = make_mover(
-            MoverSetup(
-                sites=self.sites,
-                configs={"here": self.config},
-                blobs=folder / "blobs",
-                clock=wall_clock,
-                notes=MemoryNotes(),
-            )
+        setup = MoverSetup(
+            sites=self.sites,
+            configs={"here": self.config},
+            blobs=folder / "blobs",
+            clock=wall_clock,
+            notes=MemoryNotes(),
         )
+        (self.mover,) = make_movers(setup).values()
         self.store.ensure_sites(self.sites)
         self._runs = 0
 

@@ -31,6 +31,7 @@ class Transport:
             look_at_runs=lambda _: self.take("runs"),
             look_at_site=lambda _: self.take("look"),
             act_at_site=lambda _: self.take("act"),
+            move=lambda: self.take("move"),
             come_back=lambda *_: self.take("come back"),
         )
 

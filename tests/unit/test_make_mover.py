@@ -1,4 +1,4 @@
-"""Which mover serves which sites."""
+"""Which movers serve which sites, and which of them takes what."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 
 from broker.clock import wall_clock
-from connectors.base import ClosableMover, Site
-from connectors.copy import CopyMover
+from broker.store.sql import SqlStore
+from broker.traffic import Desk
+from connectors.base import Site
 from connectors.local import make as make_local
 from connectors.model import Transfer, TransferItem, TransferState
 from connectors.notes import MemoryNotes
-from connectors.registry import MoverSetup, SiteConfig, make_mover
-from connectors.routes import RoutedMover
+from connectors.registry import MoverSetup, SiteConfig, make_movers
 from sandbox.connector import make as make_simulated
-from sandbox.mover import SimulatedMover
 
 
 class Place:
@@ -27,6 +26,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.blobs = folder / "blobs"
+        self.store = SqlStore("sqlite://", clock=wall_clock)
         (self.blobs / "ab").mkdir(parents=True)
         (self.blobs / "ab" / "abc").write_bytes(b"a file of the document")
         self.configs = {n: SiteConfig(name=n, connector="local", root=str(folder / n)) for n in ("one", "two")}
@@ -40,26 +40,27 @@ class Place:
             "far": make_simulated(self.configs["far"], wall_clock),
         }
 
-    def mover(self, *names: str) -> ClosableMover:
+    def mover(self, *names: str) -> Desk:
         sites = {name: self.sites[name] for name in names}
         configs = {name: self.configs[name] for name in names}
-        return make_mover(
-            MoverSetup(sites=sites, configs=configs, blobs=self.blobs, clock=wall_clock, notes=MemoryNotes())
-        )
+        setup = MoverSetup(sites=sites, configs=configs, blobs=self.blobs, clock=wall_clock, notes=MemoryNotes())
+        return Desk(make_movers(setup), self.store, wall_clock)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.store.close()
 
 
 @pytest.fixture
-def mover(place: Place) -> Iterator[ClosableMover]:
+def mover(place: Place) -> Iterator[Desk]:
     with closing(place.mover("one", "two", "far")) as mover:
         yield mover
 
 
-def carried(mover: ClosableMover, source: str, destination: str, path: str) -> TransferState:
+def carried(mover: Desk, source: str, destination: str, path: str) -> TransferState:
     item = TransferItem(source=path, destination="to/a")
     key = f"{source}-{destination}"
     mover.submit([Transfer(key=key, source_site=source, destination_site=destination, items=(item,))])
@@ -72,16 +73,16 @@ def carried(mover: ClosableMover, source: str, destination: str, path: str) -> T
 
 def test_sites_of_this_machine_are_served_by_copying(place: Place) -> None:
     with closing(place.mover("one", "two")) as mover:
-        assert isinstance(mover, CopyMover)
+        assert list(mover.routes.movers) == ["copy"]
 
 
 def test_simulated_sites_are_served_by_their_own_mover(place: Place) -> None:
     with closing(place.mover("far")) as mover:
-        assert isinstance(mover, SimulatedMover)
+        assert list(mover.routes.movers) == ["simulated"]
 
 
-def test_where_one_site_is_elsewhere_what_concerns_it_is_relayed(place: Place, mover: ClosableMover) -> None:
-    assert isinstance(mover, RoutedMover)
+def test_where_one_site_is_elsewhere_what_concerns_it_is_relayed(place: Place, mover: Desk) -> None:
+    assert list(mover.routes.movers) == ["copy", "relay"]
     place.sites["one"].write("from/a", b"hello")
     assert carried(mover, "one", "far", "from/a") is TransferState.SUCCEEDED
     assert place.sites["far"].read("to/a") == b"hello"
@@ -90,23 +91,23 @@ def test_where_one_site_is_elsewhere_what_concerns_it_is_relayed(place: Place, m
     assert place.sites["two"].read("to/a") == b"hello"
 
 
-def test_between_sites_of_this_machine_it_is_copied_still(place: Place, mover: ClosableMover) -> None:
+def test_between_sites_of_this_machine_it_is_copied_still(place: Place, mover: Desk) -> None:
     place.sites["one"].write("from/a", b"hello")
     assert carried(mover, "one", "two", "from/a") is TransferState.SUCCEEDED
     assert place.sites["two"].read("incoming/one-two.done")
 
 
 @pytest.mark.parametrize("site", ["one", "far"])
-def test_a_documents_files_reach_every_site(place: Place, mover: ClosableMover, site: str) -> None:
+def test_a_documents_files_reach_every_site(place: Place, mover: Desk, site: str) -> None:
     assert carried(mover, "", site, "ab/abc") is TransferState.SUCCEEDED
     assert place.sites[site].read("to/a") == b"a file of the document"
 
 
-def test_a_missing_file_of_the_document_fails_its_transfer(mover: ClosableMover) -> None:
+def test_a_missing_file_of_the_document_fails_its_transfer(mover: Desk) -> None:
     assert carried(mover, "", "far", "ab/absent") is TransferState.FAILED
 
 
-def test_cancel_and_status_reach_both_movers(mover: ClosableMover) -> None:
+def test_cancel_and_status_reach_both_movers(mover: Desk) -> None:
     assert mover.cancel(["nobody"]) == {"nobody": True}
     assert mover.status(["nobody"])["nobody"].state is TransferState.UNKNOWN
 

@@ -21,7 +21,7 @@ from broker.clock import VirtualClock
 from connectors.errors import BadReply, RequestRefused, SiteBusy, SiteUnreachable
 from connectors.model import Accepted, LaneLimits
 from connectors.notes import MemoryNotes
-from connectors.registry import MoverSetup, SiteConfig, make_mover, make_site
+from connectors.registry import MoverSetup, SiteConfig, make_movers, make_site
 from sandbox import shared, wire
 from sandbox.host import Events, Refusal, WorldHost, main
 from sandbox.shared import SharedMover, SharedSite
@@ -54,9 +54,8 @@ def test_the_site_document_makes_shared_sites_and_a_mover_between_them(door: Pat
     clock = VirtualClock()
     configs = {name: config(door, name) for name in ("east", "west")}
     sites = {name: make_site(one, clock) for name, one in configs.items()}
-    mover = make_mover(
-        MoverSetup(sites=sites, configs=configs, blobs=tmp_path / "blobs", clock=clock, notes=MemoryNotes())
-    )
+    setup = MoverSetup(sites=sites, configs=configs, blobs=tmp_path / "blobs", clock=clock, notes=MemoryNotes())
+    (mover,) = make_movers(setup).values()
     assert isinstance(sites["east"], SharedSite)
     assert isinstance(mover, SharedMover)
 

@@ -24,6 +24,7 @@ PROTOCOLS = {
     "kubernetes": "Kubernetes",
     "s3": "S3",
     "activity": "status feed",
+    "globus": "Transfer API v0.10 and Auth",
 }
 _ROOT = "crossfade"
 """The broker's folder below a facility's files."""

@@ -59,6 +59,10 @@ class Report:
     """Which connector reaches each site."""
     submissions: Mapping[str, int]
     """How many submissions the facilities accepted, per job name."""
+    transfers: Sequence[Mapping[str, Any]]
+    """What Globus carried, as `crossfade transfer ls` lists it, the oldest first."""
+    needed: Mapping[str, bool]
+    """What had to be carried by it, and was it?"""
     requests: Mapping[str, int]
     """How many requests each face of a facility answered."""
     timeline: Sequence[Moment]
@@ -104,6 +108,7 @@ class Report:
             found.append(f"{words}: more than one interval of {self.script.checkpoint_every} was done twice")
         if self.tried_again_undisturbed:
             found.append("the run to compare with was disturbed, too")
+        found += [f"Globus did not carry {what}" for what, carried in self.needed.items() if not carried]
         doubled = sorted(name for name, count in self.submissions.items() if count > 1)
         if doubled:
             found.append(f"submitted more than once: {', '.join(doubled)}")
@@ -135,6 +140,8 @@ class Report:
             "home": str(self.script.home) if self.script.keep else None,
             "connectors": dict(self.connectors),
             "submissions": dict(self.submissions),
+            "transfers": [dict(transfer) for transfer in self.transfers],
+            "carried_by_globus": dict(self.needed),
             "requests": dict(self.requests),
             "seconds": round(self.seconds, 3),
             "timeline": [{"seconds": round(m.seconds, 3), "who": m.who, "what": m.what} for m in self.timeline],

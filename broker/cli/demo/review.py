@@ -21,6 +21,8 @@ from broker.fetch import fetch, wanted_files
 from broker.service import Service
 from broker.states import RunState
 from broker.store.base import AttemptRow, Store
+from broker.traffic.asking import Traffic
+from broker.traffic.rows import SUCCEEDED
 from connectors.base import Site
 
 PICTURE, DIGEST = "picture.png", "digest.txt"
@@ -67,6 +69,8 @@ def review(
         picture=picture,
         connectors=ground.connectors(),
         submissions=ground.submissions(),
+        transfers=Traffic(store, service.clock, actor="demo").transfers()[::-1],
+        needed=_needed(store, course.run_id),
         requests=ground.requests(),
         timeline=_timeline(store, course, script.home),
         decisions=explained["decisions"],
@@ -84,6 +88,17 @@ def successions(store: Store, run_id: str) -> list[Move]:
 def restored_seq(attempt: AttemptRow) -> int:
     """The checkpoint that an attempt started from; 0: from none."""
     return int(json.loads(attempt.restore)["seq"]) if attempt.restore else 0
+
+
+def _needed(store: Store, run_id: str) -> Mapping[str, bool]:
+    """The projections to where they are reconstructed, and the checkpoint that the last attempt went on from."""
+    paths = {stage.n: stage.path for stage in store.stages(run_id)}
+    arrived = [row for row in store.traffic.movements_of(run_id) if row.state == SUCCEEDED and row.mover == "globus"]
+    recon = [row for row in arrived if paths[row.n] == STAGE]
+    began = next((row for row in store.attempts(run_id) if paths[row.n] == STAGE and row.restore), None)
+    seq = int(json.loads(began.restore)["seq"]) if began is not None else 0
+    shipped = any(f"checkpoint {seq} of" in row.label for row in recon)
+    return {"the projections": any("projections" in row.items for row in recon), f"checkpoint {seq}": shipped}
 
 
 def _failure(store: Store, run_id: str) -> str:

@@ -24,6 +24,7 @@ def report_text(report: Report) -> str:
     blocks = [
         _block("What happened", _timeline(report)),
         _block(f"Why: the decisions about {STAGE}", _decisions(report)),
+        _block("What Globus carried", _carried(report)),
         _block("What it cost", _cost(report)),
         _block("What came of it", _result(report)),
     ]
@@ -52,6 +53,17 @@ def _decisions(report: Report) -> Iterator[str]:
 
 def _says_why(decision: Mapping[str, Any]) -> bool:
     return decision["kind"] in _DECIDED and decision["outcome"] != "stay"
+
+
+def _carried(report: Report) -> Iterator[str]:
+    """Of the run that lost its site."""
+    mine = [transfer for transfer in report.transfers if report.run in str(transfer["label"])]
+    for transfer in mine:
+        what = str(transfer["label"]).replace(f"{report.run}/", "")
+        way = f"{transfer['from']} to {transfer['to']}"
+        yield f"  {way:16}  {transfer['moved']:>9} bytes  {transfer['seconds']:4.1f} s  {transfer['state']:9}  {what}"
+    others = len(report.transfers) - len(mine)
+    yield f"  {len(mine)} transfers; the undisturbed run had {others}"
 
 
 def _cost(report: Report) -> Iterator[str]:

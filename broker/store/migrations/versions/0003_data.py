@@ -38,6 +38,8 @@ def upgrade() -> None:
         sa.Column("files", sa.Integer(), server_default="0", nullable=False),
         sa.Column("bytes", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("mover", sa.Text(), nullable=False),
+        sa.Column("taken_from", sa.Text(), nullable=False),
         sa.Column("transfer", sa.Text(), nullable=False),
         sa.Column("refused", sa.Text(), nullable=False),
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
@@ -85,6 +87,17 @@ def upgrade() -> None:
     )
     op.create_index("transfer_created", "transfer", ["created_at"], unique=False)
     op.create_index("transfer_open", "transfer", ["open", "mover"], unique=False)
+    op.create_table(
+        "mover",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_ok_at", sa.BigInteger(), nullable=True),
+        sa.Column("cannot_ask_since", sa.BigInteger(), nullable=True),
+        sa.Column("probes", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("help", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.create_table(
         "link",
         sa.Column("source", sa.Text(), nullable=False),

@@ -1,0 +1,238 @@
+"""Beginning what is wanted: rows to the planner's facts, its batches to transfers that are written down."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from broker.clock import Clock, micros
+from broker.store.base import Store
+from broker.traffic.routes import Conditions, Routes, by_catalogue, failed_before, spoiled
+from broker.traffic.rows import BEGUN, DIRECT, FAILED, MovementRow, ReplicaRow, TrafficSeen, TransferRow
+from connectors.errors import Fault
+from connectors.model import Origin, Transfer
+from policies.links import Learned
+from policies.model import Reason
+from policies.traffic import Batch, Link, Plan, UnderWay, Wanted, Way, plan
+
+MOST = 5_000
+"""Movements that one turn looks at; the rest are looked at by the next."""
+ASK_AGAIN = 5.0
+"""Seconds until a movement is planned again for which every way is closed for now."""
+PASSING = frozenset({"mover_down", "failed_before", "residency"})
+"""Rules whose refusals may fall away by themselves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What was begun: transfers that the services are to be asked for."""
+
+    batches: Sequence[TransferRow] = ()
+    runs: frozenset[str] = frozenset()
+    until: int | None = None
+    """When the next batch has waited long enough for company."""
+
+
+class Beginner:
+    """Plans what is wanted by now."""
+
+    def __init__(self, routes: Routes, store: Store, clock: Clock, *, dark: Callable[[], Collection[str]]) -> None:
+        self._routes, self._traffic, self._clock, self._dark = routes, store.traffic, clock, dark
+
+    def links(self) -> Mapping[Link, Learned]:
+        return {
+            (row.source, row.destination, row.mover): Learned.from_json(row.learned) for row in self._traffic.links()
+        }
+
+    def begin(self) -> Begun:
+        now = self._clock()
+        rows = {row.key: row for row in self._traffic.wanted(now=now, limit=MOST)}
+        if not rows:
+            return Begun()
+        known = self._traffic.replicas(_digests(rows.values()))
+        at = Conditions(now=now, links=self.links(), movers=self._traffic.movers(), dark=frozenset(self._dark()))
+        origins = {key: (*row.origins(), *by_catalogue(row, known)) for key, row in rows.items()}
+        wanted = [self._wanted(row, origins[row.key], known, at) for row in rows.values()]
+        planned = plan(wanted, self._under_way(), slots=self._routes.slots, now=now)
+        batches = [made for batch in planned.batches if (made := self._write(batch, rows, origins))]
+        runs = self._tell(planned, rows, origins, now)
+        return Begun(batches=batches, runs=frozenset(runs), until=planned.until)
+
+    def _wanted(
+        self, row: MovementRow, origins: Sequence[Origin], known: Mapping[str, Sequence[ReplicaRow]], at: Conditions
+    ) -> Wanted:
+        ways = failed_before(self._routes.ways(single(row, origins[0]), origins, at), row, at.now)
+        return Wanted(
+            key=row.key,
+            destination=row.destination,
+            ways=_unspoiled(ways, origins, known),
+            urgent=bool(row.urgent),
+            private=bool(row.private),
+            files=row.files,
+            tries=row.tries,
+            asked_at=row.created_at,
+            digests=_digests_of(row),
+        )
+
+    def _under_way(self) -> Sequence[UnderWay]:
+        return [
+            UnderWay(
+                mover=row.mover,
+                destination=row.destination,
+                urgent=bool(row.urgent),
+                digests=frozenset().union(*(_digests_of(one) for one in self._traffic.carried_by(row.key))),
+            )
+            for row in self._traffic.open_transfers()
+        ]
+
+    def _write(
+        self, batch: Batch, rows: Mapping[str, MovementRow], origins: Mapping[str, Sequence[Origin]]
+    ) -> TransferRow | None:
+        """The transfer, written down with its movements; None: somebody was quicker."""
+        members = [_with_origin(rows[key], batch.source, origins[key]) for key in batch.keys]
+        row = TransferRow(
+            key=_key(members),
+            mover=batch.mover,
+            source=batch.source,
+            destination=batch.destination,
+            label=_label(members),
+            urgent=int(batch.urgent),
+            state=BEGUN,
+            native_id="",
+            movements=len(members),
+            files=sum(one.files for one in members),
+            bytes=sum(one.bytes for one in members),
+            moved=0,
+            files_moved=0,
+            faults=0,
+            detail="",
+            reason="",
+            fault="",
+            side="",
+            help="",
+            created_at=self._clock(),
+            began_at=None,
+            progress_at=None,
+            ended_at=None,
+            open=1,
+        )
+        taken = self._traffic.begin(row, [(one.key, one.others) for one in members])
+        return row._replace(movements=len(taken)) if taken else None
+
+    def _tell(
+        self,
+        planned: Plan,
+        rows: Mapping[str, MovementRow],
+        origins: Mapping[str, Sequence[Origin]],
+        now: int,
+    ) -> Collection[str]:
+        """What becomes of those that go on no transfer: given back to the asker's process, put off, or failed."""
+        seen = TrafficSeen()
+        for key, way in planned.direct.items():
+            row = _with_origin(rows[key], way.source, origins[key])
+            seen.movements.append(row._replace(state=DIRECT, mover=way.mover, taken_from=way.source, began_at=now))
+            seen.wake.append(row.about)
+        for key, why in planned.waits.items():
+            if rows[key].reason != why.fact:
+                seen.movements.append(rows[key]._replace(reason=why.fact))
+        for key, reasons in planned.impossible.items():
+            seen.movements.append(_closed(rows[key], reasons, now))
+            if not _passing(reasons):
+                seen.wake.append(rows[key].about)
+        seen.wake = [about for about in seen.wake if about]
+        return self._traffic.record(seen, now=now)
+
+
+def transfer_of(row: TransferRow, members: Sequence[MovementRow]) -> Transfer:
+    """A transfer with the files of all its movements, the same every time that it is asked for."""
+    ordered = sorted(members)
+    deadlines = [one.deadline for one in ordered if one.deadline is not None]
+    return Transfer(
+        key=row.key,
+        source_site=row.source,
+        destination_site=row.destination,
+        items=tuple(item for one in ordered for item in origin_of(one, row.source).items),
+        label=row.label,
+        private=all(one.private for one in ordered),
+        urgent=bool(row.urgent),
+        deadline=min(deadlines) if len(deadlines) == len(ordered) else None,
+    )
+
+
+def single(row: MovementRow, origin: Origin) -> Transfer:
+    """One movement as a transfer of its own."""
+    return Transfer(
+        key=row.key,
+        source_site=origin.site,
+        destination_site=row.destination,
+        items=origin.items,
+        label=row.label,
+        private=bool(row.private),
+        urgent=bool(row.urgent),
+        deadline=row.deadline,
+    )
+
+
+def origin_of(row: MovementRow, side: str) -> Origin:
+    """Its files, as they lie at that side; the asked one where it does not lie there."""
+    origins = row.origins()
+    return next((origin for origin in origins if origin.site == side), origins[0])
+
+
+def _with_origin(row: MovementRow, side: str, origins: Sequence[Origin]) -> MovementRow:
+    """The row, told where its files lie at a side that only the catalogue knew."""
+    if any(origin.site == side for origin in row.origins()):
+        return row
+    origin = next(one for one in origins if one.site == side)
+    items = [[item.source, item.destination, item.size, item.sha256, item.mode] for item in origin.items]
+    return row._replace(others=json.dumps([*json.loads(row.others), [side, items]], separators=(",", ":")))
+
+
+def _unspoiled(
+    ways: Sequence[Way], origins: Sequence[Origin], known: Mapping[str, Sequence[ReplicaRow]]
+) -> Sequence[Way]:
+    """Without copies that were found damaged, as long as there is another way."""
+    bad = {origin.site: why for origin in origins if (why := spoiled(origin, known))}
+    if not bad or all(way.refusal or way.source in bad for way in ways):
+        return ways
+    return [way if way.refusal or way.source not in bad else _refused(way, bad[way.source]) for way in ways]
+
+
+def _refused(way: Way, why: str) -> Way:
+    return Way(mover=way.mover, source=way.source, rank=way.rank, refusal=why, rule="replica")
+
+
+def _closed(row: MovementRow, reasons: Sequence[Reason], now: int) -> MovementRow:
+    words = "; ".join(dict.fromkeys(reason.fact for reason in reasons))[:500] or "there is no way"
+    if _passing(reasons):
+        return row._replace(reason=words, due_at=now + micros(ASK_AGAIN))
+    return row._replace(state=FAILED, due_at=None, ended_at=now, reason=words, fault=Fault.STAGING.value)
+
+
+def _passing(reasons: Sequence[Reason]) -> bool:
+    return any(reason.rule in PASSING for reason in reasons)
+
+
+def _digests(rows: Iterable[MovementRow]) -> set[str]:
+    return {item.sha256 for row in rows for item in row.origins()[0].items if item.sha256}
+
+
+def _digests_of(row: MovementRow) -> frozenset[str]:
+    items = row.origins()[0].items
+    return (
+        frozenset(item.sha256 for item in items if item.sha256) if all(item.sha256 for item in items) else frozenset()
+    )
+
+
+def _key(members: Sequence[MovementRow]) -> str:
+    """Of the transfer that takes these along: the same when a plan is made twice, another one at every new try."""
+    text = "\n".join(f"{one.key} {one.transfer} {one.tries}" for one in sorted(members))
+    return "cft" + base64.b32encode(hashlib.sha256(text.encode()).digest())[:20].decode().lower()
+
+
+def _label(members: Sequence[MovementRow]) -> str:
+    first = min(members).label
+    return first if len(members) == 1 else f"{first} and {len(members) - 1} more"
