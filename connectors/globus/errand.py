@@ -22,11 +22,14 @@ def no_step(name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Why it goes no further without a person. `until`: µs before which it is not tried again."""
+    """Why it goes no further without a person."""
 
     reason: str
     help: str
     until: int
+    """µs before which it is not tried again."""
+    stamp: object = None
+    """Of the login that did not do; with another one it is tried at once."""
 
 
 @dataclass(slots=True)

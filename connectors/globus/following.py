@@ -49,9 +49,10 @@ class Following:
         options: Options,
         clock: Clock,
         digests: Digests,
+        hold: Callable[[SiteError], Hold],
         elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._api, self._service, self._sides = api, service, sides
+        self._api, self._service, self._sides, self._hold = api, service, sides, hold
         self._options, self._clock, self._digests, self._elapsed = options, clock, digests, elapsed
 
     def advance(self, errand: Errand, task: Task | None) -> None:
@@ -232,7 +233,7 @@ class Following:
             errand.detail = f"publishing: {len(errand.renamed)} of {len(errand.plan.pieces)} items have their names"
             return
         except CredentialError as error:
-            errand.hold = Hold(reason=str(error), help=error.help, until=0)
+            errand.hold = self._hold(error)
             return
         except (SiteUnreachable, SiteBusy) as error:
             errand.detail = f"verified, not all published: {error}"

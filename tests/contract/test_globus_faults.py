@@ -12,8 +12,10 @@ import pytest
 from globus_kit import CLIENT, id_of
 from globus_mover_kit import PATIENCE, Rig, a_rig
 
-from connectors.errors import SiteUnreachable
+from connectors.errors import BadReply, SiteUnreachable
+from connectors.globus import make_mover
 from connectors.model import Accepted, Refused, Transfer, TransferItem, TransferState, TransferStatus
+from connectors.registry import GlobusConfig, MoverSetup
 from sandbox.globus import GUEST, Limits, Pace
 
 CONTENT = b"0123456789" * 1000
@@ -39,6 +41,7 @@ def test_what_is_spoilt_once_is_copied_again_and_arrives(tmp_path: Path, fault: 
         assert rig.get("b", "to/a") == CONTENT
 
 
+@pytest.mark.fault("F40")
 def test_a_file_that_is_spoilt_every_time_is_told_as_corrupt_and_never_published(tmp_path: Path) -> None:
     with a_rig(tmp_path, {"fault": "corrupt", "times": 0, "job": "from/bad"}) as rig:
         status = _moved(rig, ("from/good", "to/good"), ("from/bad", "to/bad"))
@@ -108,6 +111,7 @@ def test_a_short_break_is_waited_out(tmp_path: Path) -> None:
         assert status.faults > 0
 
 
+@pytest.mark.fault("F40")
 def test_a_task_without_any_progress_is_given_up_after_the_patience_and_not_before(tmp_path: Path) -> None:
     with a_rig(tmp_path, {"fault": "stall", "seconds": 86_400}) as rig:
         rig.put("a", "from/a", CONTENT)
@@ -151,6 +155,7 @@ def test_a_collection_that_is_gone_fails_at_once(tmp_path: Path) -> None:
         assert (status.state, status.fault, status.site) == (TransferState.FAILED, "site", "b")
 
 
+@pytest.mark.fault("F40")
 def test_a_paused_collection_holds_with_its_administrators_words_and_goes_on_later(tmp_path: Path) -> None:
     with a_rig(tmp_path, {"fault": "collection_paused", "collection": "^b", "at": 1, "for": 90_000}) as rig:
         rig.globus.go_on(2)
@@ -194,6 +199,7 @@ def test_a_private_folder_needs_no_rename(tmp_path: Path) -> None:
         assert rig.left_over() == []
 
 
+@pytest.mark.fault("F40")
 def test_nothing_is_seen_under_its_name_before_it_was_verified(tmp_path: Path) -> None:
     with a_rig(tmp_path, pace=Pace(rate=1000.0)) as rig:
         rig.put("a", "from/a", CONTENT)
@@ -252,6 +258,7 @@ def test_a_purged_task_is_settled_by_its_destination(tmp_path: Path, promised: b
         assert rig.transfers == 1
 
 
+@pytest.mark.fault("F40")
 def test_a_purged_task_that_brought_only_a_part_is_a_failure(tmp_path: Path) -> None:
     with a_rig(tmp_path, {"fault": "corrupt", "times": 0, "job": "from/bad"}) as rig:
         for name in ("a", "bad"):
@@ -429,6 +436,7 @@ def test_a_failed_login_in_the_dress_of_a_bad_gateway_is_known_for_what_it_is(tm
         assert status.help == "crossfade login globus"
 
 
+@pytest.mark.fault("F40")
 def test_a_login_that_ends_on_the_way_holds_the_transfer_until_somebody_has_logged_in(tmp_path: Path) -> None:
     ended = {"fault": "login_expired", "collection": "^a", "at": 20, "for": 3600}
     with a_rig(tmp_path, ended, pace=Pace(rate=100.0)) as rig:
@@ -521,3 +529,67 @@ def test_the_task_carries_what_a_person_would_call_it(tmp_path: Path) -> None:
         told = rig.globus.service.tasks(owner=CLIENT.id)[0].label
         assert told.startswith("crossfade k1.1 run/stage with odd words xxx")
         assert len(told) == 128
+
+
+def test_without_a_client_nothing_is_taken_so_that_small_files_go_another_way(tmp_path: Path) -> None:
+    with a_rig(tmp_path) as rig:
+        setup = MoverSetup(
+            sites={},
+            configs=rig.configs,
+            blobs=tmp_path,
+            clock=rig.globus.clock,
+            notes=rig.notes,
+            places=rig.places,
+            globus=GlobusConfig(transfer_url=rig.server.address),
+        )
+        mover = make_mover(setup)
+        assert "none is shipped" in mover.refuses(rig.transfer(PAIR))
+        assert isinstance(mover.submit([rig.transfer(PAIR)])["k1"], Refused)
+        mover.close()
+
+
+def test_the_installed_mover_carries_by_its_configuration_alone(tmp_path: Path) -> None:
+    with a_rig(tmp_path) as rig:
+        rig.put("a", "from/a", CONTENT)
+        setup = MoverSetup(
+            sites={},
+            configs=rig.configs,
+            blobs=tmp_path,
+            clock=rig.globus.clock,
+            notes=rig.notes,
+            places=rig.places,
+            globus=replace(rig.config, active=7),
+        )
+        mover = make_mover(setup)
+        assert mover.slots == 7
+        assert rig.settled(mover, rig.transfer(PAIR)).state is TransferState.SUCCEEDED
+        mover.close()
+
+
+def test_a_reply_that_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.globus_api.bounded.LARGEST", 1 << 20)
+    huge = {"fault": "huge", "bytes": 3 << 20, "times": 0, "path": "/v0.10"}
+    with a_rig(tmp_path, huge) as rig, pytest.raises(SiteUnreachable):
+        rig.connect().submit([rig.transfer(PAIR)])
+
+
+def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    with (
+        a_rig(
+            tmp_path, {"fault": "redirect", "to": "https://elsewhere.example.org/", "times": 0, "path": "/v0.10"}
+        ) as rig,
+        pytest.raises(SiteUnreachable),
+    ):
+        rig.connect().submit([rig.transfer(PAIR)])
+
+
+@pytest.mark.parametrize("fault", ["html", "garbage"])
+def test_an_answer_that_is_none_of_globus_begins_nothing_twice(tmp_path: Path, fault: str) -> None:
+    rule = {"fault": fault, "code": 200, "times": 1, "handled": True, "method": "POST", "path": "/v0.10/transfer$"}
+    with a_rig(tmp_path, rule) as rig:
+        rig.put("a", "from/a", CONTENT)
+        mover, transfer = rig.connect(), rig.transfer(PAIR)
+        with pytest.raises(BadReply):
+            mover.submit([transfer])
+        assert rig.settled(mover, transfer).state is TransferState.SUCCEEDED
+        assert rig.transfers == 1

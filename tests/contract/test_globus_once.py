@@ -56,6 +56,7 @@ def test_all_that_leaves_a_trace_is_a_step(rig: Rig) -> None:
     assert rig.transfers == 1
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize("number", range(9))
 def test_a_process_that_dies_after_any_step_leaves_one_task_and_all_files_come(rig: Rig, number: int) -> None:
     with pytest.raises(Killed):
@@ -82,6 +83,7 @@ def test_dying_again_on_the_way_back_changes_nothing(rig: Rig, first: int, secon
     assert rig.transfers == 1
 
 
+@pytest.mark.fault("F40")
 def test_a_connection_that_drops_after_the_post_was_taken_leads_to_the_same_task(tmp_path: Path) -> None:
     with a_rig(tmp_path, {"fault": "reply_lost", **POST, "times": 3}) as rig:
         rig.put("a", "from/one", b"1")
@@ -107,6 +109,7 @@ def test_a_status_after_a_lost_answer_finds_the_task_too(tmp_path: Path) -> None
         assert rig.transfers == 1
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize("taken", [True, False], ids=["taken", "not taken"])
 def test_a_refused_submission_id_is_looked_for_by_its_label_first(tmp_path: Path, taken: bool) -> None:
     rule = {"fault": "globus_error", **POST, "times": 1, "handled": taken, "status": 400}
