@@ -311,6 +311,9 @@ class CollectionFiles:
         if not address:
             what = f"{self._site}: its collection {self._end.collection} has no HTTPS server"
             raise RequestRefused(what, site=self._site)
+        if not address.startswith("https://") and not self._api.at_stand_in:
+            what = f"{self._site}: its collection's server is at {address[:80]!r}; a token is sent over https alone"
+            raise RequestRefused(what, site=self._site)
         made = Http(
             address,
             site=self._site,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from connectors.errors import CredentialError, Fault, SiteBusy, SiteError, SiteUnreachable
+from connectors.errors import CredentialError, Fault, SiteError
 from connectors.globus.causes import CORRUPT, Cause, cause_of
 from connectors.globus.errand import Errand, Hold
 from connectors.globus.judging import Judgement, Verdict, judge
@@ -19,7 +19,7 @@ from connectors.globus.sides import Sides
 from connectors.globus.task import Options, Task
 from connectors.globus.verifying import Checked, check
 from connectors.globus_api.api import GlobusApi
-from connectors.globus_api.faults import LOGIN, NeedsLogin, Refusal
+from connectors.globus_api.faults import LOGIN, NeedsLogin
 from connectors.globus_api.storage import Storage
 from connectors.registry import Clock
 
@@ -235,15 +235,22 @@ class Following:
         except CredentialError as error:
             errand.hold = self._hold(error)
             return
-        except (SiteUnreachable, SiteBusy) as error:
-            errand.detail = f"verified, not all published: {error}"
-            return
-        except (Lost, Refusal) as error:
-            side = errand.plan.destination.side
-            errand.fail(f"it cannot be published: {error}", fault=Fault.STAGING.value, site=side)
+        except (Lost, SiteError) as error:
+            if isinstance(error, SiteError) and error.transient:
+                errand.detail = f"verified, not all published: {error}"
+            else:
+                self._unpublished(errand, error)
             return
         errand.hold = None
         errand.keep("done", replace(errand.note, phase=Phase.DONE))
+        self.clean(errand.note, errand.key)
+
+    def _unpublished(self, errand: Errand, error: Exception) -> None:
+        """What is at the names is in the way of it, or was taken away. What is published stays: it was verified."""
+        done = len(errand.renamed)
+        more = f" ({done} of {len(errand.plan.pieces)} items have their names)" if done else ""
+        side = errand.plan.destination.side
+        errand.fail(f"it cannot be published: {error}{more}", fault=Fault.STAGING.value, site=side)
         self.clean(errand.note, errand.key)
 
     def clean(self, note: Note, key: str) -> None:

@@ -225,6 +225,22 @@ def test_a_collection_that_dies_while_publishing_is_waited_for(tmp_path: Path) -
         assert rig.state(mover, "k1") is TransferState.SUCCEEDED
 
 
+@pytest.mark.parametrize(("source", "target"), [("from/f/", "to/taken"), ("from/a", "to/full")])
+def test_what_is_in_the_way_of_a_name_fails_the_transfer_and_stays(tmp_path: Path, source: str, target: str) -> None:
+    with a_rig(tmp_path) as rig:
+        rig.put("a", "from/a", CONTENT)
+        rig.put("a", "from/f/x", b"X")
+        rig.put("b", "to/taken", b"a file")
+        rig.put("b", "to/full/inside", b"in a folder")
+        end = target + "/" if source.endswith("/") else target
+        status = rig.settled(rig.connect(), rig.transfer((source, end)))
+        assert (status.state, status.fault, status.site) == (TransferState.FAILED, "staging", "b")
+        assert "cannot be published" in status.reason
+        assert rig.get("b", "to/taken") == b"a file"
+        assert rig.get("b", "to/full/inside") == b"in a folder"
+        assert rig.left_over() == []
+
+
 def test_files_reach_a_place_on_its_own_collection(tmp_path: Path) -> None:
     with a_rig(tmp_path) as rig:
         status = _moved(rig, ("from/a", "2026/result"), destination_site="store:")

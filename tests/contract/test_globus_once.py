@@ -234,3 +234,51 @@ def test_items_with_a_digest_are_checked_by_globus_itself(rig: Rig) -> None:
     assert (status.state, status.fault) == (TransferState.FAILED, "staging")
     assert "corrupt" in status.reason
     assert status.bad_items == ("from/one",)
+
+
+def _second_life(rig: Rig) -> Callable[[Callable[[str], None]], object]:
+    """Fails, is asked for again, and arrives."""
+    transfer = rig.transfer(("from/late", "to/late"))
+
+    def run(step: Callable[[str], None]) -> None:
+        mover = rig.connect(step=step)
+        assert rig.settled(mover, transfer).state is TransferState.FAILED
+        rig.put("a", "from/late", b"L")
+        assert rig.settled(mover, transfer).state is TransferState.SUCCEEDED
+
+    return run
+
+
+def test_the_steps_of_a_second_attempt(rig: Rig) -> None:
+    assert steps_of(_second_life(rig)) == [
+        *("id fetched", "noted", "posted", "task noted", "canceled at Globus", "failed"),
+        *("next id noted", "noted", "posted", "task noted", "verified", "renamed", "done"),
+    ]
+
+
+@pytest.mark.parametrize("number", range(13))
+def test_a_process_that_dies_during_a_second_attempt_leaves_one_task_for_each(rig: Rig, number: int) -> None:
+    with pytest.raises(Killed):
+        _second_life(rig)(die_at(number))
+    mover, transfer = rig.connect(), rig.transfer(("from/late", "to/late"))
+    rig.put("a", "from/late", b"L")
+    status = rig.settled(mover, transfer)
+    if status.state is TransferState.FAILED:  # the first attempt's end, told late
+        status = rig.settled(mover, transfer)
+    assert status.state is TransferState.SUCCEEDED, status
+    assert rig.get("b", "to/late") == b"L"
+    assert rig.transfers <= 2
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_process_that_dies_with_a_private_transfer_leaves_one_task(rig: Rig, number: int) -> None:
+    transfer = rig.transfer(*PAIRS, private=True)
+
+    def run(step: Callable[[str], None]) -> None:
+        assert rig.settled(rig.connect(step=step), transfer).state is TransferState.SUCCEEDED
+
+    with pytest.raises(Killed):
+        run(die_at(number))
+    assert rig.settled(rig.connect(), transfer).state is TransferState.SUCCEEDED
+    assert _arrived(rig)
+    assert rig.transfers == 1
