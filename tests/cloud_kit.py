@@ -14,7 +14,7 @@ from broker.clock import VirtualClock
 from connectors.base import Site
 from connectors.files.bucket import BucketFiles, Place
 from connectors.files.signing import KeyPair
-from connectors.http import Fixed, Http
+from connectors.http import Auth, Fixed, Http
 from connectors.kubernetes import KubernetesOptions, KubernetesSite
 from connectors.model import JobSpec, SmallFile
 from connectors.secrets import Secret
@@ -80,12 +80,12 @@ class VirtualCloud:
         )
         self.options = options or KubernetesOptions(image="registry.example.org/tools:1")
 
-    def connect(self, owner: str = "here") -> KubernetesSite:
-        auth = Fixed(lambda: {"authorization": f"Bearer {TOKEN}"})
+    def connect(self, owner: str = "here", *, auth: Auth | None = None) -> KubernetesSite:
+        who = auth or Fixed(lambda: {"authorization": f"Bearer {TOKEN}"})
         place = Place(bucket=self.bucket, prefix="", endpoint="http://s3.example.org", region="us-east-1")
         return KubernetesSite(
             name="cloud",
-            http=Http("http://cluster.example.org", site="cloud", auth=auth, transport=self.api, sleep=lambda _: None),
+            http=Http("http://cluster.example.org", site="cloud", auth=who, transport=self.api, sleep=lambda _: None),
             files=BucketFiles(site="cloud", place=place, keys=pair, clock=self.clock, transport=self.files),
             options=self.options,
             clock=self.clock,

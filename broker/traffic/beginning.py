@@ -16,7 +16,7 @@ from connectors.errors import Fault
 from connectors.model import Origin, Transfer
 from policies.links import Learned
 from policies.model import Reason
-from policies.traffic import Batch, Link, Plan, UnderWay, Wanted, Way, plan
+from policies.traffic import WINDOW, Batch, Link, Plan, UnderWay, Wanted, Way, plan
 
 MOST = 5_000
 """Movements that one turn looks at; the rest are looked at by the next."""
@@ -39,8 +39,11 @@ class Begun:
 class Beginner:
     """Plans what is wanted by now."""
 
-    def __init__(self, routes: Routes, store: Store, clock: Clock, *, dark: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self, routes: Routes, store: Store, clock: Clock, *, dark: Callable[[], Collection[str]], window: int = WINDOW
+    ) -> None:
         self._routes, self._traffic, self._clock, self._dark = routes, store.traffic, clock, dark
+        self._window = window
 
     def links(self) -> Mapping[Link, Learned]:
         return {
@@ -56,7 +59,7 @@ class Beginner:
         at = Conditions(now=now, links=self.links(), movers=self._traffic.movers(), dark=frozenset(self._dark()))
         origins = {key: (*row.origins(), *by_catalogue(row, known)) for key, row in rows.items()}
         wanted = [self._wanted(row, origins[row.key], known, at) for row in rows.values()]
-        planned = plan(wanted, self._under_way(), slots=self._routes.slots, now=now)
+        planned = plan(wanted, self._under_way(), slots=self._routes.slots, now=now, window=self._window)
         batches = [made for batch in planned.batches if (made := self._write(batch, rows, origins))]
         runs = self._tell(planned, rows, origins, now)
         return Begun(batches=batches, runs=frozenset(runs), until=planned.until)

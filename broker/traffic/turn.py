@@ -30,7 +30,7 @@ from connectors.base import HealthSource
 from connectors.errors import CredentialError, SiteError, SiteUnreachable
 from connectors.model import Accepted, Doubtful, Refused, SubmitAnswer, Ticket, Transfer, TransferState, TransferStatus
 from policies.links import Learned
-from policies.traffic import Link
+from policies.traffic import WINDOW, Link
 
 QUICK, SLOWER = 1.0, 12
 """Seconds between two turns while something changes; while nothing does they double, up to so many times that."""
@@ -54,7 +54,9 @@ class Turn:
         self._routes, self._store, self._traffic, self._clock = routes, store, store.traffic, clock
         self._quick, self._pauses = quick, dict.fromkeys(routes.slots, quick)
         self._settler = Settler()
-        self._beginner = Beginner(routes, store, clock, dark=dark)
+        # who looks often has no large batches to wait for
+        window = min(WINDOW, micros(quick) // 2)
+        self._beginner = Beginner(routes, store, clock, dark=dark, window=window)
         self.links: Mapping[Link, Learned] = {}
         """What the ways have taught by now, for whoever wants estimates."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from connectors.errors import SiteError
 from connectors.kubernetes.manifest import MANAGED, OWNER, owner_label
+from connectors.kubernetes.questions import Lost
 from connectors.kubernetes.states import mapping, text
 from connectors.model import Accepted, Evidence, Finding, JobSpec, JobState, SmallFile
 
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 _SOON = 3 * 86_400 * 1_000_000
 _CANARY_SECONDS = 300.0
 _TRIAL = "trial"
+_WATCH_SECONDS = 15.0
 
 
 def probe(site: KubernetesSite) -> list[Evidence]:
     """One list of a single Job, one of a single object."""
     found = []
-    for capability, ask in (("status", lambda: _list_one(site)), ("files", site.files.check)):
+    for capability, ask in (("status", lambda: _status(site)), ("files", site.files.check)):
         begun = time.monotonic()
         ok, detail = _tried(ask)
         latency = time.monotonic() - begun
@@ -82,9 +84,29 @@ def _list_one(site: KubernetesSite) -> str:
     return f"Jobs in namespace {site.options.namespace} can be listed"
 
 
+def _status(site: KubernetesSite) -> str:
+    _list_one(site)
+    return f"looks are whole lists: {site.watch.trouble}"[:300] if site.watch.trouble else ""
+
+
 def _version(site: KubernetesSite) -> str:
     told = text(site.http.get("/version").mapping().get("gitVersion"))
-    return f"Kubernetes {told[:40]}"
+    return f"Kubernetes {told[:40]}; {_watched(site)}"
+
+
+def _watched(site: KubernetesSite) -> str:
+    """Is the watch allowed? Without it all goes on, by lists."""
+    try:
+        for path in (site.jobs, site.pods):
+            version = site.questions.listed(path, _TRIAL).version
+            if version is None:
+                return "its versions are no numbers: looks are lists"
+            site.questions.happened(path, version, seconds=1, deadline=_WATCH_SECONDS)
+    except Lost:
+        return "watched"
+    except SiteError as error:
+        return f"no watch, looks are lists: {error}; allow watch on jobs and pods"
+    return "watched"
 
 
 def _quotas(site: KubernetesSite) -> str:

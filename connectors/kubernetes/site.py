@@ -1,8 +1,9 @@
 """A Kubernetes cluster as a site: each job is a Job of one pod, named by its submit key; files are in a bucket.
 
-The name is the claim: a second creation under it is refused by the cluster. Looking is one list of Jobs and one of
-pods, by our labels, however many keys are asked for. Canceling ends a Job by its deadline, so that it stays to be
-told about; one that was never let go is deleted, under the condition that it still is as it was seen.
+The name is the claim: a second creation under it is refused by the cluster. Looking is one watch of Jobs and one of
+pods, by our labels, however many keys are asked for; what is in doubt is listed. Canceling ends a Job by its deadline,
+so that it stays to be told about; one that was never let go is deleted, under the condition that it still is as it was
+seen.
 """
 
 from __future__ import annotations
@@ -27,16 +28,11 @@ from connectors.files.held import HoldsFiles
 from connectors.files.pod import files_of, pod_script
 from connectors.http import Http, Refusal, Reply
 from connectors.kubernetes.check import check, probe
-from connectors.kubernetes.manifest import (
-    CANCELED,
-    KEY_LABEL,
-    MANAGED,
-    OWNER,
-    manifest,
-    owner_label,
-)
+from connectors.kubernetes.manifest import CANCELED, manifest
 from connectors.kubernetes.options import KubernetesOptions
+from connectors.kubernetes.questions import NAMED, Questions, key_of, uid_of
 from connectors.kubernetes.states import Seen, mapping, seen_of, text
+from connectors.kubernetes.watch import Watch, over_and_well
 from connectors.model import (
     Accepted,
     Doubtful,
@@ -53,10 +49,6 @@ from connectors.model import (
 from connectors.names import KEY, NOBODY
 from connectors.registry import Clock
 
-NAMED = 200
-"""So many keys are asked for by name; of more, all that are ours are listed."""
-LIMIT = 256 << 20
-"""Bytes of a list."""
 _DONE = (200, 201, 202)
 
 
@@ -84,7 +76,9 @@ class KubernetesSite(HoldsFiles[BucketFiles]):
         self.until = until
         """When the cluster's credential ends; µs."""
         self.jobs = f"/apis/batch/v1/namespaces/{options.namespace}/jobs"
-        self._pods = f"/api/v1/namespaces/{options.namespace}/pods"
+        self.pods = f"/api/v1/namespaces/{options.namespace}/pods"
+        self.questions = Questions(http=http, site=name, owner=owner)
+        self.watch = Watch(self.questions, jobs=self.jobs, pods=self.pods, clock=clock)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -203,54 +197,45 @@ class KubernetesSite(HoldsFiles[BucketFiles]):
     # -- looking -------------------------------------------------------------------------------------------
 
     def find(self, keys: Sequence[str]) -> Listing:
-        """Jobs are all the sources there are: the same answer as `status`."""
-        return self.status(keys)
+        """Jobs are all the sources there are. A list, whatever is known: who asks is in doubt."""
+        now, wanted = self.clock(), set(keys)
+        return self._listing([seen for seen in self._look(keys) if seen.key in wanted], now)
 
     def status(self, keys: Sequence[str]) -> Listing:
-        wanted = set(keys)
-        return self._listing([seen for seen in self._look(keys) if seen.key in wanted])
+        """By what has changed since the last look."""
+        asked = _askable(keys)
+        if not asked:
+            return self._listing([], self.clock())
+        known = self.watch.known(asked)
+        found = [seen for job in known.jobs if (seen := self._seen(job, known.pods.get(key_of(job), [])))]
+        return self._listing(found, known.as_of)
 
     def list_mine(self, since: int) -> Listing:
+        now = self.clock()
         found = self._listed("")
-        return self._listing([it for it in found if it.status.ended_at is None or it.status.ended_at >= since])
+        return self._listing([it for it in found if it.status.ended_at is None or it.status.ended_at >= since], now)
 
-    def _listing(self, found: Sequence[Seen]) -> Listing:
-        return Listing(items=tuple(seen.status for seen in found), complete=True, as_of=self.clock())
+    def _listing(self, found: Sequence[Seen], as_of: int) -> Listing:
+        return Listing(items=tuple(seen.status for seen in found), complete=True, as_of=as_of)
 
     def _look(self, keys: Sequence[str]) -> list[Seen]:
-        """Our Jobs behind these keys, and perhaps others."""
-        asked = sorted({key for key in keys if KEY.fullmatch(key) and len(key) <= 52})
+        """Our Jobs behind these keys, as the cluster has them now."""
+        asked = _askable(keys)
         if not asked:
             return []
         return [seen for seen in self._listed(",".join(asked) if len(asked) <= NAMED else "") if seen.key in set(asked)]
 
     def _listed(self, names: str) -> list[Seen]:
-        selector = f"{MANAGED}=crossfade,{OWNER}={owner_label(self.owner)}"
-        if names:
-            selector += f",{KEY_LABEL} in ({names})"
-        jobs = self._items(self.jobs, selector)
-        alive = [job for job in jobs if not _complete(job)]
+        jobs = self.questions.listed(self.jobs, names).items
+        alive = [job for job in jobs if not over_and_well(job)]
         pods: dict[str, list[Any]] = {}
-        for pod in self._items(self._pods, selector) if alive else ():
-            labels = mapping(mapping(mapping(pod).get("metadata")).get("labels"))
-            pods.setdefault(text(labels.get(KEY_LABEL)), []).append(pod)
-        return [seen for job in jobs if (seen := self._seen(job, pods.get(_key(job), [])))]
-
-    def _items(self, path: str, selector: str) -> list[Any]:
-        """All of them, in one answer: without `limit` the cluster leaves nothing out."""
-        document = self.http.get(path, params={"labelSelector": selector}, limit=LIMIT).mapping()
-        items = document.get("items")
-        if items is None and "items" in document:
-            return []  # how Go tells an empty list
-        if not isinstance(items, list):
-            raise BadReply(f"{self.name}: a list without items", site=self.name)
-        if text(mapping(document.get("metadata")).get("continue")):
-            raise BadReply(f"{self.name}: the list is not whole", site=self.name)
-        return items
+        for pod in self.questions.listed(self.pods, names).items if alive else ():
+            pods.setdefault(key_of(pod), []).append(pod)
+        return [seen for job in jobs if (seen := self._seen(job, pods.get(key_of(job), [])))]
 
     def _seen(self, job: Any, pods: Sequence[Any]) -> Seen | None:
-        uid = text(mapping(mapping(job).get("metadata")).get("uid"))
-        mine = [pod for pod in pods if _belongs(pod, uid)]
+        # of one that ended well there may be pods or none, as others were asked about: it is told in one way
+        mine = [] if over_and_well(job) else [pod for pod in pods if _belongs(pod, uid_of(job))]
         return seen_of(job, mine, now=self.clock(), stuck_after=self.options.stuck_after)
 
     # -- ending --------------------------------------------------------------------------------------------
@@ -302,20 +287,9 @@ class KubernetesSite(HoldsFiles[BucketFiles]):
         return list(check(self, canary=canary))
 
 
-def _key(job: Any) -> str:
-    return text(mapping(mapping(mapping(job).get("metadata")).get("labels")).get(KEY_LABEL))
-
-
-def _complete(job: Any) -> bool:
-    """Did it end well, or was it never let go? Then its pods have nothing to add."""
-    status = mapping(mapping(job).get("status"))
-    listed = status.get("conditions")
-    types = (
-        {one.get("type") for it in listed if (one := mapping(it)).get("status") == "True"}
-        if isinstance(listed, list)
-        else ()
-    )
-    return "Complete" in types or "Suspended" in types
+def _askable(keys: Sequence[str]) -> list[str]:
+    """Those that a Job of ours can have."""
+    return sorted({key for key in keys if KEY.fullmatch(key) and len(key) <= 52})
 
 
 def _belongs(pod: Any, uid: str) -> bool:

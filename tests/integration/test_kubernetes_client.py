@@ -15,6 +15,11 @@ from cloud_kit import TOKEN, LiveCloud
 from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
 
+from connectors.contract import new_key
+from connectors.kubernetes import KubernetesSite
+from connectors.model import JobSpec
+from sandbox.faces.http import Request, Response
+
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[LiveCloud]:
@@ -222,3 +227,40 @@ def test_kubectl_works_with_it(open_cloud: LiveCloud, tmp_path: Path) -> None:
     kubectl("annotate", "job", "hello", "note=x")
     assert json.loads(kubectl("get", "job", "hello", "-o", "json"))["metadata"]["annotations"]["note"] == "x"
     assert "deleted" in kubectl("delete", "job", "hello")
+
+
+def test_the_connectors_watch_sees_what_the_official_client_does(cloud: LiveCloud, api: client.ApiClient) -> None:
+    batch, site = client.BatchV1Api(api), cloud.connect()
+    first, second = new_key(), new_key()
+    body = {first: simple_job(site, first), second: simple_job(site, second)}
+    for one in body.values():
+        batch.create_namespaced_job("default", one)
+    assert {item.state.final for item in site.status([first, second]).items} == {False}
+    heard: list[Request] = []
+    answer = cloud.face.handle
+
+    def hear(request: Request) -> Response:
+        heard.append(request)
+        return answer(request)
+
+    cloud.face.handle = hear  # type: ignore[method-assign]
+    batch.patch_namespaced_job(first, "default", {"spec": {"activeDeadlineSeconds": 1}})
+    cloud.wait_until(
+        lambda: {item.key: item.state for item in site.status([first, second]).items}[first].final, within=30
+    )
+    asked = [request for request in heard if request.method == "GET"]
+    assert asked
+    assert all(request.first("watch") == "1" for request in asked), "nothing was listed"
+    batch.delete_namespaced_job(second, "default", propagation_policy="Background")
+    listing = site.status([first, second])
+    assert listing.complete
+    assert [item.key for item in listing.items] == [first]
+
+
+def simple_job(site: KubernetesSite, key: str) -> dict[str, Any]:
+    """A Job as the connector makes it, but for what its pod does."""
+    spec = JobSpec(key=key, digest="d1", directory=f"runs/{key}", entry="stage.sh")
+    body = site.manifest(spec)
+    container = {"name": "payload", "image": "busybox", "command": ["/bin/sh", "-c", "sleep 60"]}
+    body["spec"]["template"]["spec"]["containers"] = [container]
+    return body

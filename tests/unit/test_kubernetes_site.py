@@ -16,7 +16,6 @@ from cloud_kit import SECRET, TOKEN, VirtualCloud
 from connectors.base import Checkable, Preparable, Scripted
 from connectors.contract import new_key
 from connectors.errors import BadReply, CredentialError, RequestRefused, SiteBusy, SiteError, SiteUnreachable
-from connectors.http import Http
 from connectors.kubernetes import KubernetesOptions, make
 from connectors.kubernetes.access import access_of
 from connectors.kubernetes.options import options_of
@@ -417,8 +416,7 @@ def test_a_token_that_was_renewed_in_the_kubeconfig_is_taken_after_a_refusal(tmp
     write("an-older-token-012345")
     config = entry(credentials={"kubeconfig": f"file:{path}"})
     access = access_of(config, options_of(config))
-    site, key = cloud.connect(), new_key()
-    site.http = Http(access.server, site="cloud", auth=access.auth, transport=cloud.api)
+    site, key = cloud.connect(auth=access.auth), new_key()
     with pytest.raises(CredentialError):
         site.submit([cloud.job(key)])
     write(TOKEN)

@@ -33,6 +33,7 @@ from sandbox.facility import Facility
 
 _STEP = 0.1
 _LONGEST_WATCH = 300.0
+_BOOKMARK_BEFORE = 2.0
 _FIXED = (
     "template",
     "selector",
@@ -127,7 +128,7 @@ class KubernetesFace:
             raise Refuse(405, "the server does not allow this method on the requested resource")
         if _watches(request):
             return self._watch(request, "Job", space)
-        return self._listed(request, "JobList", "batch/v1", self._documents("Job", space))
+        return self._listed(request, "JobList", "batch/v1", *self._documents("Job", space))
 
     def _create(self, request: Request, space: str) -> Response:
         body = _checked(_json(request), space)
@@ -213,7 +214,7 @@ class KubernetesFace:
             raise Refuse(405, "pods are made by Jobs here")
         if _watches(request):
             return self._watch(request, "Pod", space)
-        return self._listed(request, "PodList", "v1", self._documents("Pod", space))
+        return self._listed(request, "PodList", "v1", *self._documents("Pod", space))
 
     def _one_pod(self, request: Request, space: str, name: str) -> Response:
         with self._lock, self._facility.held_still():
@@ -250,7 +251,8 @@ class KubernetesFace:
 
     # -- lists and watches ---------------------------------------------------------------------------------
 
-    def _documents(self, kind: str, space: str) -> list[dict[str, Any]]:
+    def _documents(self, kind: str, space: str) -> tuple[list[dict[str, Any]], int]:
+        """All of a kind, and as of which version: a watch from there misses nothing."""
         with self._lock, self._facility.held_still():
             self.cluster.follow()
             held = (
@@ -258,12 +260,15 @@ class KubernetesFace:
                 if kind == "Job"
                 else [pod.told for pod in self.cluster.pods()]
             )
-            return [copy.deepcopy(item) for item in held if space in {"", item["metadata"]["namespace"]}]
+            found = [copy.deepcopy(item) for item in held if space in {"", item["metadata"]["namespace"]}]
+            return found, self.cluster.version
 
-    def _listed(self, request: Request, kind: str, version: str, items: list[dict[str, Any]]) -> Response:
+    def _listed(
+        self, request: Request, kind: str, version: str, items: list[dict[str, Any]], as_of: int | None = None
+    ) -> Response:
         chosen = _chosen(request)
         found = [item for item in items if chosen(item)]
-        meta: dict[str, Any] = {"resourceVersion": str(self.cluster.version)}
+        meta: dict[str, Any] = {"resourceVersion": str(self.cluster.version if as_of is None else as_of)}
         limit, token = request.first("limit"), request.first("continue")
         start = _start_of(token)
         if limit.isdecimal() and int(limit) and start + int(limit) < len(found):
@@ -289,9 +294,10 @@ class KubernetesFace:
         if gone or (first and full and first < oldest - 1) or first > self.cluster.version:
             expired = status(410, f"too old resource version: {version} ({oldest})", reason="Expired")
             return _stream(iter([_line("ERROR", expired)]))
-        items = self._documents(kind, space) if not first else []
-        events = self._followed(kind, space, first or self.cluster.version, seconds)
-        bookmarks = request.first("allowWatchBookmarks") in {"1", "true"}
+        items, start = self._documents(kind, space) if not first else ([], first)
+        events = self._followed(kind, space, start, seconds)
+        # a real one sends it two seconds before the end, if there are as many
+        bookmarks = request.first("allowWatchBookmarks") in {"1", "true"} and seconds > _BOOKMARK_BEFORE
         return _stream(self._lines(items, events, chosen, kind, bookmarks=bookmarks))
 
     def _lines(
@@ -309,25 +315,27 @@ class KubernetesFace:
         for what, document in events:
             if not what:
                 yield b""
+            elif what == "BOOKMARK":
+                if bookmarks:
+                    group = "batch/v1" if kind == "Job" else "v1"
+                    yield _line(what, {"kind": kind, "apiVersion": group, **document})
             elif chosen(document):
                 yield _line(what, document)
-        if bookmarks:
-            meta = {"resourceVersion": str(self.cluster.version), "creationTimestamp": None}
-            group = "batch/v1" if kind == "Job" else "v1"
-            yield _line("BOOKMARK", {"kind": kind, "apiVersion": group, "metadata": meta})
 
     def _followed(self, kind: str, space: str, version: int, seconds: float) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What happens behind that version, until the time is over. An empty word: nothing did for a while."""
+        """What happens behind that version, until the time is over; at last a bookmark. An empty word: nothing did for
+        a while."""
         end = time.monotonic() + seconds
         while True:
             with self._lock, self._facility.held_still():
                 self.cluster.follow()
                 new = [event for event in self.cluster.events if event[0] > version]
-            for number, what, which, document in new:
-                version = number
+                version = max(version, self.cluster.version)
+            for _, what, which, document in new:
                 if which == kind and space in {"", document["metadata"]["namespace"]}:
                     yield what, document
             if self._simulated or time.monotonic() >= end:
+                yield "BOOKMARK", {"metadata": {"resourceVersion": str(version), "creationTimestamp": None}}
                 return
             yield "", {}
             self._sleep(_STEP)
