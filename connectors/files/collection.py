@@ -50,6 +50,7 @@ DRAFT = ".crossfade-draft"
 MARKER = ".crossfade-site"
 SURE_FOR = 30.0
 """Seconds for which a root that was seen counts as there."""
+MOST_FOLDERS = 10_000
 DELETED_WITHIN = 60.0
 """Seconds that a task which deletes files is waited for."""
 
@@ -77,6 +78,8 @@ class CollectionFiles:
         self._lock = threading.Lock()
         self._server: Http | None = None
         self._seen_at: float | None = None
+        self._folders: set[str] = set()
+        """Some of those that are known to be there."""
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -246,12 +249,21 @@ class CollectionFiles:
         return size, computed.hexdigest()
 
     def _put(self, draft: str, content: bytes) -> None:
+        folder = self._end.at(posixpath.dirname(draft))
+        if folder not in self._folders:
+            self._make_folder(folder)
         reply = self._ask("PUT", draft, body=content, accept=(404, 409))
-        if reply.status in {404, 409}:
-            self._storage.make_folders(self._end.at(posixpath.dirname(draft)))
+        if reply.status in {404, 409}:  # somebody has removed it since
+            self._make_folder(folder)
             reply = self._ask("PUT", draft, body=content, accept=(404, 409))
         if reply.status in {404, 409}:
             raise RequestRefused(f"{self._site}: {draft} is not taken ({reply.status})", site=self._site)
+
+    def _make_folder(self, folder: str) -> None:
+        self._storage.make_folders(folder)
+        if len(self._folders) >= MOST_FOLDERS:
+            self._folders.clear()
+        self._folders.add(folder)
 
     def _rename(self, draft: str, path: str) -> None:
         """In place of what is there. Where the storage does not replace by itself, the old one steps aside first."""

@@ -241,6 +241,17 @@ def test_what_is_in_the_way_of_a_name_fails_the_transfer_and_stays(tmp_path: Pat
         assert rig.left_over() == []
 
 
+@pytest.mark.parametrize("done", [True, False], ids=["done", "not done"])
+@pytest.mark.parametrize("there", [True, False], ids=["replaces", "new"])
+def test_a_rename_that_fails_with_a_word_nobody_knows_is_found_out(tmp_path: Path, there: bool, done: bool) -> None:
+    rule = {"fault": "globus_error", "code": "ExternalError.RenameFailed", "path": "/rename$", "handled": done}
+    with a_rig(tmp_path, rule) as rig:
+        if there:
+            rig.put("b", "to/a", b"old")
+        assert _moved(rig).state is TransferState.SUCCEEDED
+        assert rig.get("b", "to/a") == CONTENT
+
+
 def test_files_reach_a_place_on_its_own_collection(tmp_path: Path) -> None:
     with a_rig(tmp_path) as rig:
         status = _moved(rig, ("from/a", "2026/result"), destination_site="store:")
