@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Globus:
         need_data_access: bool = False,
         inline: bool = True,
         life: float = 3e8,
+        auth_clock: Clock | None = None,
     ) -> None:
         """`life`: seconds of a token; virtual years may pass."""
         self.clock: Any = clock or VirtualClock()
@@ -62,7 +63,9 @@ class Globus:
             weather=weather_of(self.script),
             inline=inline,
         )
-        self.auth = GlobusAuth([CLIENT, NATIVE], clock=self.clock, knows=self.service.knows_scope, life=life)
+        self.auth = GlobusAuth(
+            [CLIENT, NATIVE], clock=auth_clock or self.clock, knows=self.service.knows_scope, life=life
+        )
         self.face = GlobusFace(self.service, self.auth)
 
     # -- files -----------------------------------------------------------------------------------------------
@@ -135,11 +138,17 @@ class Globus:
 
 
 @contextmanager
-def on_a_socket(folder: Path, *rules: Mapping[str, Any], **more: Any) -> Iterator[tuple[Globus, FaceServer]]:
-    """Under real time: a thread works, a server answers."""
-    made = Globus(folder, *rules, clock=wall_clock, inline=False, **more)
+def on_a_socket(
+    folder: Path, *rules: Mapping[str, Any], virtual: bool = False, **more: Any
+) -> Iterator[tuple[Globus, FaceServer]]:
+    """Behind a server. Under real time a thread works; `virtual`: time passes by `go_on` alone, and who asks finds
+    done what is due. Tokens live by real time in both: their clients look at it."""
+    if virtual:
+        made = Globus(folder, *rules, auth_clock=wall_clock, **more)
+    else:
+        made = Globus(folder, *rules, clock=wall_clock, inline=False, **more)
     server = FaceServer(made.face, made.script.of("globus"), name="globus")
-    with Worker(made.service), server:
+    with nullcontext() if virtual else Worker(made.service), server:
         yield made, server
 
 

@@ -5,7 +5,8 @@
 
 from sandbox.globus.auth import Client, GlobusAuth, Identity
 from sandbox.globus.collections import GUEST, MAPPED, Collection
-from sandbox.globus.service import GlobusService, Limits, Pace
+from sandbox.globus.pace import Limits, Pace
+from sandbox.globus.service import GlobusService
 from sandbox.globus.weather import Spell, Weather, weather_of
 from sandbox.globus.worker import Worker
 

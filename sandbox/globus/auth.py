@@ -10,7 +10,7 @@ import secrets
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from connectors.registry import Clock
 from sandbox.globus.scopes import AUTH, OPENID, BadScope, Scope, collection_of, read
@@ -154,6 +154,10 @@ class GlobusAuth:
             raise AuthRefused("invalid_client", "Invalid client authentication", status=401)
         return found
 
+    def now(self) -> int:
+        """µs, by the clock that was given."""
+        return self._clock()
+
     def by_credentials(self, client: Client, scope: str) -> Grant:
         """A client acts for itself. Raises AuthRefused."""
         if not client.secret:
@@ -296,6 +300,14 @@ class GlobusAuth:
         with self._lock:
             found = self._tokens.get(value)
         return found if found is not None and found.expires_at > self._clock() else None
+
+    def shortened(self, grant: Grant, seconds: float) -> Grant:
+        """The same, but its access tokens end so soon."""
+        end = self._clock() + round(seconds * 1e6)
+        tokens = [replace(one, expires_at=end) for one in grant.tokens]
+        with self._lock:
+            self._tokens |= {one.value: one for one in tokens}
+        return replace(grant, tokens=tokens)
 
     def revoke(self, value: str) -> None:
         """Forget this one."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sandbox.globus.orders import Kind, Order
+from sandbox.globus.pieces import Copied, Done, Piece
 from sandbox.globus.troubles import Trouble
-from sandbox.globus.work import Copied, Done, Piece
 
 HOUR = 3_600_000_000
 """µs."""

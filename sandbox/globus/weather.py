@@ -13,7 +13,7 @@ from sandbox.script import BadScript, FaultScript, Rule
 from sandbox.script_names import By
 
 if TYPE_CHECKING:
-    from sandbox.globus.service import GlobusService
+    from sandbox.globus.engine import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Weather:
         times = [at for at in (*(spell.start for spell in self._coming), *ends) if at > now]
         return min(times, default=None)
 
-    def blow(self, service: GlobusService, now: int) -> None:
+    def blow(self, service: Engine, now: int) -> None:
         """Let begin what begins by now, and end what ends."""
         for spell, before in [one for one in self._here if one[0].end is not None and one[0].end <= now]:
             for collection, value in before:
@@ -70,7 +70,7 @@ class Weather:
             if spell.end is None or spell.end > now:
                 self._begin(service, spell)
 
-    def _begin(self, service: GlobusService, spell: Spell) -> None:
+    def _begin(self, service: Engine, spell: Spell) -> None:
         if spell.kind == PURGE:
             service.purge(older=float(spell.words.get("older", 0)))
             return

@@ -454,3 +454,31 @@ def test_single_files_are_had_over_https_with_the_collections_own_scope(stage: S
         assert http.delete(f"{base}/d/one%20file").status_code == 204
         assert http.get(f"{base}/d/one%20file").status_code == 404
     assert httpx.get(f"{base}/d", trust_env=False).status_code == 401
+
+
+# -- virtual time ------------------------------------------------------------------------------------------------
+
+
+def test_the_sdk_sees_a_day_of_a_dead_endpoint_in_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with on_a_socket(tmp_path, virtual=True) as (globus, server):
+        for name, value in variables(server).items():
+            monkeypatch.setenv(name, value)
+        stage = Stage(globus, server)
+        globus.put("a", "one")
+        globus.collections["b"].down = "CONNECT_FAILED"
+        app = stage.app()
+        with stage.client(app) as client:
+            app.login()  # with an id_token, which the SDK judges by real time
+            task_id = client.submit_transfer(stage.data("/one"))["task_id"]
+            globus.go_on(23 * 3600)
+            assert client.get_task(task_id)["status"] == "ACTIVE"
+            globus.go_on(3600)
+            assert client.get_task(task_id)["status"] == "FAILED"
+
+
+@pytest.mark.parametrize("rules", [[{"fault": "token_expiry", "path": "/token$", "in": 30}]])
+def test_a_token_that_ends_soon_is_renewed_before_it_does(stage: Stage, client: Any) -> None:
+    """The SDK renews a minute before the end."""
+    for _ in range(3):
+        client.task_list()
+    assert stage.globus.auth.given == 2

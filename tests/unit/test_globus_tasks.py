@@ -648,7 +648,7 @@ def test_a_step_that_breaks_off_is_a_fault_and_no_success(
         raise ValueError("a mistake of ours")
 
     with globus.client() as client, monkeypatch.context() as patched:
-        patched.setattr("sandbox.globus.work.write_all", broken)
+        patched.setattr("sandbox.globus.copying.write_all", broken)
         task_id = globus.submit(client, ("/one", "/one"))
         assert told(client, task_id)["nice_status"] == "INTERNAL_ERROR"
     assert globus.names("b") == []

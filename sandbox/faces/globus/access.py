@@ -33,14 +33,14 @@ class Access:
 
     def collections(self, request: Request, token: Token, *names: str) -> list[Collection]:
         """The collections, for whoever may do something on all of them. Raises Denied."""
-        asked = {name: self._faults.take(name, request) for name in ("consent_required", "session_needed")}
+        consent, session = self._faults.take("consent_required", request), self._faults.take("session_needed", request)
         hidden = self._faults.take("login_failed", request) is not None
         found = [self.known(name) for name in dict.fromkeys(names)]
         for one in found:
-            needed = one.needs_data_access or _is_meant(one, asked["consent_required"])
+            needed = one.needs_data_access or _is_meant(one, consent)
             if needed and not token.allows(TRANSFER_ALL, one.scope("data_access")):
                 raise _consent(one)
-            self._check_session(one, token, asked["session_needed"])
+            self._check_session(one, token, session)
             if hidden or one.login_hidden:
                 raise hidden_login(one)
         return found

@@ -14,8 +14,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from jwt.algorithms import RSAAlgorithm
 
-from connectors.registry import Clock
 from sandbox.faces.http import Request, Response, answer
+from sandbox.facility import FaultScript
 from sandbox.globus.auth import AuthRefused, Client, Consent, GlobusAuth, Grant, Identity, Token, tells_of_person
 from sandbox.globus.scopes import AUTH
 
@@ -27,8 +27,8 @@ _KEY = "rehearsal"
 class AuthApi:
     """All of Globus Auth that its SDK asks for. Thread-safe."""
 
-    def __init__(self, auth: GlobusAuth, *, clock: Clock) -> None:
-        self._auth, self._clock = auth, clock
+    def __init__(self, auth: GlobusAuth, faults: FaultScript) -> None:
+        self._auth, self._faults = auth, faults
         self._lock = threading.Lock()
         self._made: RSAPrivateKey | None = None
 
@@ -93,6 +93,9 @@ class AuthApi:
         raise AuthRefused("unsupported_grant_type", f"no such grant: {kind[:100]}")
 
     def _granted(self, grant: Grant, client: Client, request: Request) -> Response:
+        early = self._faults.take("token_expiry", request)
+        if early is not None:
+            grant = self._auth.shortened(grant, float(early.get("in", 60)))
         told = [self._told(one, grant.refresh.get(one.server)) for one in grant.tokens]
         document = {**told[0], "other_tokens": told[1:]}
         if grant.openid is not None:
@@ -103,7 +106,7 @@ class AuthApi:
         document: dict[str, object] = {
             "access_token": token.value,
             "scope": token.scope,
-            "expires_in": max(0, (token.expires_at - self._clock()) // 1_000_000),
+            "expires_in": max(0, (token.expires_at - self._auth.now()) // 1_000_000),
             "token_type": "Bearer",
             "resource_server": token.server,
             "state": "_default",
@@ -111,7 +114,7 @@ class AuthApi:
         return document if refresh is None else {**document, "refresh_token": refresh}
 
     def _id_token(self, token: Token, client: Client, *, issuer: str) -> str:
-        now = self._clock() // 1_000_000
+        now = self._auth.now() // 1_000_000
         claims = {
             **_person(token.identity),
             "iss": issuer,

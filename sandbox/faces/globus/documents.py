@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from sandbox.faces.globus.replies import Document, iso
 from sandbox.globus.collections import GUEST, Collection, Entry
 from sandbox.globus.orders import Kind
+from sandbox.globus.pieces import Copied, What
 from sandbox.globus.service import GlobusService
 from sandbox.globus.task import Event, Skipped, Status, Task
-from sandbox.globus.work import Copied, What
 
 _RECENT = 15 * 60_000_000
 """µs for which an error is told of a task that waits."""

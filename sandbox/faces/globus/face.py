@@ -18,7 +18,7 @@ class GlobusFace:
         """`faults`: of requests; the service's own, unless others are given."""
         self.service, self.auth = service, auth
         self._transfer = TransferApi(service, auth, faults or service.faults)
-        self._auth = AuthApi(auth, clock=service.now)
+        self._auth = AuthApi(auth, faults or service.faults)
         self._https = HttpsAccess(service, auth)
 
     def handle(self, request: Request) -> Response:

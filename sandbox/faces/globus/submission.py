@@ -10,7 +10,7 @@ from typing import Any
 
 from sandbox.faces.globus.replies import Denied
 from sandbox.globus.orders import ALGORITHMS, FilterRule, Item, Kind, Order
-from sandbox.globus.service import Limits
+from sandbox.globus.pace import Limits
 
 _LONGEST_LABEL = 128
 _LONGEST_PATH = 4096
