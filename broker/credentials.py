@@ -39,7 +39,7 @@ class Reference:
 
 def references(config: SiteConfig, *, env: Mapping[str, str] = os.environ) -> Sequence[Reference]:
     """Every reference of a site, looked up."""
-    return [_looked_up(config.name, name, reference, env) for name, reference in config.credentials.items()]
+    return [looked_up(config.name, name, reference, env=env) for name, reference in config.credentials.items()]
 
 
 def file_of(reference: str) -> Path | None:
@@ -48,7 +48,8 @@ def file_of(reference: str) -> Path | None:
     return Path(os.path.expanduser(rest)) if kind == "file" and rest else None
 
 
-def _looked_up(site: str, name: str, reference: str, env: Mapping[str, str]) -> Reference:
+def looked_up(site: str, name: str, reference: str, *, env: Mapping[str, str] = os.environ) -> Reference:
+    """One of them."""
     mode = _mode(reference)
     shown = reference if reference.partition(":")[0] in ("env", "file") else "(neither env:NAME nor file:PATH)"
     try:

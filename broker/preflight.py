@@ -33,9 +33,10 @@ def warnings_for(
 ) -> list[str]:
     """Sentences, each beginning with the site's name. `credentials`: are they to be found in this process at all?"""
     looked = list(_of_credentials(references(config, env=env) if credentials else (), now))
+    reached = list(_of_collection(config)) if credentials else []
     # what was found wrong at this look need not be told again as it was found before
     known = [fact for fact in evidence if not (looked and fact[2] == "credentials") and not _cured(fact, row)]
-    found = [*looked, *_of_silence(config, row, now), *_of_evidence(known, asked=bool(config.credentials))]
+    found = [*looked, *reached, *_of_silence(config, row, now), *_of_evidence(known, asked=bool(config.credentials))]
     return [f"{config.name}: {sentence}" for sentence in found]
 
 
@@ -50,6 +51,14 @@ def _of_credentials(found: Iterable[Reference], now: int) -> Iterator[str]:
             hours = (reference.expires_at - now) / 3.6e9
             told = _told(f"crossfade login {reference.site}")
             yield f"credential {reference.name} ends in {hours:.1f} h, at {_clock(reference.expires_at)}; {told}"
+
+
+def _of_collection(config: SiteConfig) -> Sequence[str]:
+    if not config.collection:
+        return ()
+    from broker.globus import collection_warnings  # noqa: PLC0415 - brings the SDK
+
+    return collection_warnings(config)
 
 
 def _of_silence(config: SiteConfig, row: SiteRow | None, now: int) -> Iterator[str]:

@@ -140,8 +140,9 @@ class _Walk:
         if not self._config.collection:
             yield Finding(step="collection", ok=None, detail="the site document names none")
             return
-        detail = f"{self._config.collection}: data goes through this machine until Globus carries it"
-        yield Finding(step="collection", ok=None, detail=detail)
+        from broker.globus import collection_finding  # noqa: PLC0415 - brings the SDK
+
+        yield collection_finding(self._config)
 
     # -- what is asked -------------------------------------------------------------------------------------
 

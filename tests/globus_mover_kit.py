@@ -12,6 +12,7 @@ from typing import Any
 
 from globus_kit import CLIENT, Globus, id_of
 
+from broker.clock import wall_clock
 from connectors.base import Notes
 from connectors.errors import SiteUnreachable
 from connectors.files.collection import CollectionFiles
@@ -20,12 +21,12 @@ from connectors.globus.mover import GlobusMover
 from connectors.globus.task import Options
 from connectors.globus_api.api import GlobusApi
 from connectors.globus_api.ends import End
-from connectors.globus_api.pace import Pace
+from connectors.globus_api.pace import Pace as CallPace
 from connectors.model import Transfer, TransferItem, TransferState, TransferStatus
 from connectors.notes import MemoryNotes
 from connectors.registry import GlobusConfig, PlaceConfig, SiteConfig
 from sandbox.faces.http import Request
-from sandbox.globus import Collection
+from sandbox.globus import Collection, Pace, Worker
 from sandbox.serving import FaceServer
 
 PATIENCE = 300.0
@@ -41,6 +42,7 @@ class Rig:
     """Two sites `a` and `b` and a place `store:`, each on a collection; movers between them."""
 
     source, destination = "a", "b"
+    options = Options(patience=PATIENCE)
 
     def __init__(self, globus: Globus, server: FaceServer, secrets: Path) -> None:
         self.globus, self.server = globus, server
@@ -89,7 +91,7 @@ class Rig:
     def connect(
         self, *, step: Step = no_step, options: Options | None = None, config: GlobusConfig | None = None
     ) -> GlobusMover:
-        api = GlobusApi(config or self.config, pace=Pace(rate=1e6, burst=10**6))
+        api = GlobusApi(config or self.config, pace=CallPace(rate=1e6, burst=10**6))
 
         def digests(end: End, paths: Sequence[str]) -> Mapping[str, tuple[int, str]]:
             return CollectionFiles(api, end).digests(paths)
@@ -100,7 +102,7 @@ class Rig:
             places=self.places,
             notes=self.notes,
             clock=self.globus.clock,
-            options=options or Options(patience=PATIENCE),
+            options=options or self.options,
             digests=digests,
             step=step,
         )
@@ -180,6 +182,40 @@ def a_rig(folder: Path, *rules: Mapping[str, Any], **more: Any) -> Iterator[Rig]
                 mover.close()
 
 
+class LivingRig(Rig):
+    """Under real time."""
+
+    options = Options(patience=1.0)
+
+    def wait_until(self, predicate: Callable[[], bool], *, within: float) -> None:
+        end = time.monotonic() + within
+        while not predicate():
+            assert time.monotonic() < end, "in vain"
+            time.sleep(0.05)
+
+
+@contextmanager
+def a_living_rig(folder: Path) -> Iterator[Rig]:
+    """A thread works at tasks, under real time."""
+    pace = Pace(first_rest=0.1, longest_rest=0.5)
+    globus = Globus(
+        folder / "globus",
+        names=("a", "b", "store"),
+        clock=wall_clock,
+        inline=False,
+        pace=pace,
+        need_data_access=True,
+    )
+    server = FaceServer(globus.face, globus.script.of("globus"), name="globus")
+    with Worker(globus.service), server:
+        rig = LivingRig(globus, server, folder / "secrets")
+        try:
+            yield rig
+        finally:
+            for mover in rig.movers:
+                mover.close()
+
+
 def steps_of(run: Callable[[Step], object]) -> list[str]:
     """The names of the steps that leave a trace, in their order."""
     seen: list[str] = []
@@ -198,4 +234,15 @@ def die_at(number: int) -> Step:
     return step
 
 
-__all__ = ["A_ROOT", "B_ROOT", "PATIENCE", "Killed", "Rig", "SiteUnreachable", "a_rig", "die_at", "steps_of"]
+__all__ = [
+    "A_ROOT",
+    "B_ROOT",
+    "PATIENCE",
+    "Killed",
+    "Rig",
+    "SiteUnreachable",
+    "a_living_rig",
+    "a_rig",
+    "die_at",
+    "steps_of",
+]

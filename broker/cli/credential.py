@@ -28,7 +28,7 @@ def credential() -> None:
 @output_option
 @click.pass_obj
 def ls(session: Session, output: str) -> None:
-    """List every reference of every site: is it there, its file's mode, when it ends."""
+    """List every reference of every site, and who we are to Globus: is it there, its file's mode, when it ends."""
     views = [_view(reference) for reference in _references(session, None)]
     emit(views, output=output, text=lambda: _text(views))
 
@@ -38,7 +38,7 @@ def ls(session: Session, output: str) -> None:
 @output_option
 @click.pass_obj
 def check(session: Session, name: str | None, output: str) -> None:
-    """Check every reference of a site, or of all: exit code 8 when a person must see to one.
+    """Check every reference of a site, of `globus`, or of all: exit code 8 when a person must see to one.
 
     No site is asked whether it accepts them: `crossfade site check SITE` does.
     """
@@ -60,10 +60,17 @@ def _references(session: Session, name: str | None) -> Sequence[Reference]:
     from broker.credentials import references  # noqa: PLC0415 - httpx and friends need not be there for help
 
     service = session.service
-    if name is not None:
+    sites = service.sites
+    if name is not None and not (name == "globus" and name not in sites.configs):
         service.site(name)  # refuses a site that nobody knows
-    configs = [config for config in service.sites.configs.values() if name in (None, config.name)]
-    return [reference for config in configs for reference in references(config)]
+    configs = [config for config in sites.configs.values() if name in (None, config.name)]
+    found = [reference for config in configs for reference in references(config)]
+    collections = [*(c.collection for c in sites.configs.values()), *(p.collection for p in sites.places.values())]
+    if name in (None, "globus") and (sites.globus.client_id or any(collections)):
+        from broker.globus import globus_references, wanted_of  # noqa: PLC0415 - brings the SDK
+
+        found += globus_references(sites.globus, wanted_of(sites.configs, sites.places))
+    return found
 
 
 def _view(reference: Reference) -> dict[str, object]:

@@ -25,10 +25,33 @@ if TYPE_CHECKING:
 @click.argument("site")
 @click.option("--name", metavar="CREDENTIAL", help="Which of the site's credentials, where it keeps several in files.")
 @click.option("--show", is_flag=True, help="Say what there is to do, and do nothing.")
+@click.option("--consent", metavar="UUID", multiple=True, help="globus: a collection to consent to; repeatable.")
+@click.option("--https", metavar="UUID", multiple=True, help="globus: one whose files go over HTTPS; repeatable.")
+@click.option("--domain", metavar="DOMAIN", multiple=True, help="globus: log in with an account there; repeatable.")
+@click.option("--identity", metavar="UUID", multiple=True, help="globus: log in as this identity; repeatable.")
+@click.option("--policy", metavar="UUID", multiple=True, help="globus: meet this policy; repeatable.")
+@click.option("--mfa", is_flag=True, help="globus: with a second factor.")
+@click.option("--service", "as_service", is_flag=True, help="globus: only see where the service client is let in.")
 @output_option
 @click.pass_obj
-def login(session: Session, site: str, name: str | None, show: bool, output: str) -> None:
+def login(
+    session: Session,
+    site: str,
+    name: str | None,
+    show: bool,
+    consent: tuple[str, ...],
+    https: tuple[str, ...],
+    domain: tuple[str, ...],
+    identity: tuple[str, ...],
+    policy: tuple[str, ...],
+    mfa: bool,
+    as_service: bool,
+    output: str,
+) -> None:
     """Log in to SITE: open its shared ssh connection, or keep its token, and see whether the site accepts it.
+
+    `crossfade login globus` logs a person in to Globus for all collections of the site document: it shows an address,
+    and takes the code that comes of it. The tokens are kept in the home and renewed; a service client needs no login.
 
     A token is typed at a prompt that does not show it, or read from stdin (`crossfade login SITE < key.pem`); it is
     kept in the file that the site document refers to, for nobody else to read. It is never an argument. Exit code 8:
@@ -37,6 +60,15 @@ def login(session: Session, site: str, name: str | None, show: bool, output: str
     from broker.logins import advice_for  # noqa: PLC0415
 
     service = session.service
+    words = (*consent, *https, *domain, *identity, *policy)
+    if site == "globus" and site not in service.sites.configs:
+        from broker.cli.login_globus import Words, to_globus  # noqa: PLC0415 - brings the SDK
+
+        asked = Words(consents=consent, https=https, domains=domain, identities=identity, policies=policy, mfa=mfa)
+        to_globus(service, asked, show=show, as_service=as_service, output=output)
+        return
+    if words or mfa or as_service:
+        raise UsageError("this option is for `crossfade login globus` alone", help="crossfade help login")
     service.site(site)  # refuses a site that nobody knows
     config = service.sites.configs[site]
     advice = advice_for(config.connector)

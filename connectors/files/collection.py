@@ -50,6 +50,7 @@ DRAFT = ".crossfade-draft"
 MARKER = ".crossfade-site"
 SURE_FOR = 30.0
 """Seconds for which a root that was seen counts as there."""
+MOST_FOLDERS = 10_000
 DELETED_WITHIN = 60.0
 """Seconds that a task which deletes files is waited for."""
 
@@ -77,6 +78,8 @@ class CollectionFiles:
         self._lock = threading.Lock()
         self._server: Http | None = None
         self._seen_at: float | None = None
+        self._folders: set[str] = set()
+        """Some of those that are known to be there."""
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -246,12 +249,21 @@ class CollectionFiles:
         return size, computed.hexdigest()
 
     def _put(self, draft: str, content: bytes) -> None:
+        folder = self._end.at(posixpath.dirname(draft))
+        if folder not in self._folders:
+            self._make_folder(folder)
         reply = self._ask("PUT", draft, body=content, accept=(404, 409))
-        if reply.status in {404, 409}:
-            self._storage.make_folders(self._end.at(posixpath.dirname(draft)))
+        if reply.status in {404, 409}:  # somebody has removed it since
+            self._make_folder(folder)
             reply = self._ask("PUT", draft, body=content, accept=(404, 409))
         if reply.status in {404, 409}:
             raise RequestRefused(f"{self._site}: {draft} is not taken ({reply.status})", site=self._site)
+
+    def _make_folder(self, folder: str) -> None:
+        self._storage.make_folders(folder)
+        if len(self._folders) >= MOST_FOLDERS:
+            self._folders.clear()
+        self._folders.add(folder)
 
     def _rename(self, draft: str, path: str) -> None:
         """In place of what is there. Where the storage does not replace by itself, the old one steps aside first."""
@@ -290,9 +302,18 @@ class CollectionFiles:
             )
         except NeedsLogin:
             raise
+        except SiteUnreachable as error:
+            # its servers say so of paths, too, that lead through a file: the other service knows better
+            if method in {"GET", "DELETE"} and getattr(error, "status", None) is not None and self._is_not_there(path):
+                return Reply(status=404, headers={}, content=b"", seconds=0.0, site=self._site)
+            raise
         except CredentialError as error:
             command = consent_command([f"scopes/{self._end.collection}/https"])
             raise NeedsLogin(str(error), command=command.replace("--consent", "--https")) from error
+
+    def _is_not_there(self, path: str) -> bool:
+        with _of(self._site):
+            return self._storage.look(self._end.at(path)) is None
 
     def _https(self) -> Http:
         with self._lock:
@@ -301,6 +322,9 @@ class CollectionFiles:
         address = self._api.collection(self._end.collection).https
         if not address:
             what = f"{self._site}: its collection {self._end.collection} has no HTTPS server"
+            raise RequestRefused(what, site=self._site)
+        if not address.startswith("https://") and not self._api.at_stand_in:
+            what = f"{self._site}: its collection's server is at {address[:80]!r}; a token is sent over https alone"
             raise RequestRefused(what, site=self._site)
         made = Http(
             address,

@@ -17,6 +17,7 @@ from connectors.globus.mover import GlobusMover
 from connectors.globus.task import Options
 from connectors.globus_api.api import GlobusApi
 from connectors.globus_api.ends import End
+from connectors.globus_api.identity import NO_CLIENT
 from connectors.registry import MoverSetup
 
 __all__ = ["GlobusMover", "Options", "make_mover"]
@@ -46,4 +47,5 @@ def make_mover(setup: MoverSetup) -> GlobusMover:
         options=options,
         digests=digests,
         active=config.active,
+        unable="" if config.client_id else NO_CLIENT,
     )

@@ -19,6 +19,7 @@ from connectors.globus.service import TaskService
 from connectors.globus.sides import Sides
 from connectors.globus.task import Options, request_of
 from connectors.globus_api.faults import CollectionAway, CollectionPaused, Gone, NotAllowed, Refusal
+from connectors.globus_api.identity import Identity
 from connectors.model import Accepted, SubmitAnswer, Ticket
 from connectors.registry import Clock
 
@@ -33,8 +34,10 @@ class StaleId(Exception):
 class Asking:
     """Begins attempts."""
 
-    def __init__(self, *, service: TaskService, sides: Sides, options: Options, clock: Clock) -> None:
-        self._service, self._sides = service, sides
+    def __init__(
+        self, *, service: TaskService, sides: Sides, identity: Identity, options: Options, clock: Clock
+    ) -> None:
+        self._service, self._sides, self._identity = service, sides, identity
         self._options, self._clock = options, clock
 
     def first_note(self, plan: Plan) -> Note:
@@ -88,8 +91,20 @@ class Asking:
         errand.keep("task noted", replace(errand.note, task_id=task_id, phase=Phase.MOVING))
         return Accepted(native_id=task_id, adopted=adopted)
 
+    def hold(self, error: SiteError) -> Hold:
+        """Until a person may have helped."""
+        until = self._clock() + round(AGAIN * 1e6)
+        return Hold(reason=str(error), help=error.help, until=until, stamp=self.stamp())
+
+    def stamp(self) -> object:
+        """Of the login that there is; None: there is none."""
+        try:
+            return self._identity.stamp()
+        except CredentialError:
+            return None
+
     def _held(self, errand: Errand, error: SiteError) -> Ticket:
-        errand.hold = Hold(reason=str(error), help=error.help, until=self._clock() + round(AGAIN * 1e6))
+        errand.hold = self.hold(error)
         return Ticket(ticket=errand.note.submission_id)
 
     def _away(self, errand: Errand, error: SiteError) -> Ticket:

@@ -22,11 +22,14 @@ def no_step(name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Why it goes no further without a person. `until`: µs before which it is not tried again."""
+    """Why it goes no further without a person."""
 
     reason: str
     help: str
     until: int
+    """µs before which it is not tried again."""
+    stamp: object = None
+    """Of the login that did not do; with another one it is tried at once."""
 
 
 @dataclass(slots=True)
@@ -45,11 +48,11 @@ class Errand:
     moved: int = 0
     files: int = 0
     faults: int = 0
+    retrying: int = 0
+    """Files that Globus was trying again when it was last looked at."""
     detail: str = ""
     renamed: set[int] = field(default_factory=set)
     """Items that have their final names, as far as this process knows."""
-    pause: tuple[int, str] = (0, "")
-    """When the administrators' words were asked for, and what they said."""
 
     @property
     def key(self) -> str:
@@ -69,14 +72,16 @@ class Errand:
 
     def fail(self, reason: str, *, fault: str, site: str = "", bad: tuple[str, ...] = ()) -> None:
         """Its task is surely at its end."""
-        failed = replace(self.note, phase=Phase.FAILED, reason=reason, fault=fault, site=site, bad=bad)
+        failed = replace(
+            self.note, phase=Phase.FAILED, faults=self.faults, reason=reason, fault=fault, site=site, bad=bad
+        )
         self.hold = self.giving_up = None
         self.keep("failed", failed)
 
     def status(self) -> TransferStatus:
         """As far as it is known."""
         if self.note.ended:
-            return status_of(self.key, self.note, faults=self.faults)
+            return status_of(self.key, self.note)
         state = TransferState.HELD if self.hold else TransferState.ACTIVE
         return TransferStatus(
             key=self.key,
@@ -91,7 +96,7 @@ class Errand:
         )
 
 
-def status_of(key: str, note: Note, *, faults: int = 0) -> TransferStatus:
+def status_of(key: str, note: Note) -> TransferStatus:
     """Of an attempt that has ended."""
     done = note.phase is Phase.DONE
     return TransferStatus(
@@ -99,7 +104,7 @@ def status_of(key: str, note: Note, *, faults: int = 0) -> TransferStatus:
         state=TransferState.SUCCEEDED if done else TransferState.FAILED,
         bytes_moved=note.bytes,
         files_moved=note.files,
-        faults=faults,
+        faults=note.faults,
         native_id=note.task_id,
         reason=note.reason,
         fault=note.fault,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from connectors.errors import CredentialError, Fault, SiteBusy, SiteError, SiteUnreachable
+from connectors.errors import CredentialError, Fault, SiteError
 from connectors.globus.causes import CORRUPT, Cause, cause_of
 from connectors.globus.errand import Errand, Hold
 from connectors.globus.judging import Judgement, Verdict, judge
@@ -19,7 +19,7 @@ from connectors.globus.sides import Sides
 from connectors.globus.task import Options, Task
 from connectors.globus.verifying import Checked, check
 from connectors.globus_api.api import GlobusApi
-from connectors.globus_api.faults import LOGIN, NeedsLogin, Refusal
+from connectors.globus_api.faults import LOGIN, NeedsLogin
 from connectors.globus_api.storage import Storage
 from connectors.registry import Clock
 
@@ -49,9 +49,10 @@ class Following:
         options: Options,
         clock: Clock,
         digests: Digests,
+        hold: Callable[[SiteError], Hold],
         elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._api, self._service, self._sides = api, service, sides
+        self._api, self._service, self._sides, self._hold = api, service, sides, hold
         self._options, self._clock, self._digests, self._elapsed = options, clock, digests, elapsed
 
     def advance(self, errand: Errand, task: Task | None) -> None:
@@ -66,6 +67,8 @@ class Following:
             self._settle(errand)
             return
         errand.moved, errand.files, errand.faults = task.bytes_transferred, task.files_transferred, task.faults
+        if task.open:
+            errand.retrying = task.retrying
         judged = judge(task, errand.history, self._clock(), patience=self._options.patience)
         errand.history, errand.detail = judged.history, judged.reason or task.nice_status
         if errand.giving_up is not None and task.open:
@@ -170,18 +173,24 @@ class Following:
     def _missing(self, errand: Errand) -> tuple[str, ...]:
         """Those of the sources that did not arrive which are really not there."""
         with suppress(SiteError):
-            carried = {"/" + row.destination.strip("/") for row in self._service.arrived(errand.note.task_id)}
-            open_ones = [piece.item.source for piece in errand.plan.pieces if piece.landing not in carried]
-            return tuple(self._sides.missing(errand.plan, open_ones[:MOST_LOOKED_FOR]))
+            return tuple(self._sides.missing(errand.plan, self._not_carried(errand)[:MOST_LOOKED_FOR]))
         return ()
 
     def _named(self, errand: Errand) -> tuple[str, ...]:
-        """Those of the items that the task's troubles speak of. Their words are a hint, and decide nothing."""
+        """Those of the items that the task's troubles speak of (their words are a hint, and decide nothing), or else
+        those that did not arrive, where Globus was busy with no others."""
         with suppress(SiteError):
             words = " ".join(words for _, words in self._service.troubles(errand.note.task_id))
             named = [piece for piece in errand.plan.pieces if piece.source in words or piece.landing in words]
-            return tuple(piece.item.source for piece in named)
+            if named:
+                return tuple(piece.item.source for piece in named)
+            left = self._not_carried(errand)
+            return tuple(left) if len(left) <= errand.retrying else ()
         return ()
+
+    def _not_carried(self, errand: Errand) -> list[str]:
+        carried = {"/" + row.destination.strip("/") for row in self._service.arrived(errand.note.task_id)}
+        return [piece.item.source for piece in errand.plan.pieces if piece.landing not in carried]
 
     def _verify(self, errand: Errand, task: Task) -> None:
         self._take(errand, check(errand.plan, task, self._service.arrived(task.task_id)))
@@ -207,7 +216,7 @@ class Following:
             self.clean(errand.note, errand.key)
             return
         errand.moved, errand.files = found.bytes, found.files
-        whole = replace(errand.note, bytes=found.bytes, files=found.files)
+        whole = replace(errand.note, bytes=found.bytes, files=found.files, faults=errand.faults)
         if errand.plan.transfer.private:
             errand.keep("done", replace(whole, phase=Phase.DONE))
             return
@@ -224,17 +233,24 @@ class Following:
             errand.detail = f"publishing: {len(errand.renamed)} of {len(errand.plan.pieces)} items have their names"
             return
         except CredentialError as error:
-            errand.hold = Hold(reason=str(error), help=error.help, until=0)
+            errand.hold = self._hold(error)
             return
-        except (SiteUnreachable, SiteBusy) as error:
-            errand.detail = f"verified, not all published: {error}"
-            return
-        except (Lost, Refusal) as error:
-            side = errand.plan.destination.side
-            errand.fail(f"it cannot be published: {error}", fault=Fault.STAGING.value, site=side)
+        except (Lost, SiteError) as error:
+            if isinstance(error, SiteError) and error.transient:
+                errand.detail = f"verified, not all published: {error}"
+            else:
+                self._unpublished(errand, error)
             return
         errand.hold = None
         errand.keep("done", replace(errand.note, phase=Phase.DONE))
+        self.clean(errand.note, errand.key)
+
+    def _unpublished(self, errand: Errand, error: Exception) -> None:
+        """What is at the names is in the way of it, or was taken away. What is published stays: it was verified."""
+        done = len(errand.renamed)
+        more = f" ({done} of {len(errand.plan.pieces)} items have their names)" if done else ""
+        side = errand.plan.destination.side
+        errand.fail(f"it cannot be published: {error}{more}", fault=Fault.STAGING.value, site=side)
         self.clean(errand.note, errand.key)
 
     def clean(self, note: Note, key: str) -> None:

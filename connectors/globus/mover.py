@@ -58,16 +58,20 @@ class GlobusMover:
         options: Options,
         digests: Digests,
         active: int = 3,
+        unable: str = "",
         elapsed: Callable[[], float] = time.monotonic,
         step: Step = no_step,
     ) -> None:
-        """`step` is told after everything that leaves a trace, for tests that stop there."""
+        """`unable`: why nothing at all can be carried, as a sentence. `step` is told after everything that leaves a
+        trace, for tests that stop there."""
         self.slots = active
         """Tasks that Globus works at, at a time; more than these wait there."""
-        self._api, self._configs, self._places = api, configs, places
+        self._api, self._configs, self._places, self._unable = api, configs, places, unable
         self._notes, self._clock, self._elapsed, self._step = notes, clock, elapsed, step
         self._service, self._sides = TaskService(api), Sides(api)
-        self._asking = Asking(service=self._service, sides=self._sides, options=options, clock=clock)
+        self._asking = Asking(
+            service=self._service, sides=self._sides, identity=api.identity, options=options, clock=clock
+        )
         self._following = Following(
             api,
             service=self._service,
@@ -75,6 +79,7 @@ class GlobusMover:
             options=options,
             clock=clock,
             digests=digests,
+            hold=self._asking.hold,
             elapsed=elapsed,
         )
         self._lock = threading.Lock()
@@ -103,7 +108,7 @@ class GlobusMover:
             tasks = dict(self._service.tasks(ids))
         except CredentialError as error:
             for errand in errands:
-                errand.hold = Hold(reason=str(error), help=error.help, until=0)
+                errand.hold = self._hold(error)
                 found[errand.key] = errand.status()
             return found
         for errand in errands:
@@ -127,7 +132,7 @@ class GlobusMover:
 
     def refuses(self, transfer: Transfer) -> str:
         """Why it could not be carried, as a sentence; empty: it could. Asks nobody."""
-        told, _ = refusal(transfer, configs=self._configs, places=self._places)
+        told, _ = self._refusal(transfer)
         if told or transfer.private:
             return told
         destination = self._plan(transfer, 1).destination
@@ -162,7 +167,7 @@ class GlobusMover:
     # -- beginning -----------------------------------------------------------------------------------------
 
     def _begin(self, transfer: Transfer) -> SubmitAnswer:
-        told, askers = refusal(transfer, configs=self._configs, places=self._places)
+        told, askers = self._refusal(transfer)
         if told:
             return Refused(reason=told, fault=(Fault.APPLICATION if askers else Fault.SITE).value)
         try:
@@ -182,9 +187,13 @@ class GlobusMover:
                 try:
                     self._asking.again(errand, self._plan(transfer, errand.note.attempt + 1))
                 except CredentialError as error:
-                    errand.hold = Hold(reason=str(error), help=error.help, until=0)
+                    errand.hold = self._hold(error)
                     return Ticket(ticket=errand.note.submission_id)
             return self._post(errand)
+
+    def _refusal(self, transfer: Transfer) -> tuple[str, bool]:
+        told, askers = refusal(transfer, configs=self._configs, places=self._places)
+        return (told, askers) if told else (self._unable, False)
 
     def _errand(self, transfer: Transfer) -> Errand | None:
         """This process's own, or a new one over the note that is kept; None: the key is another transfer's."""
@@ -209,7 +218,7 @@ class GlobusMover:
         """Not even a submission id is to be had. Nothing is noted; the status tells it, and tries again."""
         nothing = Note(digest="", submission_id="")
         errand = Errand(plan=self._plan(transfer, 1), note=nothing, notes=self._notes, step=self._step)
-        errand.hold = Hold(reason=str(error), help=error.help, until=0)
+        errand.hold = self._hold(error)
         with self._lock:
             self._errands.setdefault(transfer.key, errand)
         return Ticket(ticket="")
@@ -264,7 +273,7 @@ class GlobusMover:
         return {key: note_from(texts[note_key(key)]) for key in keys if note_key(key) in texts}
 
     def _advance(self, errand: Errand, tasks: Mapping[str, object]) -> None:
-        if errand.note.ended:
+        if errand.note.ended or (errand.note.phase is not Phase.MOVING and self._waits(errand)):
             return
         try:
             if not errand.note.task_id:
@@ -272,14 +281,20 @@ class GlobusMover:
             else:
                 self._following.advance(errand, tasks.get(errand.note.task_id))  # type: ignore[arg-type]
         except CredentialError as error:
-            errand.hold = Hold(reason=str(error), help=error.help, until=0)
+            errand.hold = self._hold(error)
         except SiteError as error:
             errand.detail = str(error)
 
+    def _hold(self, error: SiteError) -> Hold:
+        return self._asking.hold(error)
+
+    def _waits(self, errand: Errand) -> bool:
+        """Is it too early to try again? Not where somebody has logged in since."""
+        hold = errand.hold
+        return hold is not None and self._clock() < hold.until and hold.stamp == self._asking.stamp()
+
     def _ask_again(self, errand: Errand) -> None:
         """It has no task yet, as far as is known here: once a person may have helped, or after a doubt."""
-        if errand.hold is not None and self._clock() < errand.hold.until:
-            return
         if errand.note.submission_id:
             self._post(errand)
             return

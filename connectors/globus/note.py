@@ -49,6 +49,7 @@ class Note:
     """The attempt's folder on the destination's; empty: the files go straight to their names."""
     bytes: int = 0
     files: int = 0
+    faults: int = 0
     reason: str = ""
     fault: str = ""
     site: str = ""
@@ -85,6 +86,7 @@ def note_from(text: str) -> Note:
             incoming=str(raw["incoming"]),
             bytes=int(raw["bytes"]),
             files=int(raw["files"]),
+            faults=int(raw["faults"]),
             reason=str(raw["reason"]),
             fault=str(raw["fault"]),
             site=str(raw["site"]),

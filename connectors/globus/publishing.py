@@ -35,6 +35,8 @@ class Publishing:
     def __init__(self, errand: Errand, storage: Storage, *, elapsed: Callable[[], float] = time.monotonic) -> None:
         self._errand, self._storage = errand, storage
         self._elapsed, self._end = elapsed, elapsed() + BUDGET
+        self._folders = {errand.plan.incoming}
+        """Those that are known to be there."""
 
     def publish(self) -> None:
         """All that is left. Raises NotYet, Lost, SiteError; repeating goes on from there."""
@@ -60,16 +62,21 @@ class Publishing:
                 self._replace(piece, n)
 
     def _rename(self, old: str, new: str) -> None:
-        """Making the new one's folder, where it is missing. Raises AlreadyThere, Lost."""
+        """Having made the new one's folder. Raises AlreadyThere, Lost."""
+        self._make_folder(posixpath.dirname(new))
         try:
             self._storage.rename(old, new)
         except NotThere:
-            if self._storage.look(old) is None:
-                if self._storage.look(new) is None:
-                    raise Lost(new) from None
-                return  # it was renamed before
-            self._storage.make_folders(posixpath.dirname(new))
-            self._storage.rename(old, new)
+            if self._storage.look(old) is not None:
+                raise
+            if self._storage.look(new) is None:
+                raise Lost(new) from None
+            # it was renamed before, or just now by another process
+
+    def _make_folder(self, folder: str) -> None:
+        if folder.strip("/") and folder not in self._folders:
+            self._storage.make_folders(folder)
+            self._folders.add(folder)
 
     def _replace(self, piece: Piece, n: int) -> None:
         there = self._storage.look(piece.final)

@@ -47,6 +47,7 @@ class Task:
     bytes_checksummed: int
     directories: int
     subtasks_done: int
+    retrying: int
     fatal_code: str
     fatal_words: str
 
@@ -94,6 +95,7 @@ def task_from(raw: Mapping[str, Any]) -> Task:
         bytes_checksummed=_count(raw, "bytes_checksummed"),
         directories=_count(raw, "directories"),
         subtasks_done=_count(raw, "subtasks_succeeded") + _count(raw, "subtasks_skipped_errors"),
+        retrying=_count(raw, "subtasks_retrying"),
         fatal_code=_word(fatal.get("code")),
         fatal_words=told(str(fatal.get("description") or "")),
     )

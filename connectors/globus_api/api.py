@@ -58,6 +58,11 @@ class GlobusApi:
         self._transports: weakref.WeakSet[RequestsTransport] = weakref.WeakSet()  # they go with their threads
         self._collections: dict[str, tuple[float, Collection]] = {}
 
+    @property
+    def at_stand_in(self) -> bool:
+        """Is it another service than Globus's own?"""
+        return bool(self._config.transfer_url)
+
     def ask(self, doing: str, call: Callable[[TransferClient], T], *, touching: Sequence[str] = ()) -> T:
         """One call, which may be sent up to three times. `touching`: the collections whose files it reaches.
 

@@ -59,7 +59,9 @@ class NeedsLogin(CredentialError):
 
 
 class CollectionAway(SiteUnreachable):
-    """Globus answers, but the collection does not."""
+    """Globus answers, but the collection does not: so nothing was done there."""
+
+    effect_possible = False
 
 
 class CollectionPaused(SiteBusy):
@@ -121,7 +123,7 @@ def _of_auth(error: AuthAPIError, doing: str) -> SiteError:
 
 def _of_api(error: GlobusAPIError, doing: str) -> SiteError:
     status, code = error.http_status, error.code or ""
-    said = f"globus: {doing}: {told(code) or status}: {told(error.message or error.http_reason)}"
+    said = f"globus: {doing}: {told(code) or status}: {told(error.message or error.http_reason or '')}"
     person = _for_a_person(error, code, said)
     if person is not None:
         return person
@@ -147,10 +149,7 @@ def _of_api(error: GlobusAPIError, doing: str) -> SiteError:
     if any(word in code for word in _AWAY):
         return CollectionAway(said, site=GLOBUS)
     if status >= 500:
-        of_collection = "ExternalError" in code
-        silent = (CollectionAway if of_collection else SiteUnreachable)(said, site=GLOBUS)
-        silent.effect_possible = not of_collection
-        return silent
+        return (CollectionAway if "ExternalError" in code else SiteUnreachable)(said, site=GLOBUS)
     return Refusal(said, status=status, code=code)
 
 

@@ -22,6 +22,7 @@ from globus_sdk.scopes import GCSCollectionScopes, Scope, TransferScopes
 from globus_sdk.transport import RequestsTransport, RetryConfig
 
 from connectors.errors import CredentialError
+from connectors.globus_api.bounded import BoundedAdapter
 from connectors.globus_api.faults import GLOBUS, NeedsLogin, consent_command
 from connectors.globus_api.tokens import Login, Token, TokenFile, refreshed
 from connectors.registry import GlobusConfig
@@ -41,8 +42,12 @@ LONGEST_POST = (RETRIES + 1) * TIMEOUT + 30.0
 
 
 def transport() -> RequestsTransport:
-    """One connection pool, for one thread."""
-    return RequestsTransport(http_timeout=TIMEOUT)
+    """One connection pool, for one thread. Replies are read up to a limit, and redirects are not followed."""
+    made = RequestsTransport(http_timeout=TIMEOUT)
+    made.session.max_redirects = 0
+    for scheme in ("https://", "http://"):
+        made.session.mount(scheme, BoundedAdapter())
+    return made
 
 
 def retries() -> RetryConfig:

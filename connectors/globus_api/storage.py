@@ -12,7 +12,7 @@ from globus_sdk import DeleteData
 
 from connectors.errors import NotThere
 from connectors.globus_api.api import GlobusApi, document, rows
-from connectors.globus_api.faults import GLOBUS, AlreadyThere, CannotRename
+from connectors.globus_api.faults import AlreadyThere, CollectionAway
 
 MOST = 100_000
 """Entries of one folder that Globus lists."""
@@ -82,12 +82,23 @@ class Storage:
             self.make_folder(one)
 
     def rename(self, old: str, new: str) -> None:
-        """Raises NotThere (the old one, or the new one's folder), AlreadyThere, CannotRename."""
-        self._api.ask(
-            "rename",
-            lambda client: client.operation_rename(self.collection, old, new),
-            touching=[self.collection],
-        )
+        """Raises NotThere (the old one, or the new one's folder), AlreadyThere, CannotRename.
+
+        Which codes a storage has for what is wrong with a rename nobody tells: where one could mean anything, two more
+        calls look at both names.
+        """
+        try:
+            self._api.ask(
+                "rename",
+                lambda client: client.operation_rename(self.collection, old, new),
+                touching=[self.collection],
+            )
+        except CollectionAway as error:
+            left, there = self.look(old), self.look(new)
+            if left is not None and there is not None:
+                raise AlreadyThere(str(error), status=0, code="Exists") from error
+            if left is not None or there is None:
+                raise
 
     def delete(self, paths: Sequence[str], *, label: str, recursive: bool) -> str:
         """Begin to delete these; absent ones are fine. The task's id. Two calls (the SDK fetches a submission id)."""
@@ -116,10 +127,6 @@ class Storage:
             touching=[self.collection],
         )
         return found.get("rename_supported") is not False
-
-    def refuses_rename(self) -> CannotRename:
-        """As the service would say it."""
-        return CannotRename(f"{GLOBUS}: collection {self.collection} cannot rename", status=0, code="NotSupported")
 
 
 def _folder(path: str) -> str:

@@ -23,7 +23,6 @@ class Row(NamedTuple):
 
 FACILITIES = "comes with the facility connectors"
 HEALTH = "comes with health judging"
-GLOBUS = "comes with Globus"
 
 _FOUND = "Nothing lost, one product, no second job: the key is looked up, and what is there is adopted"
 
@@ -89,7 +88,7 @@ ROWS = (
     Row("F39", "A checkpoint is torn, has a flipped bit, is of another version, or an older one is replayed", "It is "
         "rejected; the one before is used", FACILITIES),
     Row("F40", "A transfer is stuck, partial or damaged; its credential is paused; its submission is repeated", "One "
-        "transfer under one id; nothing counts unverified", GLOBUS),
+        "transfer under one id; nothing counts unverified"),
     Row("F41", "The site that took over goes down as well; all sites are down", "Nothing lost; it goes on at a third "
         "one or waits, and does not wander"),
     Row("F42", "A thousand stages fail over together", "Sites get no more than their rate; nothing lost", HEALTH),
