@@ -56,6 +56,8 @@ class Idle:
     def cancel(self, keys: Sequence[str]) -> Mapping[str, bool]:
         return dict.fromkeys(keys, True)
 
+    def forget(self, keys: Sequence[str]) -> None: ...
+
     def close(self) -> None: ...
 
 

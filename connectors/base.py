@@ -186,6 +186,10 @@ class Scheduled(Protocol):
 
     slots: int
 
+    def forget(self, keys: Sequence[str]) -> None:
+        """The end of these transfers is kept elsewhere now: what was noted of them may go. What is under way stays."""
+        ...
+
 
 class ClosableMover(Mover, Protocol):
     """A mover that holds threads or connections."""

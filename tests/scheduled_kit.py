@@ -22,6 +22,7 @@ class Service(SimulatedMover):
         super().__init__(world, clock, latency=latency)
         self.asked: list[Transfer] = []
         self.status_calls = 0
+        self.forgotten: list[str] = []
         self.error: SiteError | None = None
         self.lose_answers = 0
         self.held: dict[str, tuple[str, str]] = {}
@@ -46,6 +47,9 @@ class Service(SimulatedMover):
         self._raise()
         self.status_calls += 1
         return {key: self._dressed(key, status) for key, status in super().status(keys).items()}
+
+    def forget(self, keys: Sequence[str]) -> None:
+        self.forgotten += keys
 
     def probe(self) -> Sequence[Evidence]:
         detail, capability = (

@@ -8,6 +8,7 @@ answers for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from broker.clock import Clock, micros
@@ -26,7 +27,7 @@ from broker.traffic.rows import (
     TransferRow,
 )
 from broker.traffic.settling import Settler
-from connectors.base import HealthSource
+from connectors.base import HealthSource, Scheduled
 from connectors.errors import CredentialError, SiteError, SiteUnreachable
 from connectors.model import Accepted, Doubtful, Refused, SubmitAnswer, Ticket, Transfer, TransferState, TransferStatus
 from policies.links import Learned
@@ -153,8 +154,16 @@ class Turn:
             else:
                 self._settler.settle(row, self._carried(row), status, now=self._clock(), known=self._known, seen=seen)
         runs = set(self._traffic.record(seen, now=self._clock()))
+        self._forget(name, seen)
         self._send(name, unknown)
         return runs
+
+    def _forget(self, name: str, seen: TrafficSeen) -> None:
+        """The rows know the end of these now. What stays of a forgotten note is small, and harms nobody."""
+        mover, ended = self._routes.movers[name], [row.key for row in seen.transfers if not row.open]
+        if isinstance(mover, Scheduled) and ended:
+            with suppress(SiteError):
+                mover.forget(ended)
 
     def _knock(self, name: str) -> set[str]:
         """Nothing is under way, and something may be begun: does the service answer at all? What was asked for just

@@ -81,6 +81,9 @@ class ServiceSeam(Seam):
     def probe(self) -> Any:
         return self._wrapped("probe", self._behind.probe)()
 
+    def forget(self, keys: Any) -> Any:
+        return self._wrapped("forget", self._behind.forget)(keys)
+
 
 class StoreSeam(Seam):
     """A store. Inside a decision transaction each call is a seam of its own, and so is the commit."""

@@ -357,6 +357,15 @@ def test_a_process_that_dies_at_any_step_leaves_what_another_one_ends(
     assert len({one.key for one in yard.service.asked}) == 1
 
 
+def test_a_service_may_forget_what_the_rows_know_the_end_of(yard: Yard) -> None:
+    yard.put("east", "from/a")
+    yard.ask("m")
+    yard.turn(after=1.0)
+    assert yard.service.forgotten == []
+    yard.turns(30)
+    assert yard.service.forgotten == [row.key for row in yard.transfers()]
+
+
 def test_of_two_processes_one_has_the_turn(yard: Yard) -> None:
     yard.put("east", "from/a")
     yard.ask("m")
