@@ -10,21 +10,22 @@ import os
 import platform
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.clock import Clock
 from broker.drain import Drained, Drainer
 from broker.effects import Hands, JobCache
 from broker.engine.expand import AddedStage, ExpansionError, expand
-from broker.facts import SiteSetup, World
+from broker.facts import NOWHERE, SiteSetup, World
 from broker.limits import Limits, OwnLimits
 from broker.reconcile import Reconciler
+from broker.retention import Retention
 from broker.store.base import Store
 from broker.traffic.turn import Turn
 from broker.turns import OwnTurns, SharedTurns, Turns
 from broker.watch import Watcher
-from connectors.base import Mover, Site
-from connectors.registry import SiteConfig
+from connectors.base import Mover, PlaceFiles, Site
+from connectors.registry import PlaceConfig, SiteConfig
 
 RESEND_AFTER = 2.0
 """Seconds after which a wake-up that led to nothing is sent again."""
@@ -52,6 +53,10 @@ class Parts:
     """Several workers share the store: sites are looked at in turns, and slow calls are left to who acts there."""
     serves: Collection[str] | None = None
     """Sites whose calls this worker makes: one may be within reach of some machines only. None: all."""
+    places: Mapping[str, PlaceConfig] = field(default_factory=dict)
+    """Named storage, by name."""
+    place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
+    """What looks into it, by its side (`NAME:`), where anything does."""
 
 
 class Broker:
@@ -69,7 +74,9 @@ class Broker:
             for name, config in parts.configs.items()
         }
         self._serves = parts.serves
-        self.world = World(installation=parts.store.installation(), sites=setups, claimant=parts.owner)
+        self.world = World(
+            installation=parts.store.installation(), sites=setups, claimant=parts.owner, places=parts.places
+        )
         rates = {name: config.submits_per_minute for name, config in parts.configs.items()}
         self.hands = Hands(
             store=parts.store,
@@ -77,6 +84,7 @@ class Broker:
             sites=parts.sites,
             mover=parts.mover,
             clock=parts.clock,
+            places=parts.place_files,
             limits=parts.limits or OwnLimits(rates, elapsed=lambda: parts.clock() / 1e6),
         )
         self.watcher = Watcher(store=parts.store, setups=setups, sites=parts.sites, clock=parts.clock)
@@ -95,6 +103,14 @@ class Broker:
             acts_beside=parts.among_others,
         )
         self._among_others = parts.among_others
+        self.retention = Retention(
+            store=parts.store,
+            configs=parts.configs,
+            places=parts.places,
+            files={**parts.sites, **parts.place_files},
+            clock=parts.clock,
+            serves=parts.serves,
+        )
 
     def go_on(self, run_id: str, *, budget: float = 0.2) -> Drained | None:
         """Look at a run. None: another worker is at it."""
@@ -175,7 +191,9 @@ class Broker:
 
     def sites_to_act_at(self) -> Sequence[str]:
         """Sites of which something is wanted that no drain does."""
-        return self.store.sites_wanted(now=self.clock()) if self._among_others else ()
+        if not self._among_others:
+            return ()
+        return [name for name in self.store.sites_wanted(now=self.clock()) if name != NOWHERE]  # drains do those
 
     def sites_to_look_at(self) -> Sequence[str]:
         """Sites that the caller is to look at now (see `broker.turns`)."""

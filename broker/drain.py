@@ -16,7 +16,7 @@ from broker.clock import Clock
 from broker.effects import Hands, JobCache
 from broker.effects.outcome import again
 from broker.engine import decide
-from broker.facts import World, rules_of
+from broker.facts import NOWHERE, World, rules_of
 from broker.jobs import Job
 from broker.store.base import (
     Changes,
@@ -26,6 +26,7 @@ from broker.store.base import (
     Lease,
     LeaseLost,
     Sightings,
+    Snapshot,
     StaleRow,
     Store,
     StoreError,
@@ -78,7 +79,8 @@ class Drainer:
         self._again: set[str] = set()
         """Runs that were woken while they were drained here: what woke them may have come too late to be seen."""
         self._instant = {name for name, setup in world.sites.items() if setup.inline and setup.config.poll == 0}
-        self._inline = sorted(name for name, setup in world.sites.items() if setup.inline) if acts_beside else None
+        inline = [NOWHERE, *sorted(name for name, setup in world.sites.items() if setup.inline)]
+        self._inline = inline if acts_beside else None
         """Where drains act; None: everywhere."""
 
     def drain(self, run_id: str, *, budget: float = 0.2) -> Drained | None:
@@ -171,7 +173,7 @@ class Drainer:
                 tx.apply(changes, now=self._clock())
                 self._remember(changes, jobs)
                 effects.extend(effect for effect in changes.effects if effect.claim == self._owner)
-                sites.update(attempt.site for attempt in changes.new_attempts)
+                sites.update(attempt.site for attempt in changes.new_attempts if attempt.site != NOWHERE)
                 if self._inline is not None:
                     left.update(effect.site for effect in changes.effects if not effect.claim)
                 more = more or _leads_on(changes)
@@ -188,8 +190,15 @@ class Drainer:
         strays: Mapping[int, StrayRow] = {}
         if self._world.installation.incarnation:  # only a restored backup has lost hours
             strays = tx.strays([stage.n for stage in snapshot.stages])
-        changes = decide(self._world, snapshot, now=now, checkpoints=checkpoints, strays=strays)
+        near = self._near(tx, snapshot)
+        changes = decide(self._world, snapshot, now=now, checkpoints=checkpoints, strays=strays, near=near)
         return changes, snapshot.more, bool((changes.run or snapshot.run).wants)
+
+    @staticmethod
+    def _near(tx: DecisionTx, snapshot: Snapshot) -> Mapping[int, str]:
+        """Where the files are that stages want to be near, by the number of the stage that made them."""
+        wanted = {near for stage in snapshot.stages if (near := rules_of(stage.rules).near) is not None}
+        return {n: product.site for n, product in tx.products(sorted(wanted)).items()} if wanted else {}
 
     def _room(self, load: Mapping[str, int]) -> int:
         """How many more stages could start, over all sites."""

@@ -11,13 +11,14 @@ from typing import Any
 from broker.spec import rules_for, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow
 from connectors.model import LaneLimits, Resources
-from connectors.registry import SiteConfig
+from connectors.registry import PlaceConfig, SiteConfig
 from policies.intervals import ask_every
 from policies.links import Learned
 from policies.model import (
     CheckpointFacts,
     CheckpointRule,
     ContinueRule,
+    DataRule,
     Decision,
     FailoverRule,
     Ranks,
@@ -28,8 +29,11 @@ from policies.model import (
     SiteRule,
     Tries,
 )
+from policies.residency import SideFacts, side_of
 from policies.traffic import Link
 
+NOWHERE = ""
+"""The site of an attempt that only moves data."""
 USABLE_CHECKPOINTS = ("verified", "shipped")
 NATIVE = "native"
 """Of a site that itself runs whole jobs in their image."""
@@ -66,6 +70,8 @@ class World:
     """When the next announced maintenance of a site begins, kept up by whoever reads the notices."""
     queue_seconds: float = 86_400.0
     """How long a job may wait at a site before its start gate refuses to start it."""
+    places: Mapping[str, PlaceConfig] = field(default_factory=dict)
+    """Named storage, by name."""
 
 
 @lru_cache(maxsize=8192)
@@ -100,7 +106,13 @@ def _rules(data: Mapping[str, Any]) -> Rules:
         lane=tuple(data.get("lane", ())),
         duplicates=data["duplicates"],
         required=data["required"],
+        data=_data(data["data"]) if "data" in data else None,
+        near=data.get("near"),
     )
+
+
+def _data(rule: Mapping[str, Any]) -> DataRule:
+    return DataRule(export_control=rule["export_control"], stay=tuple(rule["stay"]))
 
 
 def _checkpoint(data: Mapping[str, Any]) -> CheckpointRule:
@@ -193,7 +205,22 @@ def site_facts(
         probes=row.probes if row else 0,
         silent=spent and since is not None and now - since >= round(config.unreachable_seconds * 1e6),
         detail=row.detail if row else "",
+        clearance=config.clearance,
     )
+
+
+def side_facts(side: str, *, sites: Mapping[str, SiteConfig], places: Mapping[str, PlaceConfig]) -> SideFacts | None:
+    """What the data policy knows of a side of a transfer; None: nobody knows it."""
+    if side.endswith(":"):
+        place = places.get(side[:-1])
+        return SideFacts(names=frozenset({place.name}), clearance=place.clearance) if place is not None else None
+    config = sites.get(side)
+    return side_of(site_facts(site_setup(config), None, load=0, share=0, now=0)) if config is not None else None
+
+
+def is_copy(body: str) -> bool:
+    """Is it the stored body (JSON) of a stage that only moves data? Its keys are in order, and `copy` is the first."""
+    return body.startswith('{"copy":')
 
 
 def _lanes(config: SiteConfig) -> Mapping[str, LaneLimits]:

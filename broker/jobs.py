@@ -26,10 +26,11 @@ from connectors.harness import (
     HarnessCheckpoint,
     HarnessPlan,
     HarnessRestore,
+    Link,
     Output,
     render,
 )
-from connectors.model import JobSpec, Resources, Transfer, TransferItem
+from connectors.model import JobSpec, Origin, Resources, Transfer, TransferItem
 from connectors.registry import SiteConfig
 from policies.fit import Fit, fit
 from policies.model import Reason
@@ -37,6 +38,7 @@ from policies.model import Reason
 BLOBS = ""
 """The mover's name for the broker's own store of documents' files."""
 RESTORE = ".crossfade/restore"
+NOTHING: Mapping[str, Sequence[str]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +192,7 @@ def _plan(
         restart=restart,
         setup=rendered(body["setup"]),
         env=body["env"],
+        links=[_link(world, given, config.name) for given in body["inputs"] if in_place(world, given, config.name)],
         outputs=[Output(path=out["path"], required=out["required"]) for out in body["outputs"]],
         checkpoint=_checkpoint(rules["checkpoint"], rendered, _best(world, job)) if rules["checkpoint"] else None,
         restore=HarnessRestore(seq=restore["seq"]) if restore else None,
@@ -211,6 +214,22 @@ def _best(world: World, job: Job) -> int | None:
     return None if decision is None else int(str(decision.facts["every"]))
 
 
+def in_place(world: World, given: Mapping[str, Any], site: str) -> tuple[str, str, str] | None:
+    """Where an input from places is read at this site without being moved: the first of them that is mounted there,
+    as (side, path, absolute path there). None: it has to be brought."""
+    for side, path in given.get("places", ()):
+        place = world.places.get(side.rstrip(":"))
+        if place is not None and site in place.mounted:
+            return side, path, f"{place.mounted[site].rstrip('/')}/{path.rstrip('/')}"
+    return None
+
+
+def _link(world: World, given: Mapping[str, Any], site: str) -> Link:
+    found = in_place(world, given, site)
+    assert found is not None  # noqa: S101 - the caller looked
+    return Link(name=given["name"].rstrip("/"), target=found[2], match=given["match"], wait=round(given.get("wait", 0)))
+
+
 def _checkpoint(rule: Mapping[str, Any], rendered: Any, best: int | None) -> HarnessCheckpoint:
     """`best`: seconds between two, for `every: auto`."""
     ask = rule["ask"] or {}
@@ -230,11 +249,18 @@ def _checkpoint(rule: Mapping[str, Any], rendered: Any, best: int | None) -> Har
 
 
 def inbound(
-    world: World, job: Job, *, products: Mapping[str, ProductRow], skipped: Sequence[str] = ()
+    world: World,
+    job: Job,
+    *,
+    products: Mapping[str, ProductRow],
+    skipped: Sequence[str] = (),
+    chosen: Mapping[str, Sequence[str]] = NOTHING,
 ) -> list[Transfer]:
-    """The transfers that bring an attempt's files to its site: one per side that they come from.
+    """The transfers that bring an attempt's files to its site: one per side that they come from, and one for each
+    input from places.
 
     `products`: of the stages that it takes inputs from, by path. `skipped`: optional parents without a product.
+    `chosen`: by the input's name, the paths in a place's folder that its `match` takes.
     """
     attempt = job.attempt
     body = body_for(json.loads(job.stage.body), attempt.site, world.sites[attempt.site].config.profile)
@@ -243,6 +269,8 @@ def inbound(
         by_source.setdefault(BLOBS, []).append(_blob(file["sha256"], file, f"{attempt.directory}/{file['path']}"))
     for given in body["inputs"]:
         target = f"{attempt.directory}/{given['name']}"
+        if "places" in given:
+            continue
         if "blob" in given:
             by_source.setdefault(BLOBS, []).append(_blob(given["blob"], given, target))
         elif given["stage"] not in skipped:
@@ -253,7 +281,9 @@ def inbound(
         item = TransferItem(source=f"{origin['path']}/", destination=f"{attempt.directory}/{RESTORE}/")
         by_source.setdefault(origin["site"], []).append(item)
     label = f"{job.stage.run_id}/{job.stage.path}@{attempt.number}"
-    return [
+    brought = [given for given in body["inputs"] if "places" in given and not in_place(world, given, attempt.site)]
+    from_places = [_from_places(job, given, label, chosen.get(given["name"])) for given in brought]
+    return from_places + [
         Transfer(
             key=f"{attempt.submit_key}-in-{short_name(source)}",
             source_site=source,
@@ -263,6 +293,87 @@ def inbound(
         )
         for source, items in sorted(by_source.items())
     ]
+
+
+def _from_places(job: Job, given: Mapping[str, Any], label: str, chosen: Sequence[str] | None) -> Transfer:
+    """One input from a place, or from any of several that hold the same."""
+    attempt = job.attempt
+    target = f"{attempt.directory}/{given['name']}"
+    (source, _), *_ = sides = given["places"]
+    items = [_same_items(path, target, chosen) for _, path in sides]
+    return Transfer(
+        key=place_key(job, given),
+        source_site=source,
+        destination_site=attempt.site,
+        items=items[0],
+        others=tuple(Origin(site=side, items=own) for (side, _), own in zip(sides[1:], items[1:], strict=True)),
+        label=label,
+    )
+
+
+def _same_items(path: str, target: str, chosen: Sequence[str] | None) -> tuple[TransferItem, ...]:
+    if chosen is None:
+        return (TransferItem(source=path, destination=target),)
+    return tuple(TransferItem(source=f"{path}{inner}", destination=f"{target}{inner}") for inner in chosen)
+
+
+def place_key(job: Job, given: Mapping[str, Any]) -> str:
+    """The key of the transfer that brings an input from a place."""
+    return f"{job.attempt.submit_key}-in-{short_name(json.dumps(given['places']))}-{short_name(given['name'])}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What a delivery takes from an attempt's directory."""
+
+    site: str
+    path: str
+    """Relative to the site's root; a trailing / means a folder."""
+    files: Sequence[tuple[str, int, str]]
+    """Path below `path` (empty: the file itself), size, digest."""
+
+
+def outbound(job: Job, *, products: Mapping[str, ProductRow]) -> tuple[list[Transfer], dict[int, Taken]]:
+    """The transfers of a stage that only moves data, one per pair of sides; and by entry what is taken from attempts.
+
+    Their keys are the stage's own: what one attempt has brought, the next need not bring again. `products`: of the
+    stages that it delivers for, by path. Raises KeyError where there is none.
+    """
+    stage = job.stage
+    grouped: dict[tuple[tuple[str, ...], str], list[list[TransferItem]]] = {}
+    taken: dict[int, Taken] = {}
+    for number, entry in enumerate(json.loads(stage.body)["copy"]):
+        (to_side, to_path), source = entry["to"], entry["from"]
+        if isinstance(source, dict):
+            product = products[source["stage"]]
+            found = _product_items(product, {"from": source["path"], "match": None}, to_path)
+            sides, rows = (product.site,), [[item] for item in found]
+            taken[number] = _taken(product, source["path"], found)
+        else:
+            sides = tuple(side for side, _ in source)
+            rows = [[TransferItem(source=path, destination=to_path) for _, path in source]]
+        if rows:
+            grouped.setdefault((sides, to_side), []).extend(rows)
+    base = hashlib.sha256(f"{stage.run_id}/{stage.path}".encode()).hexdigest()[:16]
+    return [
+        Transfer(
+            key=f"cp-{base}-{short_name(json.dumps([sides, to_side]))}",
+            source_site=sides[0],
+            destination_site=to_side,
+            items=tuple(row[0] for row in rows),
+            others=tuple(
+                Origin(site=side, items=tuple(row[k] for row in rows)) for k, side in enumerate(sides[1:], start=1)
+            ),
+            label=f"{stage.run_id}/{stage.path}",
+        )
+        for (sides, to_side), rows in sorted(grouped.items())
+    ], taken
+
+
+def _taken(product: ProductRow, path: str, items: Sequence[TransferItem]) -> Taken:
+    top = f"{product.path}/{path}"
+    files = [(item.source[len(top) :].lstrip("/"), item.size or 0, item.sha256 or "") for item in items]
+    return Taken(site=product.site, path=top, files=files)
 
 
 def short_name(site: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from broker.facts import is_copy
 from broker.states import StageState
 from broker.store.base import StageRow
 
@@ -9,6 +10,7 @@ from broker.store.base import StageRow
 def stage_row(run_id: str, n: int, path: str, rules: str, body: str, digest: str, unmet: int, now: int) -> StageRow:
     """A stage that nothing has happened to yet; `unmet`: how many stages it needs."""
     ready = unmet == 0
+    # what only moves data is in no queue for a place at a site: it is looked at by its time
     return StageRow(
         run_id=run_id,
         n=n,
@@ -19,7 +21,7 @@ def stage_row(run_id: str, n: int, path: str, rules: str, body: str, digest: str
         epoch=0,
         unmet=unmet,
         doomed=0,
-        due_at=None,
+        due_at=now if ready and is_copy(body) else None,
         rules=rules,
         body=body,
         digest=digest,

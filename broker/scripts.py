@@ -11,7 +11,7 @@ from broker.effects.contacts import Contacts
 from broker.effects.hands import JobCache
 from broker.engine.start import effect, start
 from broker.errors import NotFound, RefusedByPolicy, UsageError
-from broker.facts import SiteSetup, World, rules_at
+from broker.facts import SiteSetup, World, is_copy, rules_at
 from broker.jobs import Job, job_spec
 from broker.rows import stage_row
 from broker.serving import short_name
@@ -56,13 +56,16 @@ def attempt_script(run_id: str, path: str, row: AttemptRow, config: SiteConfig, 
 
 
 def _chosen(compiled: CompiledRun, stage: str | None) -> CompiledStage:
-    paths = [s.path for s in compiled.stages]
+    paths = [s.path for s in compiled.stages if not is_copy(s.body)]
     if stage is None and len(paths) > 1:
         more = " ..." if len(paths) > 10 else ""
         raise UsageError("it has several stages", help=f"--stage NAME; stages are: {', '.join(paths[:10])}{more}")
-    found = next((s for s in compiled.stages if stage in (None, s.path)), None)
+    wanted = stage or next(iter(paths), None)
+    found = next((s for s in compiled.stages if s.path == wanted), None)
     if found is None:
         raise NotFound(f"the document has no stage {stage!r}", help="see `crossfade validate -o json`")
+    if is_copy(found.body):
+        raise UsageError(f"{found.path} only moves data: no site is given a script for it", help="choose another stage")
     return found
 
 

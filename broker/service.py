@@ -19,8 +19,19 @@ from typing import Literal
 from broker import ids, views
 from broker.clock import Clock, FollowingClock, wall_clock
 from broker.config import Settings
+from broker.engine.copying import brought_to
 from broker.errors import KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
-from broker.facts import asked_every, body_refusal, may_lack, rules_at, rules_of, site_facts, site_setup
+from broker.facts import (
+    asked_every,
+    body_refusal,
+    is_copy,
+    may_lack,
+    rules_at,
+    rules_of,
+    side_facts,
+    site_facts,
+    site_setup,
+)
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
 from broker.holdings import Held, holding
 from broker.preflight import LOOKED_AT, warnings_for
@@ -52,7 +63,8 @@ from broker.store.base import (
 from broker.store.sql import SqlStore
 from connectors.registry import SiteConfig
 from policies.model import Decision, Reason
-from policies.placement import Candidate, place, static_refusal
+from policies.placement import Candidate, copies, place, static_refusal
+from policies.residency import allowed
 
 FORMAT_VERSION = 1
 
@@ -105,7 +117,9 @@ class Service:
             raw, notes = self._imported(raw, request)
         workflow = load_workflow(raw, base=base)
         budget = max((config.unreachable_seconds for config in self.sites.configs.values()), default=60.0)
-        compiled = compile_workflow(workflow, params=request.params, base=base, probe_budget=budget)
+        # without a site document nobody knows the places: `validate` then checks the form, and `submit` refuses
+        places = self.sites.places if self.sites.path is not None else None
+        compiled = compile_workflow(workflow, params=request.params, base=base, probe_budget=budget, places=places)
         return replace(compiled, warnings=[*notes, *compiled.warnings])
 
     @staticmethod
@@ -184,9 +198,9 @@ class Service:
     def refuse_impossible(self, compiled: CompiledRun) -> list[str]:
         """Refuse what no site known could ever run, before anything is stored; answers the sites that at least
         one stage may go to, now or by failover. Raises RefusedByPolicy."""
-        alike = {
-            (stage.rules, stage.body if may_lack(stage.body) else ""): stage.path for stage in reversed(compiled.stages)
-        }
+        self._refuse_data(compiled)
+        placed = [stage for stage in compiled.stages if not is_copy(stage.body)]
+        alike = {(stage.rules, stage.body if may_lack(stage.body) else ""): stage.path for stage in reversed(placed)}
         found: set[str] = set()
         for (rules, body), path in alike.items():
             refusals = self._static(rules, body)
@@ -198,13 +212,42 @@ class Service:
                 )
         return [name for name in self.sites.configs if name in found]
 
+    def _refuse_data(self, compiled: CompiledRun) -> None:
+        """Refuse what brings data to a place that nobody knows, or where the document does not want it."""
+        for stage in compiled.stages:
+            if '"copy":' not in stage.body and '"places":' not in stage.body:
+                continue
+            body = json.loads(stage.body)
+            inputs = [side for given in body.get("inputs", ()) for side, _ in given.get("places", ())]
+            sources = [
+                side for entry in body.get("copy", ()) if isinstance(entry["from"], list) for side, _ in entry["from"]
+            ]
+            targets = [entry["to"][0] for entry in body.get("copy", ())]
+            for side in (*inputs, *sources, *targets):
+                if side.rstrip(":") not in self.sites.places:
+                    known = ", ".join(sorted(self.sites.places)) or "none"
+                    words = f"stage {stage.path} names the place {side.rstrip(':')}, which is not in the site document"
+                    raise RefusedByPolicy(
+                        words, help=f"places are: {known}; name it under `places` of the site document"
+                    )
+            rule = rules_of(stage.rules).data
+            for side in dict.fromkeys(targets):
+                facts = side_facts(side, sites=self.sites.configs, places=self.sites.places)
+                if (against := allowed(rule, side, facts)) is not None:
+                    words = f"stage {stage.path} may not bring anything to {side} {against.rule}: {against.fact}"
+                    raise RefusedByPolicy(
+                        words, help="change `policy.data`, or what the site document says of the place"
+                    )
+
     def unknown_sites(self, compiled: CompiledRun) -> list[str]:
         """Sentences on names that the document gives to sites, and that no site, facility or profile has."""
         known = {name for c in self.sites.configs.values() for name in (c.name, c.facility, c.profile)}
+        known.update(self.sites.places)
         named: dict[str, str] = {}
         for text, path in {stage.rules: stage.path for stage in reversed(compiled.stages)}.items():
             rules = json.loads(text)
-            for name in [*(n for names in rules["sites"].values() for n in names), *rules["at"]]:
+            stay = rules["data"]["stay"] if "data" in rules else ()
+            for name in [*(n for names in rules["sites"].values() for n in names), *rules["at"], *stay]:
                 named.setdefault(name, path)
         return [
             f"stage {path} names {name!r}, which is no site, facility or profile here{_nearest(name, known)}"
@@ -256,11 +299,16 @@ class Service:
     def plan(self, request: Request) -> list[dict[str, object]]:
         """Where each stage would start if the run were submitted now, and why not elsewhere."""
         compiled = self.compile(request)
+        self._refuse_data(compiled)
         rows = {row.site: row for row in self.store.sites()}
         load: dict[str, int] = {name: len(self.store.open_attempts(name)) for name in self.sites.configs}
         now = self.clock()
         result: list[dict[str, object]] = []
         for stage in compiled.stages:
+            if is_copy(stage.body):
+                decision = copies(to=brought_to(json.loads(stage.body)))
+                result.append({"stage": stage.path, **views.decision_view(decision)})
+                continue
             candidates = [
                 Candidate(
                     site=site_facts(
@@ -299,6 +347,8 @@ class Service:
         from broker.scripts import attempt_script  # noqa: PLC0415 - imports Celery
 
         run, stage, row = self.attempt(target)
+        if is_copy(stage.body):
+            raise UsageError(f"{stage.path} only moves data: no site was given a script for it")
         self._known_site(row.site)
         config = self.sites.configs[row.site]
         return attempt_script(run.run_id, stage.path, row, config, store=self.store, clock=self.clock)
@@ -329,7 +379,8 @@ class Service:
         )
 
     def _move_all(self, run: RunRow, reason: str, args: Mapping[str, str]) -> str:
-        stages = [s for s in self.store.stages(run.run_id) if not StageState(s.state).final]
+        stages = self.store.stages(run.run_id)
+        stages = [s for s in stages if not StageState(s.state).final and not is_copy(s.body)]
         return self._for_stages("move", run, reason, args, stages)
 
     def _for_stages(
@@ -535,6 +586,12 @@ class Service:
             views.site_view(config, rows.get(name), load=len(self.store.open_attempts(name)), now=now)
             for name, config in self.sites.configs.items()
         ]
+
+    def kept(self, *, due: bool = False) -> list[dict[str, object]]:
+        """What declared `keep`s will remove and have removed, newest first; `due`: only what is due by now."""
+        now = self.clock()
+        rows = self.store.due_retention(now=now, limit=1000) if due else self.store.retention(limit=1000)
+        return [views.retention_view(row) for row in rows]
 
     def workers(self) -> list[dict[str, object]]:
         """Every process that serves this installation, or did."""

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from broker.celery_app import PREFIX, make_app
 from broker.clock import Clock, wall_clock
@@ -23,9 +23,18 @@ from broker.store.base import Installation, NewEvent, Sightings, Store
 from broker.tasks import RUNS, site_queue
 from broker.traffic import Desk
 from broker.worker import USUAL, Habits, Worker
-from connectors.base import Preparable, Site
+from connectors.base import PlaceFiles, Preparable, Site
 from connectors.errors import CredentialError, RequestRefused, SiteBusy, SiteError, SiteUnreachable
-from connectors.registry import MoverSetup, SiteConfig, UnknownConnector, make_movers, make_site
+from connectors.registry import (
+    MoverSetup,
+    PlaceConfig,
+    PlaceSetup,
+    SiteConfig,
+    UnknownConnector,
+    make_movers,
+    make_place,
+    make_site,
+)
 from connectors.unusable import UnusableSite
 
 log = logging.getLogger(__name__)
@@ -38,6 +47,9 @@ class Connected:
     configs: Mapping[str, SiteConfig]
     sites: Mapping[str, Site]
     mover: Desk
+    places: Mapping[str, PlaceConfig] = field(default_factory=dict)
+    place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
+    """What looks into places, by their side, where anything does."""
 
     def close(self) -> None:
         """Let go of threads and connections."""
@@ -72,7 +84,21 @@ def connect(
         globus=replace(sites.globus, tokens=settings.home / "globus"),
     )
     desk = Desk(make_movers(setup), store, clock, quick=sites.globus.poll)
-    return Connected(configs=configs, sites=made, mover=desk)
+    return Connected(
+        configs=configs,
+        sites=made,
+        mover=desk,
+        places=sites.places,
+        place_files=_place_files(setup),
+    )
+
+
+def _place_files(setup: MoverSetup) -> dict[str, PlaceFiles]:
+    made = {
+        place.side: make_place(PlaceSetup(config=place, clock=setup.clock, globus=setup.globus))
+        for place in setup.places.values()
+    }
+    return {side: files for side, files in made.items() if files is not None}
 
 
 def short_name(installation: Installation) -> str:
@@ -143,6 +169,8 @@ def make_broker(
             among_others=among_others,
             serves=serves,
             limits=limits,
+            places=connected.places,
+            place_files=connected.place_files,
         )
     )
 

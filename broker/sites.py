@@ -146,6 +146,9 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
         collection=entry.collection or "",
         credentials={key: _credential(reference, base) for key, reference in entry.credentials.items()},
         umask=entry.umask or "",
+        clearance=frozenset(entry.clearance),
+        keep_attempts=entry.keep.attempts,
+        keep_failed=entry.keep.failed,
         vars={**machine.vars, **entry.vars},
         submit={**machine.submit, **entry.submit},
         submit_gpu={**machine.submit_gpu, **entry.submit_gpu},
@@ -214,6 +217,8 @@ def _lanes(machine: Profile, entry: Site) -> dict[str, Any]:
     return {"lanes": words, "lane_limits": limits}
 
 
+_NO_PLACES = frozenset({"attempt", "if_verified_at"})
+"""Keys of `keep` that are no places."""
 _LIMITS = frozenset({"charge", "min_walltime", "max_walltime", "min_nodes", "max_nodes", "walltimes"})
 
 
@@ -237,6 +242,8 @@ def _whole_seconds(figure: float | None) -> int | None:
 
 def _place(name: str, entry: Place, base: Path, *, known: Collection[str]) -> PlaceConfig:
     """On a collection paths are that collection's own; without one they are this machine's, from the document on."""
+    if name in _NO_PLACES:
+        raise _At("path", Wrong(f"a place may not be called {name}", "`keep` means something else by it: rename it"))
     if entry.collection and entry.url:
         raise _At("url", Wrong("a place with a collection has no url", "leave one of them out"))
     strangers = [site for site in entry.mounted if site not in known]
@@ -260,6 +267,7 @@ def _place(name: str, entry: Place, base: Path, *, known: Collection[str]) -> Pl
         path=path,
         mounted=entry.mounted,
         prune=entry.prune,
+        clearance=frozenset(entry.clearance),
     )
 
 

@@ -66,7 +66,7 @@ class AttemptState(StrEnum):
     PLANNED = "PLANNED"
     """Decided, nothing done."""
     STAGING_IN = "STAGING_IN"
-    """Its files, inputs or checkpoint are being brought to the site."""
+    """Its files, inputs or checkpoint are being brought to the site; or, of a copy, all there is to bring."""
     SUBMITTING = "SUBMITTING"
     """A job may or may not exist at the site: find it by its key before submitting again."""
     QUEUED = "QUEUED"
@@ -136,7 +136,7 @@ STAGE_MOVES: dict[StageState, frozenset[StageState]] = {
 
 ATTEMPT_MOVES: dict[AttemptState, frozenset[AttemptState]] = {
     _A.PLANNED: frozenset({_A.STAGING_IN, _A.SUBMITTING} | _ENDS),
-    _A.STAGING_IN: frozenset({_A.SUBMITTING} | _ENDS),
+    _A.STAGING_IN: frozenset({_A.SUBMITTING, _A.SUCCEEDED} | _ENDS),  # at once over: what only moves data
     # a site may be seen to have run the job before its answer to the submission is known
     _A.SUBMITTING: frozenset(
         {_A.QUEUED, _A.RUNNING, _A.STAGING_OUT, _A.VERIFYING, _A.SUCCEEDED, _A.PREEMPTED, _A.TIMED_OUT} | _ENDS
@@ -175,5 +175,5 @@ def move(old: S, new: S) -> S:
     return new
 
 
-ENDS_WITH_ATTEMPT = ("stage_in", "submit", "cancel", "verify")
+ENDS_WITH_ATTEMPT = ("stage_in", "submit", "cancel", "verify", "copy")
 """Kinds of effects that nobody wants any more once their attempt is over."""

@@ -15,6 +15,7 @@ from broker.store.base import (
     EventRow,
     LogTail,
     ProductRow,
+    RetentionRow,
     RunRow,
     SiteRow,
     StageRow,
@@ -97,7 +98,7 @@ def stage_view(stage: StageRow, attempts: Sequence[AttemptRow], product: Product
     return {
         "name": stage.path,
         "state": state,
-        "site": product.site if product else (current.site if current else None),
+        "site": (product.site if product else current.site if current else "") or None,
         "epoch": stage.epoch,
         "reason": stage.reason,
         "attempts": [attempt_view(a) for a in attempts],
@@ -109,7 +110,7 @@ def attempt_view(row: AttemptRow) -> View:
     restore = json.loads(row.restore) if row.restore else None
     return {
         "number": row.number,
-        "site": row.site,
+        "site": row.site or None,
         "state": attempt_state(row),
         "reason": row.reason,
         "why": row.why,
@@ -216,7 +217,7 @@ def error_view(path: str, row: AttemptRow, stderr: bytes) -> View:
     return {
         "stage": path,
         "attempt": row.number,
-        "site": row.site,
+        "site": row.site or None,
         "state": row.state,
         "fault": row.failure or None,
         "reason": row.reason,
@@ -286,6 +287,23 @@ def evidence_view(row: tuple[str, int, str, bool, int, str]) -> View:
     """One measured fact about a site."""
     _, at, capability, ok, latency, detail = row
     return {"at": when(at), "capability": capability, "ok": ok, "latency_ms": latency / 1e3, "detail": detail}
+
+
+def retention_view(row: RetentionRow, outcome: str = "", why: str = "", files: int = 0, size: int = 0) -> View:
+    """What a declared `keep` removes; with what a pass made, or would make, of it."""
+    told: View = {} if not outcome else {"outcome": outcome, "files": files, "bytes": size}
+    return {
+        "side": row.side,
+        "path": row.path,
+        "state": row.state,
+        "due_at": when(row.due_at),
+        "run": row.run_id,
+        "reason": why or row.reason,
+        "key": row.key,
+        "created_at": when(row.created_at),
+        "removed_at": when(row.done_at),
+        **told,
+    }
 
 
 def worker_view(row: WorkerRow) -> View:

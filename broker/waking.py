@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from broker.core import Broker
 from broker.drain import Drained
+from broker.retention import Keeper
 from broker.store.base import StoreError
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Waker:
         self._broker, self._hints, self._on_error = broker, hints, on_error
         self._threads = threads
         self._guard, self._draining = threading.Lock(), 0
+        self._keeper = Keeper(broker.retention)
 
     # -- hints taken in ----------------------------------------------------------------------------------------
 
@@ -82,6 +84,7 @@ class Waker:
         """Hint at whatever is due. What cannot be hinted at is done here and now, while `alone()`: with no transport
         at all, work goes on as fast as one thread does it."""
         self.guarded(lambda: self._sweep(alone))
+        self._keeper.tick()
 
     def _sweep(self, alone: Callable[[], bool]) -> None:
         for site in self._broker.sites_to_look_at():

@@ -87,6 +87,33 @@ class SiteFiles(Protocol):
 
 
 @runtime_checkable
+class PlaceFiles(Protocol):
+    """Files of a place, or of a site: as much as it takes to verify a copy and to remove it. A path that would leave
+    the root raises UnsafePath. The verbs are those of SiteFiles, so that every site has them."""
+
+    def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
+        """What is in a folder, sorted by path; an absent folder is empty, and so is a file."""
+        ...
+
+    def digests(self, paths: Sequence[str]) -> Mapping[str, tuple[int, str]]:
+        """Size and SHA-256 of each file, computed there; missing ones are left out."""
+        ...
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove files (not folders); absent ones are fine."""
+        ...
+
+
+@runtime_checkable
+class Sweepable(Protocol):
+    """Files of which emptied folders can be taken away too."""
+
+    def sweep(self, path: str) -> None:
+        """Remove the folder and those in it, as far as they are empty; an absent one is fine."""
+        ...
+
+
+@runtime_checkable
 class HealthSource(Protocol):
     """Says how a site is, without side effects."""
 

@@ -96,9 +96,9 @@ def check_transfer(transfer: Transfer, *, reserved: Collection[str]) -> None:
 
 
 def transfer_digest(transfer: Transfer) -> str:
-    """Tells two transfers apart that came under one key; the label does not count."""
+    """Tells two transfers apart that came under one key; what they are called, and wanted for, does not count."""
     values = asdict(transfer)
-    del values["label"]
+    del values["label"], values["about"]
     values["items"] = list(values["items"])
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -37,6 +37,8 @@ class Fault(Enum):
     """A token, key or consent is missing or expired: a person must act."""
     QUOTA = "quota"
     """An allocation, a disk or a queue is full."""
+    POLICY = "policy"
+    """A rule of the document forbids it there."""
 
 
 class SiteError(Exception):

@@ -1,4 +1,5 @@
-"""Names to connectors and movers, through the entry point groups `crossfade.connectors` and `crossfade.movers`."""
+"""Names to connectors, movers, and what looks into places: through the entry point groups `crossfade.connectors`,
+`crossfade.movers` and `crossfade.places`."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from connectors.base import ClosableMover, Notes, OnThisMachine, Site
+from connectors.base import ClosableMover, Notes, OnThisMachine, PlaceFiles, Site
 from connectors.model import LaneLimits
 
 Clock = Callable[[], int]
@@ -121,6 +122,11 @@ class SiteConfig:
     """The one that counts how often the scheduler started the job again (SLURM_RESTART_COUNT)."""
     installation: str = ""
     """Short name of this installation, in the comment of every job: two of them may share an account."""
+    clearance: frozenset[str] = frozenset()
+    """Kinds of data that may be there, beside what may be anywhere: export_control."""
+    keep_attempts: float | None = None
+    keep_failed: float | None = None
+    """Seconds that folders of attempts stay after their run has succeeded, or has not; None: for ever."""
     options: Mapping[str, object] = field(default_factory=dict)
     """What only this connector knows."""
 
@@ -140,6 +146,8 @@ class PlaceConfig:
     """The folder under which a site's own file system shows it, by site."""
     prune: bool = False
     """May be deleted from, by a declared `keep`."""
+    clearance: frozenset[str] = frozenset()
+    """As a site's."""
 
     @property
     def side(self) -> str:
@@ -168,6 +176,18 @@ class MoverSetup:
 MoverFactory = Callable[[MoverSetup], ClosableMover]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceSetup:
+    """What the files of a place are reached with."""
+
+    config: PlaceConfig
+    clock: Clock
+    globus: GlobusConfig = field(default_factory=GlobusConfig)
+
+
+PlaceFactory = Callable[[PlaceSetup], PlaceFiles]
+
+
 class UnknownConnector(LookupError):
     """No connector of that name is installed, or not whole."""
 
@@ -185,6 +205,18 @@ def make_site(config: SiteConfig, clock: Clock) -> Site:
             return factory(config, clock)
     known = ", ".join(sorted(entry.name for entry in found)) or "none"
     raise UnknownConnector(f"site {config.name}: no connector {config.connector!r} (installed: {known})")
+
+
+def make_place(setup: PlaceSetup) -> PlaceFiles | None:
+    """The files of a place: what looks into that kind of place, through the entry point group `crossfade.places`
+    (`folder`, `collection`, `url`). None: nothing does yet."""
+    config = setup.config
+    kind = "collection" if config.collection else "url" if config.url else "folder"
+    found = next((e for e in entry_points(group="crossfade.places") if e.name == kind), None)
+    if found is None:
+        return None
+    factory: PlaceFactory = found.load()
+    return factory(setup)
 
 
 def make_movers(setup: MoverSetup) -> Mapping[str, ClosableMover]:

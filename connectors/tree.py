@@ -97,6 +97,12 @@ class Tree:
         with suppress(FileNotFoundError), self.folder(folder) as at:
             os.unlink(name, dir_fd=at)
 
+    def sweep(self, path: str) -> None:
+        """Remove a folder and those in it, as far as they are empty; links are not followed, absent is fine."""
+        folder, name = split(file_path(path.rstrip("/")))
+        with suppress(FileNotFoundError), self.folder(folder) as at:
+            _sweep(at, name)
+
     def list(self, path: str, *, recursive: bool = False) -> list[FileInfo]:
         """What is in a folder, sorted by path; an absent one is empty.
 
@@ -248,6 +254,20 @@ def _write_new(name: str, content: bytes, *, mode: int, dir_fd: int) -> None:
         write_all(fd, content)
     finally:
         os.close(fd)
+
+
+def _sweep(at: int, name: str) -> None:
+    with suppress(NotADirectoryError, FileNotFoundError):
+        here = os.open(name, _FOLDER, dir_fd=at)
+        try:
+            with os.scandir(here) as entries:
+                inner = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            for one in inner:
+                _sweep(here, one)
+        finally:
+            os.close(here)
+    with suppress(OSError):  # not empty, not a folder, or not there
+        os.rmdir(name, dir_fd=at)
 
 
 def _step(here: int, part: str, *, create: bool) -> int:

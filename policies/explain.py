@@ -8,6 +8,7 @@ from policies.model import Decision, Reason
 
 _OPENINGS = {
     ("placement", "place"): "Placed at {site}",
+    ("placement", "copy"): "Copies",
     ("placement", "wait"): "Waits for a place",
     ("placement", "impossible"): "No site can take it",
     ("failover", "move"): "Leaves its site",

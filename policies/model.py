@@ -125,6 +125,16 @@ class CheckpointRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataRule:
+    """`policy.data`: where data may be."""
+
+    export_control: bool = False
+    """Only at sites and places with that clearance."""
+    stay: tuple[str, ...] = ()
+    """Names of sites, facilities, profiles or places; empty: anywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
     """`resources` by ranks: how many nodes they fill is a site's to say."""
 
@@ -154,6 +164,10 @@ class Rules:
     duplicates: str = "allow"
     """allow, never or ask: may copies overlap?"""
     required: bool = True
+    data: DataRule | None = None
+    """None: data may be anywhere."""
+    near: int | None = None
+    """The number of the stage whose files it would rather be beside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +207,8 @@ class SiteFacts:
     silent: bool = False
     """Both budgets (looks and seconds) are spent: it counts as unreachable."""
     detail: str = ""
+    clearance: frozenset[str] = frozenset()
+    """Kinds of data that may be there, beside what may be anywhere."""
 
     @property
     def answers(self) -> bool:

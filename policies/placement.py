@@ -1,7 +1,7 @@
 """Where a stage starts: hard constraints first, each refusal named, then an order among what is left.
 
-Outcomes: `place` (site is set), `wait` (no room, or nobody answers; ask again at `until`), `impossible` (no site
-known could ever take it).
+Outcomes: `place` (site is set), `copy` (no site: it only moves data), `wait` (no room, or nobody answers; ask again at
+`until`), `impossible` (no site known could ever take it).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from policies.checkpoint import readable_from
 from policies.fit import Fit, fit
 from policies.model import CheckpointFacts, Decision, Reason, Rules, SiteFacts
+from policies.residency import allowed, side_of
 
 WAIT_FOR_ROOM = 1_000_000
 WAIT_FOR_ANSWER = 5_000_000
@@ -33,6 +34,9 @@ def static_refusal(rules: Rules, site: SiteFacts) -> Reason | None:
         return _refused("sites.allow", f"only {', '.join(rules.sites.allow)} may run it", site)
     if names.intersection(rules.sites.deny):
         return _refused("sites.deny", f"{site.name} is denied", site)
+    against = allowed(rules.data, site.name, side_of(site))
+    if against is not None:
+        return against
     if rules.duplicates == "never" and site.claim == "none":
         return _refused("duplicates", f"{site.name} has no start gate, so a second copy cannot be kept out", site)
     found = fit(rules, site)
@@ -70,6 +74,14 @@ def taken_up(*, site: str, key: str) -> Decision:
     return Decision("placement", "place", (Reason("found", "chosen", fact, site),), site=site)
 
 
+def copies(*, to: Sequence[str]) -> Decision:
+    """A stage that only moves data is at no site. `to`: PLACE:path of all that it brings."""
+    told = ", ".join(to[:3]) + (f" and {len(to) - 3} more" if len(to) > 3 else "")
+    return Decision(
+        "placement", "copy", (Reason("copy", "chosen", f"it only moves data, to {told}: no site is asked"),)
+    )
+
+
 def place(
     candidates: Sequence[Candidate],
     *,
@@ -77,12 +89,14 @@ def place(
     want: str = "",
     avoid: Sequence[str] = (),
     checkpoints: Sequence[CheckpointFacts] = (),
+    near: str = "",
     static: Mapping[str, Reason | None] | None = None,
 ) -> Decision:
     """Choose a site.
 
     `want`: an operator's wish, which beats every preference but no constraint. `avoid`: where it failed before;
-    taken again only when nothing else is left. `static`: refusals by site if the caller has them already.
+    taken again only when nothing else is left. `near`: the site where the files are that it would rather be beside.
+    `static`: refusals by site if the caller has them already.
     """
     reasons: list[Reason] = []
     possible: list[Candidate] = []
@@ -109,7 +123,7 @@ def place(
     if not open_:
         reasons.append(Reason("candidates", "wait", "no site that could take it answers and is open"))
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
-    return _rank(open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints)
+    return _rank(open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints, near=near)
 
 
 def _rank(
@@ -120,14 +134,19 @@ def _rank(
     want: str,
     avoid: Sequence[str],
     checkpoints: Sequence[CheckpointFacts],
+    near: str,
 ) -> Decision:
     pool = _wanted(candidates, want, reasons) or _not_failed_at(candidates, avoid, reasons)
     roomy = [c for c in pool if c.site.share > 0]
     if not roomy:
         reasons.extend(Reason("room", "wait", _full(c.site), c.site.name) for c in pool)
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ROOM, facts={"for": "room"})
-    best = min(roomy, key=lambda c: _order(c, checkpoints))
+    best = min(roomy, key=lambda c: (c.site.name != near, *_order(c, checkpoints)))
     reasons.extend(_merits(best, checkpoints))
+    if near and best.site.name == near:
+        reasons.append(Reason("near", "for", f"the files that it is to be near are at {near}", near))
+    elif near:
+        reasons.append(Reason("near", "against", f"{near}, where its files are, cannot take it now", near))
     reasons.extend(
         Reason("order", "against", f"{c.site.name} comes after {best.site.name}: {_merit_words(c)}", c.site.name)
         for c in roomy

@@ -87,11 +87,15 @@ def _by_fault(rules: Rules, failure: Failure, tries: Tries, now: int) -> Decisio
     if fault is Fault.PREEMPTED:
         reason = Reason("fault.preempted", "again", f"its place was taken: {detail}")
         return _decide("again", reason, until=now + AFTER_PREEMPTION)
-    reason = Reason(f"fault.{fault.value}", "elsewhere", f"{failure.site}: {detail}", failure.site)
+    if fault is Fault.POLICY and not failure.site:
+        return _decide("fail", Reason("fault.policy", "fail", detail))
+    outcome = "elsewhere" if failure.site else "again"  # what only moves data is at no site
+    said = f"{failure.site}: {detail}" if failure.site else detail
+    reason = Reason(f"fault.{fault.value}", outcome, said, failure.site)
     if tries.site_retries >= rules.retry.site_fault:
         spent = Reason("retry.site_fault", "fail", f"{tries.site_retries} tries after faults of sites are spent")
         return _decide("fail", reason, spent)
-    return _decide("elsewhere", reason, booked="site_retries", until=_backoff(now, tries.site_retries))
+    return _decide(outcome, reason, booked="site_retries", until=_backoff(now, tries.site_retries))
 
 
 def _more_memory(tries: Tries, reason: Reason) -> Decision:

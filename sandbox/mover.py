@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+from connectors.errands import transfer_digest
 from connectors.errors import Fault, NotThere, SiteError, UnsafePath
 from connectors.model import (
     Accepted,
@@ -114,7 +116,7 @@ class SimulatedMover:
             return Refused(reason=str(error.args[0]), fault=Fault.SITE.value)
         known = self._world.errands.get(transfer.key)
         if known is not None and known.state is not TransferState.FAILED:
-            if known.transfer != transfer:
+            if transfer_digest(known.transfer) != transfer_digest(transfer):
                 return Refused(reason=f"transfer {transfer.key} was asked for with other files", fault=Fault.SITE.value)
             return Accepted(native_id=f"{transfer.key}.{known.attempt}", adopted=True)
         attempt = 1 if known is None else known.attempt + 1
@@ -280,4 +282,9 @@ def make_mover(setup: MoverSetup) -> SimulatedMover | SharedMover:
         return SharedMover(shared, setup.blobs)
     world = world_of(setup.clock)
     world.add_folder("", setup.blobs)
+    for place in setup.places.values():  # a place elsewhere is as simulated as the sites are
+        if place.collection or place.url:
+            world.add_memory(place.side)
+        else:
+            world.add_folder(place.side, Path(place.path))
     return SimulatedMover(world, setup.clock)

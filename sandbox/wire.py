@@ -40,7 +40,7 @@ from connectors.model import (
     TransferState,
     TransferStatus,
 )
-from connectors.registry import SiteConfig
+from connectors.registry import GlobusConfig, SiteConfig
 
 MAX_FRAME = 64 << 20
 """Bytes."""
@@ -49,7 +49,7 @@ _UCRED = struct.Struct("3i")
 
 _CLASSES: tuple[type, ...] = (
     *(Accepted, Doubtful, Evidence, FileInfo, JobSpec, JobStatus, Listing, Refused, Resources, SiteConfig, SmallFile),
-    *(LaneLimits, Origin, Ticket, Transfer, TransferItem, TransferStatus),
+    *(GlobusConfig, LaneLimits, Origin, Ticket, Transfer, TransferItem, TransferStatus),
 )
 _NAMES: dict[str, tuple[str, ...]] = {kind.__name__: tuple(item.name for item in fields(kind)) for kind in _CLASSES}
 _NOUNS = {kind.__name__: kind for kind in _CLASSES}

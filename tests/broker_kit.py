@@ -23,7 +23,8 @@ from broker.store.base import CommandRow, DepRow, NewEvent, NewRun, RunRow
 from broker.store.connect import Database
 from broker.store.sql import SqlStore
 from broker.traffic import Desk
-from connectors.registry import SiteConfig
+from connectors.registry import PlaceConfig, SiteConfig
+from sandbox.blob import Blob
 from sandbox.connector import SimulatedSite, make
 from sandbox.mover import SimulatedMover
 from sandbox.world import SimulatedWorld
@@ -55,7 +56,7 @@ def rules(**changes: Any) -> dict[str, Any]:
     """The default rules with some of them changed, maps merged one level deep."""
     merged = dict(RULES)
     for name, value in changes.items():
-        both = isinstance(merged[name], dict) and isinstance(value, dict) and name != "checkpoint"
+        both = isinstance(merged.get(name), dict) and isinstance(value, dict) and name != "checkpoint"
         merged[name] = {**merged[name], **value} if both else value
     return merged
 
@@ -71,19 +72,47 @@ class Stage:
     inputs: Sequence[tuple[str, str]] = ()
     """(name, stage that makes it)"""
     rules: Mapping[str, Any] = field(default_factory=dict)
+    copies: Sequence[tuple[str, str]] = ()
+    """(PLACE:path, or STAGE/path; PLACE:path): it only moves data."""
+    keep: Sequence[Mapping[str, Any]] = ()
+    """As bodies have it."""
+    places: Sequence[tuple[str, Sequence[str]]] = ()
+    """(name, PLACE:path of each that holds it): inputs from places."""
+    wait: float = 0.0
 
     def body(self) -> dict[str, Any]:
+        if self.copies:
+            copy = [{"from": _origin(source), "to": _side(to)} for source, to in self.copies]
+            return {"copy": copy, **({"keep": list(self.keep)} if self.keep else {})}
         return {
             "run": f": sim {self.sim}" if self.sim else ":",
             "restart": None,
             "setup": "",
             "env": {},
             "files": [],
-            "inputs": [{"name": name, "stage": of, "from": name, "match": None} for name, of in self.inputs],
+            "inputs": [
+                *({"name": name, "stage": of, "from": name, "match": None} for name, of in self.inputs),
+                *(
+                    {"name": name, "places": [_side(text) for text in texts], "match": None, "wait": self.wait}
+                    for name, texts in self.places
+                ),
+            ],
             "outputs": [{"path": path, "required": True} for path in self.outputs],
             "submit": {},
             "at": {},
         }
+
+
+def _side(text: str) -> list[str]:
+    name, _, path = text.partition(":")
+    return [f"{name}:", path]
+
+
+def _origin(text: str) -> Any:
+    if ":" in text:
+        return [_side(text)]
+    stage, _, path = text.partition("/")
+    return {"stage": stage, "path": path}
 
 
 @cache
@@ -119,6 +148,7 @@ class Lab:
         store: SqlStore | None = None,
         seed: int = 1,
         service: bool = False,
+        places: Sequence[str] = (),
     ) -> None:
         """`service`: files go by a mover with a service of its own, over a desk."""
         self.clock = clock or VirtualClock()
@@ -126,6 +156,8 @@ class Lab:
         self.store = store or fresh_store(self.clock, self.bits)
         self.world = SimulatedWorld()
         self.world.add_memory(BLOBS)
+        self.places = {name: PlaceConfig(name=name, collection="simulated", prune=True) for name in places}
+        self.stored = {name: self.world.add_memory(f"{name}:") for name in places}
         self.configs = {config.name: config for config in sites}
         self.sites: dict[str, SimulatedSite] = {c.name: self.world.add(make(c, self.clock)) for c in sites}
         self.mover = Service(self.world, self.clock) if service else SimulatedMover(self.world, self.clock)
@@ -148,6 +180,7 @@ class Lab:
                 clock=self.clock,
                 owner=owner or f"worker-{next(self._numbers)}",
                 elapsed=lambda: 0.0,
+                places=self.places,
             )
         )
 
@@ -205,6 +238,17 @@ class Lab:
             self.step(step)
         return self.state(run_id)
 
+    def put(self, where: str, content: bytes = b"data") -> None:
+        """A file lies in a place from now on."""
+        name, _, path = where.partition(":")
+        self.stored[name].put(path, Blob(content, len(content)), self.clock())
+
+    def lies(self, where: str) -> bytes | None:
+        """What a place holds there."""
+        name, _, path = where.partition(":")
+        blob = self.stored[name].get(path)
+        return None if blob is None else blob.whole()
+
     # -- what a test asks ----------------------------------------------------------------------------------
 
     def state(self, run_id: str) -> str:
@@ -234,8 +278,8 @@ def new_run(run_id: str, stages: Sequence[Stage], *, now: int, name: str = "test
     place = {stage.name: n for n, stage in enumerate(stages)}
     rows, deps = [], []
     for n, stage in enumerate(stages):
-        parents = {*stage.needs, *(of for _, of in stage.inputs)}
-        takes = {of for _, of in stage.inputs}
+        takes = {*(of for _, of in stage.inputs), *(f.partition("/")[0] for f, _ in stage.copies if ":" not in f)}
+        parents = {*stage.needs, *takes}
         deps += [DepRow(run_id, place[p], n, int(p in takes)) for p in sorted(parents)]
         text = json.dumps(rules(**stage.rules), separators=(",", ":"))
         body = json.dumps(stage.body(), separators=(",", ":"))

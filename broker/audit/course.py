@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from broker.audit.rows import Found, RunRows, Violation, failovers
+from broker.audit.rules import PLACED
 from broker.states import RunState, StageState
 from broker.store.base import AttemptRow, CheckpointRow
 from policies.retry import MEMORY_RAISES
@@ -151,7 +152,7 @@ def _each_paid_for(rows: RunRows) -> Found:
     placed: dict[tuple[int, int], int] = {}
     causes: dict[int, list[int]] = defaultdict(list)
     for decision in rows.decisions:
-        if (decision.kind, decision.outcome) == ("placement", "place"):
+        if decision.kind == "placement" and decision.outcome in PLACED:
             placed[decision.n, decision.attempt] = decision.seq
         elif decision.kind in ("failover", "retry", "command"):
             causes[decision.n].append(decision.seq)

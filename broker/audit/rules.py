@@ -12,6 +12,8 @@ from broker.store.audit import verify_chain
 from broker.store.base import DepRow
 
 _A, _S = AttemptState, StageState
+PLACED = ("place", "copy")
+"""Outcomes of a placement that begin an attempt."""
 _WAITS_FOR = {_A.STAGING_IN: "stage_in", _A.SUBMITTING: "submit", _A.VERIFYING: "verify"}
 
 
@@ -143,6 +145,8 @@ def _effects(rows: RunRows) -> Found:
     attempts = {(row.n, row.number): row for row in rows.attempts}
     for row in rows.attempts:
         kind = _WAITS_FOR.get(AttemptState(row.state))
+        if kind == "stage_in" and not row.site:
+            kind = "copy"
         if kind and f"{kind}:{row.submit_key}" not in rows.effect_at:
             yield rows.name(row.n, row.number), f"is {row.state} without an effect {kind}"
         if row.cancel_requested_at is not None and f"cancel:{row.submit_key}" not in rows.effect_at:
@@ -160,6 +164,10 @@ def _verified(rows: RunRows) -> Found:
     for product in rows.products:
         attempt = attempts.get((product.n, product.attempt))
         if attempt is None:
+            continue
+        if not attempt.site:  # it only moves data: nothing ran, and the mover verifies what it brings
+            if not attempt.staged or not json.loads(attempt.staged)["ok"]:
+                yield rows.name(product.n, product.attempt), "is a product, but nobody said that all has arrived"
             continue
         record = json.loads(attempt.exit) if attempt.exit else {}
         if (record.get("kind"), record.get("exit_code")) != ("done", 0):
@@ -184,7 +192,7 @@ def _restores(rows: RunRows) -> Found:
 
 
 def _decisions(rows: RunRows) -> Found:
-    placed = {(d.n, d.attempt): d.seq for d in rows.decisions if d.kind == "placement" and d.outcome == "place"}
+    placed = {(d.n, d.attempt): d.seq for d in rows.decisions if d.kind == "placement" and d.outcome in PLACED}
     reasons: dict[int, list[int]] = defaultdict(list)
     for decision in rows.decisions:
         if decision.kind in ("failover", "retry", "command"):

@@ -34,12 +34,19 @@ _WORDS: dict[str, str] = {
     "silent": "cannot be asked: {detail}",
     "answers": "answers again after {silent_for} s",
     "submitted": "submitted with {stages} stages",
+    "removed": "{path}: {files} files removed, as `keep` says ({bytes} bytes)",
     "run_running": "goes on",
     "run_waiting": "waits: {reason}",
     "run_succeeded": "succeeded: every stage has its product",
     "run_failed": "failed",
     "run_canceled": "canceled",
 }
+_OF_COPIES = {
+    "placed": "begins to copy to {to} ({why})",
+    "published": "done: copied to {to}",
+    "cancel": "asks the mover to stop",
+}
+"""Of what is at no site."""
 QUIET = frozenset({"staging_in", "submitting", "queued", "verifying", "succeeded", "stays", "reopened"})
 """Steps that `timeline` lists and a person who only watches need not read."""
 
@@ -51,6 +58,8 @@ def sentence(event: EventRow) -> str:
         return "starts from the beginning"
     if event.kind == "ship" and not data.get("to"):
         return f"keeps checkpoint {data.get('seq')} where it is"  # `explain` says for how long, and why
+    if data.get("site") == "" and event.kind in _OF_COPIES:
+        return _OF_COPIES[event.kind].format(why=data.get("why", ""), to=", ".join(data.get("to") or ["its places"]))
     known = _WORDS.get(event.kind)
     filled = _filled(known, data) if known else None
     if filled is not None:
@@ -71,7 +80,7 @@ def subject(event: EventRow) -> str:
     """Whom it happened to: a stage's attempt, a site, or the run."""
     if event.stage:
         return f"{event.stage}@{event.attempt}" if event.attempt else event.stage
-    return event.stream.removeprefix("site:") if ":" in event.stream else "run"
+    return event.stream.partition(":")[2] if ":" in event.stream else "run"
 
 
 def clock_line(event: EventRow) -> str:

@@ -42,6 +42,7 @@ OTHERS = (
     Verb("move", "change", "Carry a run or a stage to another site."),
     Verb("attempt", "attempt", "List and show attempts."),
     Verb("transfer", "transfer", "List, show, cancel and retry transfers."),
+    Verb("keep", "keep", "List what declared `keep`s remove, and remove what is due."),
     Verb("login", "login", "Log in to a site: open its connection, or keep its token."),
     Verb("credential", "credential", "List and check what the sites' credentials refer to."),
     Verb("serve", "serve", "Serve this home until stopped."),

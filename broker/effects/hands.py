@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.clock import Clock
-from broker.effects.carry import Carrier
+from broker.effects.carry import NO_PLACES, Carrier
 from broker.effects.check import Checker
 from broker.effects.cleaning import prune
 from broker.effects.outcome import Result, again, done
 from broker.effects.submit import Submitter
-from broker.facts import World
+from broker.facts import NOWHERE, World
 from broker.jobs import Job
 from broker.limits import NO_LIMITS, Limits
 from broker.states import ENDS_WITH_ATTEMPT
 from broker.store.base import EffectRow, Sightings, Store
-from connectors.base import Mover, Site
+from connectors.base import Mover, PlaceFiles, Site
 from connectors.errors import SiteError
 
 BRINGS_WORK = ("stage_in", "submit")
@@ -58,10 +58,11 @@ class Hands:
         mover: Mover,
         clock: Clock,
         limits: Limits = NO_LIMITS,
+        places: Mapping[str, PlaceFiles] = NO_PLACES,
     ) -> None:
         self._store, self._world, self._sites, self._clock = store, world, sites, clock
         submitter = Submitter(store=store, world=world, clock=clock, limits=limits)
-        carrier = Carrier(store=store, world=world, mover=mover, clock=clock)
+        carrier = Carrier(store=store, world=world, mover=mover, clock=clock, places=places)
         checker = Checker(clock=clock)
         self._rooms: Mapping[str, Callable[[Site, Sequence[tuple[EffectRow, Job]]], Result]] = {
             "submit": submitter.submit,
@@ -72,6 +73,11 @@ class Hands:
             "check": checker.check,
             "prune": prune,
         }
+        self._moving: Mapping[str, Callable[[Sequence[tuple[EffectRow, Job]]], Result]] = {
+            "copy": carrier.copy,
+            "cancel": carrier.stop,
+        }
+        """What is done at no site."""
 
     def perform(self, effects: Sequence[EffectRow], jobs: JobCache) -> Sightings:
         """Perform claimed effects, batched by site and kind; never raises for what a site does."""
@@ -90,6 +96,8 @@ class Hands:
         return sightings
 
     def _perform(self, kind: str, name: str, batch: Sequence[tuple[EffectRow, Job]]) -> Result:
+        if name == NOWHERE:
+            return self._move(kind, batch)
         site = self._sites.get(name)
         if site is None:
             reason = f"site {name} is not in the site document"
@@ -101,6 +109,12 @@ class Hands:
             return self._rooms[kind](site, batch)
         except SiteError as error:
             # whoever may have caused a side effect has caught this nearer by; here nothing can have happened twice
+            return Result(again=[again(effect, self._clock(), reason=str(error)) for effect, _ in batch])
+
+    def _move(self, kind: str, batch: Sequence[tuple[EffectRow, Job]]) -> Result:
+        try:
+            return self._moving[kind](batch)
+        except SiteError as error:
             return Result(again=[again(effect, self._clock(), reason=str(error)) for effect, _ in batch])
 
     def _quarantined(self, name: str) -> bool:

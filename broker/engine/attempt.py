@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from broker.facts import NOWHERE
 from broker.states import AttemptState, may_move, move
 from broker.store.base import AttemptRow
 from connectors.errors import Fault
@@ -100,6 +101,8 @@ def _staged(row: AttemptRow) -> Progress | None:
     answer = json.loads(row.staged)
     if "held" in answer:
         return None  # on its way still: a person is asked
+    if answer["ok"] and row.site == NOWHERE:
+        return Progress(to_state(row, _A.SUCCEEDED))
     if answer["ok"]:
         return Progress(to_state(row, _A.SUBMITTING), effect="submit")
     return fail(row, _A.FAILED, fault_of(answer, Fault.STAGING), answer["reason"])
@@ -145,6 +148,9 @@ def _exited(row: AttemptRow, now: int) -> Progress | None:
         return fail(row, _A.TIMED_OUT, Fault.TIME_LIMIT, "it ran into its time limit", exit_code=record["exit_code"])
     if record["kind"] == "too_late":
         return fail(row, _A.FAILED, Fault.SITE, "it came up after its latest start and refused to run")
+    if record["kind"] == "input_missing":
+        absent = ", ".join(record["missing"][:5]) or "an input"
+        return fail(row, _A.FAILED, Fault.STAGING, f"it could not start: {absent} is not in its place")
     if record["kind"] == "restore_failed":
         return fail(row, _A.FAILED, Fault.APPLICATION, "the checkpoint could not be restored")
     code = record["exit_code"]
@@ -223,8 +229,8 @@ def _close_if_final(progress: Progress, now: int) -> Progress:
 
 
 def never_submitted(row: AttemptRow) -> bool:
-    """Only inputs were being brought: no job can exist at the silent site."""
-    return row.state in (_A.PLANNED, _A.STAGING_IN)
+    """Only inputs were being brought: no job can exist at the silent site. Of what only moves data a transfer may."""
+    return row.site != NOWHERE and row.state in (_A.PLANNED, _A.STAGING_IN)
 
 
 def fault_of(answer: dict[str, Any], otherwise: Fault) -> Fault:

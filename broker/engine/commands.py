@@ -8,7 +8,7 @@ from broker.engine.look import Look
 from broker.engine.settling import cancel, reopen
 from broker.engine.silence import move_away
 from broker.engine.take_in import advance_all
-from broker.facts import rules_of
+from broker.facts import is_copy, rules_of
 from broker.states import RunState, StageState, move
 from broker.store.base import CommandRow, NewEvent, StageRow
 from policies.model import Decision, Reason
@@ -102,6 +102,11 @@ def _move(look: Look, command: CommandRow, stage: StageRow) -> tuple[StageRow | 
     target = str(json.loads(command.args).get("to", ""))
     if target not in look.world.sites:
         return None, f"not possible: no site {target!r}"
+    if is_copy(stage.body):
+        return None, "not possible: it only moves data, and is at no site"
+    against = look.candidates(stage)[1][target]
+    if against is not None and against.rule.startswith("data"):
+        return None, f"not possible: {against.rule}: {against.fact}"
     wanting = stage._replace(want=target)
     if stage.state in (_S.WAITING, _S.READY):
         return wanting._replace(due_at=look.now, not_before=None), f"will start at {target}"

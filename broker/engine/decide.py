@@ -24,6 +24,7 @@ from policies.model import Decision, Reason
 
 _S, _A = StageState, AttemptState
 NO_STRAYS: Mapping[int, StrayRow] = {}
+NO_PRODUCTS: Mapping[int, str] = {}
 
 
 def decide(
@@ -33,10 +34,12 @@ def decide(
     now: int,
     checkpoints: Mapping[int, Sequence[CheckpointRow]],
     strays: Mapping[int, StrayRow] = NO_STRAYS,
+    near: Mapping[int, str] = NO_PRODUCTS,
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
-    its stages that were begun in the hours that a restored backup does not know."""
-    look = Look(world, snapshot, now=now, checkpoints=checkpoints, strays=strays)
+    its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
+    its stages want to be near, by the number of their stage."""
+    look = Look(world, snapshot, now=now, checkpoints=checkpoints, strays=strays, near=near)
     carry_out(look)
     for row in snapshot.stages:
         if row.n not in look.done:

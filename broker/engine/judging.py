@@ -13,6 +13,7 @@ from broker.engine.placing import place
 from broker.engine.settling import settle
 from broker.engine.words import last_fact
 from broker.facts import (
+    NOWHERE,
     USABLE_CHECKPOINTS,
     newest_seq,
     tries_of,
@@ -67,7 +68,7 @@ def ended(look: Look, stage: StageRow, row: AttemptRow, failure: Failure) -> Sta
 def next_try(look: Look, stage: StageRow, row: AttemptRow, decision: Decision, *, progressed: bool) -> StageRow:
     booked = str(decision.facts.get("booked", ""))
     avoid = list(json.loads(stage.avoid)) if stage.avoid else []
-    if decision.outcome == "elsewhere" and row.site not in avoid:
+    if decision.outcome == "elsewhere" and row.site not in (NOWHERE, *avoid):
         avoid.append(row.site)
     ready = stage._replace(
         state=move(_S.ACTIVE, _S.READY).value,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from broker.engine.attempt import Progress
 from broker.facts import (
+    NOWHERE,
     World,
     body_refusal,
     fair_share,
@@ -37,6 +38,7 @@ class Look:
         now: int,
         checkpoints: Mapping[int, Sequence[CheckpointRow]],
         strays: Mapping[int, StrayRow],
+        near: Mapping[int, str],
     ) -> None:
         self.world, self.snapshot, self.now = world, snapshot, now
         self.changes = Changes()
@@ -47,6 +49,7 @@ class Look:
         self.run_row = snapshot.run
         self.checkpoints = checkpoints
         self.strays = strays
+        self.near = near
         self.load = Counter(snapshot.load)
         self.own = Counter(snapshot.own_load)
         self.seen: dict[int, dict[int, Progress]] = {}
@@ -72,6 +75,9 @@ class Look:
         return any(facts.share > 0 for name in self.world.sites if (facts := self.site(name)) is not None)
 
     def took(self, name: str) -> None:
+        """An attempt was begun there; one that only moves data takes no place anywhere."""
+        if name == NOWHERE:
+            return
         self.load[name] += 1
         self.own[name] += 1
         self.sites.pop(name, None)
@@ -150,6 +156,9 @@ class Look:
         return raised(rules, stage.memory_raises)
 
     def answers(self, name: str) -> bool:
+        """Can its site be asked? What is at no site is asked of the mover, which always answers."""
+        if name == NOWHERE:
+            return True
         facts = self.site(name)
         return facts is not None and facts.answers
 

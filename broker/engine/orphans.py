@@ -32,11 +32,10 @@ def ask_to_end(look: Look, stage: StageRow, row: AttemptRow) -> AttemptRow:
     """Ask its site to end it, once, as soon as the site answers; what was never submitted is over at once."""
     if unsubmitted(look, row):
         return call_off(look, stage, row)
-    site = look.site(row.site)
-    if row.cancel_requested_at is not None or site is None or not site.answers:
+    if row.cancel_requested_at is not None or not look.answers(row.site):
         return row
     look.changes.effects.append(effect(look.world, row, "cancel", now=look.now))
-    look.changes.dropped_effects.extend(f"{kind}:{row.submit_key}" for kind in ("stage_in", "submit"))
+    look.changes.dropped_effects.extend(f"{kind}:{row.submit_key}" for kind in ("stage_in", "submit", "copy"))
     look.tell(stage, "cancel", attempt=row.number, data={"site": row.site, "reason": row.reason})
     return row._replace(cancel_requested_at=look.now)
 

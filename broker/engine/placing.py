@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from broker.engine.copying import brought_to
 from broker.engine.look import Look
 from broker.engine.orphans import leave, unsubmitted
-from broker.engine.start import Start, start
+from broker.engine.start import Start, start, start_copy
 from broker.engine.start import take_up as start_found
 from broker.facts import (
+    NOWHERE,
     asked_every,
     checkpoint_facts,
+    is_copy,
     rules_of,
 )
 from broker.states import AttemptState, StageState, move
@@ -25,7 +28,9 @@ _S, _A = StageState, AttemptState
 
 
 def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
-    """Find a site for a stage that is READY, and begin an attempt there."""
+    """Find a site for a stage that is READY, and begin an attempt there; at none, if it only moves data."""
+    if is_copy(stage.body):
+        return begin_copy(look, stage, why=why)
     if stage.attempt and rules_of(stage.rules).duplicates == "never" and (copies := may_live(look, stage)):
         return waits_for_death(look, stage, copies)
     candidates, static = look.candidates(stage)
@@ -36,7 +41,16 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     rows = look.checkpoints.get(stage.n, ())
     known = checkpoint_facts(rows)
     avoid = json.loads(stage.avoid) if stage.avoid else ()
-    decision = placement.place(candidates, now=look.now, want=stage.want, avoid=avoid, checkpoints=known, static=static)
+    near = rules_of(stage.rules).near
+    decision = placement.place(
+        candidates,
+        now=look.now,
+        want=stage.want,
+        avoid=avoid,
+        checkpoints=known,
+        near=look.near.get(near, "") if near is not None else "",
+        static=static,
+    )
     if decision.outcome != "place":
         return not_placed(look, stage, decision)
     dark = {name for name in look.world.sites if (facts := look.site(name)) and not facts.answers}
@@ -51,6 +65,13 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     return with_attempt(stage, row)
 
 
+def begin_copy(look: Look, stage: StageRow, *, why: str) -> StageRow:
+    """Begin to move data: no site has to have room, or to answer, for that."""
+    to = brought_to(json.loads(stage.body))
+    row = begin(look, stage, start_copy(look.world, stage, why=why, now=look.now), placement.copies(to=to), to=to[:5])
+    return with_attempt(stage, row)
+
+
 def take_up(look: Look, stage: StageRow, stray: StrayRow, *, why: str, walltime: float | None) -> StageRow:
     """Go on with an attempt that was begun in the hours that a restored backup does not know."""
     leave_behind(look, stage)
@@ -58,19 +79,22 @@ def take_up(look: Look, stage: StageRow, stray: StrayRow, *, why: str, walltime:
     return with_attempt(stage, begin(look, stage, begun, placement.taken_up(site=stray.site, key=stray.key)))
 
 
-def begin(look: Look, stage: StageRow, begun: Start, decision: Decision) -> AttemptRow:
-    """Write a new attempt down, with its first effect and the decision that placed it."""
+def begin(look: Look, stage: StageRow, begun: Start, decision: Decision, *, to: Sequence[str] = ()) -> AttemptRow:
+    """Write a new attempt down, with its first effect and the decision that placed it. `to`: of a copy."""
     row = begun.attempt
     look.changes.new_attempts.append(row)
     look.changes.effects.append(begun.effect)
     look.took(row.site)
-    data = {"site": row.site, "key": row.submit_key, "why": row.why, "state": row.state}
+    data: dict[str, object] = {"site": row.site, "key": row.submit_key, "why": row.why, "state": row.state}
+    if to:
+        data["to"] = list(to)
     look.tell(stage, "placed", attempt=row.number, data=data, decision=decision)
-    config = look.world.sites[row.site].config
-    interval = asked_every(look.rules_there(stage, row.site), config, row.restore)
-    if interval is not None:
-        every = interval.facts["every"]
-        look.tell(stage, "interval", attempt=row.number, data={"every": every}, decision=interval)
+    if row.site != NOWHERE:
+        config = look.world.sites[row.site].config
+        interval = asked_every(look.rules_there(stage, row.site), config, row.restore)
+        if interval is not None:
+            every = interval.facts["every"]
+            look.tell(stage, "interval", attempt=row.number, data={"every": every}, decision=interval)
     return row
 
 

@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping
 
 from broker.engine.attempt import Progress
+from broker.engine.copying import brought_to, copied, kept
 from broker.engine.look import Look
 from broker.engine.orphans import let_go
 from broker.engine.take_in import advance_all
-from broker.facts import (
-    rules_of,
-)
+from broker.facts import is_copy, rules_of
 from broker.states import AttemptState, StageState, move
 from broker.store.base import AttemptRow, ProductRow, StageRow
 
@@ -41,6 +40,10 @@ def publish(look: Look, stage: StageRow, winner: AttemptRow) -> None:
     verified = json.loads(winner.verified) if winner.verified else {}
     record = json.loads(winner.exit) if winner.exit else {}
     adopted = int(winner.number != stage.attempt)
+    manifest = json.dumps({"files": verified["files"]}) if "files" in verified else NO_MANIFEST
+    if is_copy(stage.body):
+        manifest = copied(stage)
+        look.changes.retention += kept(stage, winner, now=look.now)
     look.changes.products.append(
         ProductRow(
             run_id=stage.run_id,
@@ -49,13 +52,15 @@ def publish(look: Look, stage: StageRow, winner: AttemptRow) -> None:
             epoch=winner.epoch,
             site=winner.site,
             path=winner.directory,
-            manifest=json.dumps({"files": verified["files"]}) if "files" in verified else NO_MANIFEST,
+            manifest=manifest,
             manifest_digest=record.get("digest") or "",
             adopted=adopted,
             published_at=look.now,
         )
     )
-    data = {"site": winner.site, "epoch": winner.epoch, "adopted": bool(adopted)}
+    data: dict[str, object] = {"site": winner.site, "epoch": winner.epoch, "adopted": bool(adopted)}
+    if is_copy(stage.body):
+        data["to"] = brought_to(json.loads(stage.body))[:5]
     look.tell(stage, "published", attempt=winner.number, data=data)
 
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from broker.facts import World
+from broker.facts import NOWHERE, World
 from broker.ids import submit_key
 from broker.spec import body_for
 from broker.states import AttemptState
@@ -56,6 +56,25 @@ def start(
     return Start(row, effect(world, row, "stage_in" if staging else "submit", now=now))
 
 
+def start_copy(world: World, stage: StageRow, *, why: str, now: int) -> Start:
+    """The stage's next attempt at moving data: at no site, in no folder, and nothing of it runs."""
+    number = stage.attempt + 1
+    installation = world.installation
+    row = _attempt(
+        world,
+        stage,
+        key=submit_key(installation.id, installation.incarnation, stage.run_id, stage.path, number, stage.digest),
+        directory="",
+        site=NOWHERE,
+        state=AttemptState.STAGING_IN,
+        why=why,
+        restore="",
+        walltime=None,
+        now=now,
+    )
+    return Start(row, effect(world, row, "copy", now=now))
+
+
 def take_up(world: World, stage: StageRow, stray: StrayRow, *, why: str, walltime: float | None, now: int) -> Start:
     """The stage's next attempt is one of the hours that a restored backup does not know: its job is looked up under
     the key that it has, in the folder that it has, before anything is submitted."""
@@ -93,7 +112,8 @@ def _attempt(
     walltime: float | None,
     now: int,
 ) -> AttemptRow:
-    limit = walltime if walltime is not None else world.sites[site].config.max_walltime
+    if walltime is None and site != NOWHERE:
+        walltime = world.sites[site].config.max_walltime
     latest_start = now + round(world.queue_seconds * 1e6)
     return AttemptRow(
         run_id=stage.run_id,
@@ -116,7 +136,7 @@ def _attempt(
         submitted_at=None,
         started_at=None,
         ended_at=None,
-        stop_before=None if limit is None else latest_start + round(limit * 1e6),
+        stop_before=None if walltime is None else latest_start + round(walltime * 1e6),
         unreachable_since=None,
         cancel_requested_at=None,
         native_id="",
@@ -156,7 +176,7 @@ def effect(
 ) -> EffectRow:
     """An effect about an attempt. Its key is a function of what it does: asking twice is asking once."""
     where = site or attempt.site
-    mine = bool(world.claimant) and world.sites[where].inline
+    mine = bool(world.claimant) and (where == NOWHERE or world.sites[where].inline)
     return EffectRow(
         key=f"{kind}:{attempt.submit_key}{suffix}",
         run_id=attempt.run_id,

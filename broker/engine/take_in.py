@@ -9,6 +9,7 @@ from broker.engine.attempt import Progress, advance
 from broker.engine.look import Look
 from broker.engine.start import effect
 from broker.engine.words import compact
+from broker.facts import NOWHERE
 from broker.states import ENDS_WITH_ATTEMPT, AttemptState, StageState
 from broker.store.base import AttemptRow, StageRow
 
@@ -54,10 +55,11 @@ def keep(look: Look, stage: StageRow, old: AttemptRow, progress: Progress) -> No
 
 def closed(look: Look, row: AttemptRow) -> None:
     """An attempt is over: its place is free, and what was still wanted for it is not any more."""
-    look.changes.wake_ready += 1
-    look.load[row.site] -= 1
-    look.own[row.site] -= 1
-    look.sites.pop(row.site, None)
+    if row.site != NOWHERE:
+        look.changes.wake_ready += 1
+        look.load[row.site] -= 1
+        look.own[row.site] -= 1
+        look.sites.pop(row.site, None)
     look.changes.dropped_effects.extend(f"{kind}:{row.submit_key}" for kind in ENDS_WITH_ATTEMPT)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from broker.spec.effective import input_matches
 from broker.spec.errors import KeyPath, Wrong
 from broker.spec.files import FileFinder, FoundFile
-from broker.spec.sources import FromStage, source
+from broker.spec.moving import copy_body
+from broker.spec.sources import FromPath, FromStage, is_place, place, source
 from broker.spec.stage import AtSite, Differs, Input, Stage
 from broker.spec.workflow import Workflow
 
@@ -25,6 +26,8 @@ class BodyMaker:
         self.faults: list[Fault] = []
 
     def body(self, name: str, stage: Stage) -> Json:
+        if stage.copy_ is not None:
+            return copy_body(stage)
         here: KeyPath = ("stages", name)
         return _launching(stage) | {
             "run": stage.run,
@@ -61,10 +64,13 @@ class BodyMaker:
     def _inputs(self, here: KeyPath, stage: Stage) -> list[Json]:
         inputs: list[Json] = []
         for i, given in enumerate(stage.inputs):
+            if is_place(given.from_[0]):
+                inputs.append(_from_places(given))
+                continue
             meant = source(given.from_[0], self._stages)  # sound, or the structure check would have refused it
             if isinstance(meant, FromStage):
                 inputs.append(_from_stage(given, meant.stage))
-            else:
+            elif isinstance(meant, FromPath):
                 inputs.extend(self._from_path((*here, "inputs", i, "from"), given, meant.path))
         return inputs
 
@@ -100,3 +106,13 @@ def _launching(part: Differs) -> Json:
 
 def _from_stage(given: Input, stage: str) -> Json:
     return {"name": given.as_ or given.name, "stage": stage, "from": given.name, "match": given.match}
+
+
+def _from_places(given: Input) -> Json:
+    """`places`: all hold the same, the document's first choice first."""
+    body: Json = {
+        "name": given.as_ or given.name,
+        "places": [list(place(text).side) for text in given.from_],
+        "match": given.match,
+    }
+    return body | ({"wait": given.wait} if given.wait else {})

@@ -4,36 +4,52 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from broker.spec.body import BodyMaker
 from broker.spec.compiled import FORMAT, CompiledRun, CompiledStage
+from broker.spec.copies import DELIVERY
 from broker.spec.expressions import ParamValue
 from broker.spec.files import FileFinder
 from broker.spec.load import filled_workflow
+from broker.spec.moving import delivers, delivery_body, is_waited_for
 from broker.spec.params import param_values
-from broker.spec.rules import stage_rules
+from broker.spec.places import place_faults, prune_warnings
+from broker.spec.rules import moving_rules, stage_rules
+from broker.spec.stage import Stage
 from broker.spec.structure import parents
 from broker.spec.warnings import warnings_of
 from broker.spec.workflow import Workflow
+from connectors.registry import PlaceConfig
+
+Json = dict[str, Any]
 
 
 def compile_workflow(
-    workflow: Workflow, *, params: Mapping[str, str], base: Path | None, probe_budget: float = 60.0
+    workflow: Workflow,
+    *,
+    params: Mapping[str, str],
+    base: Path | None,
+    probe_budget: float = 60.0,
+    places: Mapping[str, PlaceConfig] | None = None,
 ) -> CompiledRun:
     """The workflow with these params, its files looked up below `base` (the document's folder).
 
     Without a `base` the document came by itself, from somewhere else: a file that it names is refused, unlooked at.
     `probe_budget`: seconds that it takes at most until a site counts as unreachable; a `failover.after` below it is
-    worth a warning. Raises DocumentError; opens files, stores nothing.
+    worth a warning. `places`: those of the site document; None: not known, so that only the form of what the document
+    says of them is checked. Raises DocumentError; opens files, stores nothing.
     """
     values, faults = param_values(workflow.params, params)
     if faults:
         raise workflow.raw.refuse(faults)
     if workflow.params or not workflow.loaded:
         workflow = filled_workflow(workflow.raw, values)
+    unknown = list(place_faults(workflow, places)) if places is not None else []
+    if unknown:
+        raise workflow.raw.refuse(unknown)
     bodies = BodyMaker(workflow, FileFinder(base))
     stages = _stages(workflow, bodies)
     if bodies.faults:
@@ -45,7 +61,7 @@ def compile_workflow(
         contact=workflow.contact,
         document=document,
         digest=_digest(canonical({"document": document, "stages": [stage.digest for stage in stages]})),
-        warnings=warnings_of(workflow, probe_budget),
+        warnings=[*warnings_of(workflow, probe_budget), *(prune_warnings(workflow, places) if places else ())],
         blobs={sha256: found.source for sha256, found in bodies.blobs.items()},
         stages=stages,
     )
@@ -57,25 +73,61 @@ def canonical(value: object) -> str:
 
 
 def _stages(workflow: Workflow, bodies: BodyMaker) -> list[CompiledStage]:
-    numbers = {name: n for n, name in enumerate(workflow.stages)}
+    """Each stage, and right after it the one that delivers what it leaves, if anything is to be delivered."""
+    stages = workflow.stages
+    delivered = {name: delivery_of(name) for name, stage in stages.items() if stage.outputs and delivers(stage)}
+    waited_for = {name for name in delivered if is_waited_for(stages[name])}
+    numbers = _numbers(stages, delivered)
     shared: dict[str, str] = {}
     compiled = []
-    for name, stage in workflow.stages.items():
-        rules = canonical(stage_rules(workflow.policy, stage))
-        rules = shared.setdefault(rules, rules)
-        body = canonical(bodies.body(name, stage))
-        taken = {given.from_[0] for given in stage.inputs}
+
+    def add(path: str, needs: Iterable[str], takes: Iterable[str], rules: Json, body: Json) -> None:
+        text = canonical(rules)
+        text = shared.setdefault(text, text)
+        told = canonical(body)
         compiled.append(
             CompiledStage(
-                path=name,
-                needs=sorted(numbers[parent] for parent in parents(workflow.stages, name)),
-                input_needs=frozenset(numbers[parent] for parent in taken if parent in numbers),
-                rules=rules,
-                body=body,
-                digest=_digest(f"{rules}\n{body}"),
+                path=path,
+                needs=sorted(numbers[parent] for parent in needs),
+                input_needs=frozenset(numbers[parent] for parent in takes),
+                rules=text,
+                body=told,
+                digest=_digest(f"{text}\n{told}"),
             )
         )
+
+    for name, stage in stages.items():
+        needs = parents(stages, name)
+        if waited_for:
+            needs += [delivered[parent] for parent in needs if parent in waited_for]
+        taken = {given.from_[0] for given in stage.inputs}
+        takes = [parent for parent in taken if parent in numbers]
+        add(name, needs, takes, _rules(workflow, stage, numbers), bodies.body(name, stage))
+        if name in delivered:
+            rules = moving_rules(workflow.policy, stage)
+            add(delivered[name], [name], [name], rules, delivery_body(name, stage.outputs))
     return compiled
+
+
+def delivery_of(name: str) -> str:
+    """The path of the stage that delivers what this one leaves."""
+    return f"{name}/{DELIVERY}"
+
+
+def _numbers(stages: Iterable[str], delivered: Mapping[str, str]) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for name in stages:
+        numbers[name] = len(numbers)
+        if name in delivered:
+            numbers[delivered[name]] = len(numbers)
+    return numbers
+
+
+def _rules(workflow: Workflow, stage: Stage, numbers: Mapping[str, int]) -> Json:
+    if stage.copy_ is not None:
+        return moving_rules(workflow.policy, stage)
+    rules = stage_rules(workflow.policy, stage)
+    return rules if stage.near is None else rules | {"near": numbers[stage.near]}
 
 
 def _document(workflow: Workflow, values: Mapping[str, ParamValue]) -> Mapping[str, Any]:

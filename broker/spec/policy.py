@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from broker.spec.part import Open, Part, always
-from broker.spec.values import Count, Duration, Line, SiteReference, many, one_of
+from broker.spec.values import Count, Duration, Flag, SiteReference, many, one_of
 
 Act = Annotated[Literal["auto", "ask", "never"], one_of(Literal["auto", "ask", "never"])]
 OldCopy = Annotated[Literal["kill", "drain", "leave"], one_of(Literal["kill", "drain", "leave"])]
@@ -40,8 +40,10 @@ class Failover(Part):
 class Data(Part):
     """Where data may be."""
 
-    export_control: Any = False
-    stay: list[Line] = Field(default_factory=list)
+    export_control: Flag = Field(default=False, description="Only where `clearance` names export_control.")
+    stay: list[SiteReference] = Field(
+        default_factory=list, description="Sites, facilities, profiles or places; empty: anywhere."
+    )
 
 
 def _deadline(value: object) -> object:
@@ -62,7 +64,7 @@ class Policy(Part):
 
     sites: Sites = always(Sites())
     failover: Failover = always(Failover())
-    data: Data | None = None
+    data: Data = always(Data())
     lane: Lanes = Field(
         default_factory=list, description="Best first; a site that has none of them is refused. Empty: normal."
     )

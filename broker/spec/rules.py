@@ -19,16 +19,33 @@ def stage_rules(policy: Policy, stage: Stage) -> Json:
     """What the policies and the engine go by. The stage's policy replaces the run's, value by value."""
     own = stage.policy
     lane = own.lane if "lane" in own.model_fields_set else policy.lane
-    return _with_lane(lane) | {
-        "sites": _whole(policy.sites) | _set(own.sites),
-        "failover": _failover(_whole(policy.failover) | _set(own.failover)),
-        "duplicates": stage.duplicates,
-        "resources": _resources_of(stage.resources),
-        "checkpoint": stage.checkpoint and _checkpoint(_whole(stage.checkpoint), own_ask=None),
-        "continue": stage.continue_ and _whole(stage.continue_),
-        "retry": _whole(stage.retry),
-        "required": stage.required,
-        "at": {site: rules for site, at in stage.at.items() if (rules := _rules_at(stage, at))},
+    data = _with_data(policy, own)
+    return (
+        _with_lane(lane)
+        | data
+        | {
+            "sites": _whole(policy.sites) | _set(own.sites),
+            "failover": _failover(_whole(policy.failover) | _set(own.failover)),
+            "duplicates": stage.duplicates,
+            "resources": _resources_of(stage.resources),
+            "checkpoint": stage.checkpoint and _checkpoint(_whole(stage.checkpoint), own_ask=None),
+            "continue": stage.continue_ and _whole(stage.continue_),
+            "retry": _whole(stage.retry),
+            "required": stage.required,
+            "at": {site: rules for site, at in stage.at.items() if (rules := _rules_at(stage, at))},
+        }
+    )
+
+
+def moving_rules(policy: Policy, stage: Stage) -> Json:
+    """Of a stage that only moves data, or of what delivers `stage`: where data may be, and how often it is tried."""
+    whole = stage_rules(policy, stage)
+    bare = stage_rules(Policy(), _BARE)
+    return {
+        **bare,
+        **{key: whole[key] for key in ("data",) if key in whole},
+        "retry": {**bare["retry"], "site_fault": whole["retry"]["site_fault"]},
+        "required": whole["required"],
     }
 
 
@@ -80,6 +97,14 @@ def _with_lane(lane: list[Lane]) -> Json:
     return {"lane": lane} if lane else {}
 
 
+def _with_data(policy: Policy, own: Policy) -> Json:
+    """Left out where nothing is said of it, as `lane` is."""
+    if "data" not in policy.model_fields_set and "data" not in own.model_fields_set:
+        return {}
+    data = _whole(policy.data) | _set(own.data)
+    return {"data": data} if data["export_control"] or data["stay"] else {}
+
+
 _PER_NODE = frozenset({"cores", "gpus", "memory"})
 BY_RANK = frozenset({"ranks", "cores_per_rank", "gpus_per_rank", "memory_per_rank"})
 
@@ -120,3 +145,6 @@ def _checkpoint(keys: Keys, *, own_ask: Ask | None) -> Json:
         if own_ask is None or "before_end" in ask.model_fields_set:
             kept["ask"]["before_end"] = ask.before_end
     return kept
+
+
+_BARE = Stage()

@@ -179,6 +179,19 @@ class Profile(Machine):
     elsewhere: Flag = Field(default=False, description="Its folders are not this machine's: roots are absolute there.")
 
 
+class KeepAtSite(Part):
+    """How long the folders of attempts stay at a site, once their run is over."""
+
+    attempts: Duration | None = Field(default=None, description="Of runs that have succeeded.")
+    failed: Duration | None = Field(default=None, description="Of runs that failed or were canceled.")
+
+
+Clearance = Literal["export_control"]
+Clearances = Annotated[
+    list[Annotated[Clearance, one_of(Clearance)]], Field(description="What kinds of data may be there.")
+]
+
+
 class Site(Machine):
     """One site."""
 
@@ -191,8 +204,8 @@ class Site(Machine):
         default_factory=dict, description="References, env:NAME or file:PATH."
     )
     umask: Umask | None = Field(default=None, description="For what jobs write there; octal.")
-    keep: Open | None = None
-    clearance: list[Line] | None = None
+    keep: KeepAtSite = always(KeepAtSite())
+    clearance: Clearances = Field(default_factory=list)
 
 
 class Place(Part):
@@ -205,6 +218,7 @@ class Place(Part):
         default_factory=dict, description="By site, the folder under which its own file system shows the place."
     )
     prune: Flag = Field(default=False, description="May a declared `keep` delete from it?")
+    clearance: Clearances = Field(default_factory=list)
 
 
 class Globus(Part):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from broker.spec.machine_values import Image, Launch, SiteLine
 from broker.spec.part import Open, Part, always
@@ -30,6 +30,7 @@ from broker.spec.values import (
     SubmitWord,
     VariableName,
     Walltime,
+    check_name,
     many,
     one_of,
 )
@@ -43,6 +44,7 @@ ExitAction = Annotated[
     one_of(Literal["fail", "retry", "continue", "more_memory"]),
 ]
 Lines = Annotated[list[Line], BeforeValidator(many, json_schema_input_type=str | list[str])]
+Names = Annotated[list[Name], BeforeValidator(many, json_schema_input_type=str | list[str])]
 
 
 class Software(Part):
@@ -57,10 +59,50 @@ class Input(Part):
     """Files that must be there before the stage starts."""
 
     name: RelativePath = Field(description="What the producer calls it; a trailing / means a folder.")
-    from_: Lines = Field(alias="from", min_length=1, description="A stage, a path beginning with ./ or /, or a place.")
+    from_: Lines = Field(
+        alias="from",
+        min_length=1,
+        description="A stage, a path beginning with ./ or /, or PLACE:path; several places hold the same.",
+    )
     as_: RelativePath | None = Field(default=None, alias="as", description="Its path here.")
     match: Line | None = Field(default=None, description="Of a folder, only files that match this glob.")
-    wait: Duration | None = None
+    wait: Duration | None = Field(default=None, description="How long it may still be missing from its place.")
+
+
+class Keep(Part):
+    """What is removed, and when: by place, a time after everything arrived."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, protected_namespaces=())
+    __pydantic_extra__: dict[str, Duration] = Field(init=False)
+
+    attempt: Duration | None = Field(default=None, description="Of what lies in the attempt's directory at its site.")
+    if_verified_at: Names = Field(
+        default_factory=list, description="Only when these places hold the same files, by digest."
+    )
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Keep:
+        for name in self.__pydantic_extra__:
+            check_name(name, "the name of a place")
+        return self
+
+    @property
+    def places(self) -> dict[str, float]:
+        """By place, the seconds after which it is removed there."""
+        return {name: float(value) for name, value in self.__pydantic_extra__.items()}
+
+    def written(self) -> dict[str, Any]:
+        """As any part, with the places."""
+        known = {name: value for name, value in super().written().items() if name not in self.__pydantic_extra__}
+        return {**self.__pydantic_extra__, **known}
+
+
+class Copy(Part):
+    """A file or folder, from one place to another."""
+
+    from_: Lines = Field(alias="from", min_length=1, description="PLACE:path; several hold the same.")
+    to: Line = Field(description="PLACE:path.")
+    keep: Keep | None = Field(default=None, description="What is removed afterwards.")
 
 
 class Output(Part):
@@ -68,9 +110,11 @@ class Output(Part):
 
     path: RelativePath = Field(description="A trailing / means a folder.")
     required: Flag = Field(default=True, description="Without it the stage has failed.")
-    to: Lines = Field(default_factory=list)
-    deliver: Deliver | None = None
-    keep: Open | None = None
+    to: Lines = Field(default_factory=list, description="PLACE:path, where it is brought; several: to each.")
+    deliver: Deliver = Field(
+        default="later", description="before_done: stages that need this one wait until it has arrived."
+    )
+    keep: Keep | None = Field(default=None, description="What is removed afterwards.")
 
 
 class Resources(Part):
@@ -169,8 +213,10 @@ class Stage(Differs):
     policy: Policy = always(Policy())
     required: Flag = Field(default=True, description="false: its failure is noted and fails nothing.")
     at: dict[SiteReference, AtSite] = Field(default_factory=dict)
-    copy_: list[Open] | None = Field(default=None, alias="copy")
-    near: Name | None = None
+    copy_: Annotated[list[Copy], Field(min_length=1, max_length=1_000)] | None = Field(
+        default=None, alias="copy", description="Only move data: no run, no site, no job."
+    )
+    near: Name | None = Field(default=None, description="Rather at the site where that stage's files are.")
     start: Literal["early"] | None = None
     kind: Literal["service"] | None = None
     ready: Open | None = None

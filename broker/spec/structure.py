@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 
+from broker.spec.copies import copy_faults, output_faults
 from broker.spec.cycles import find_cycle
 from broker.spec.errors import KeyPath, Wrong, nearest, quoted
+from broker.spec.overlaps import folders, overlaps
 from broker.spec.params import declaration_faults
-from broker.spec.sources import FromStage, source
+from broker.spec.sources import FromStage, is_place, place, source
 from broker.spec.stage import Ask, Checkpoint, Input, Resources, Stage
 from broker.spec.workflow import Workflow
 
@@ -38,17 +40,23 @@ def parents(stages: Mapping[str, Stage], name: str) -> list[str]:
 
 def _stage_faults(stages: Mapping[str, Stage], name: str, stage: Stage) -> Iterator[Fault]:
     here: KeyPath = ("stages", name)
-    if stage.run is None:
-        yield (*here, "run"), Wrong("is missing", "write what the stage runs", kind="missing")
+    if stage.copy_ is not None:
+        yield from copy_faults(here, stage)
+    elif stage.run is None:
+        yield (*here, "run"), Wrong("is missing", "write what the stage runs, or what it copies", kind="missing")
+    if stage.near is not None and (stage.near not in stages or stage.near == name):
+        cure = partial(nearest, stage.near, [other for other in stages if other != name], what="stages")
+        yield (*here, "near"), Wrong(f"{quoted(stage.near)} is no other stage", cure, kind="structure")
     for i, need in enumerate(stage.needs):
         if need not in stages:
             cure = partial(nearest, need, stages, what="stages")
             yield (*here, "needs", i), Wrong(f"there is no stage {quoted(need)}", cure, kind="structure")
     if stage.outputs:
-        yield from _overlaps((*here, "outputs"), [output.path for output in stage.outputs])
+        yield from overlaps((*here, "outputs"), [output.path for output in stage.outputs])
+        yield from output_faults((*here, "outputs"), stage.outputs)
     if stage.inputs:
         targets = [given.as_ or given.name for given in stage.inputs]
-        yield from _overlaps((*here, "inputs"), targets)
+        yield from overlaps((*here, "inputs"), targets)
         for i, given in enumerate(stage.inputs):
             yield from _input_faults(stages, (*here, "inputs", i), given)
     yield from _checkpoint_faults((*here, "checkpoint"), stage.checkpoint, None)
@@ -61,46 +69,46 @@ def _stage_faults(stages: Mapping[str, Stage], name: str, stage: Stage) -> Itera
 # -- files -------------------------------------------------------------------------------------------------
 
 
-def _overlaps(here: KeyPath, paths: Sequence[str]) -> Iterator[Fault]:
-    """One path twice, or one inside another."""
-    if len(paths) == 1:
-        return
-    plain = [path.rstrip("/") for path in paths]
-    first = {path: i for i, path in reversed(list(enumerate(plain)))}
-    for i, path in enumerate(plain):
-        if first[path] != i:
-            yield (*here, i), Wrong(f"{quoted(path)} stands here twice", "keep one of the two", kind="structure")
-        around = next((folder for folder in _folders(path) if folder in first), None)
-        if around is not None:
-            message = f"{quoted(path)} lies within {quoted(around)}, which stands here too"
-            yield (*here, i), Wrong(message, "keep one of the two", kind="structure")
-
-
-def _folders(path: str) -> Iterator[str]:
-    """The folders around a path, innermost first."""
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        yield path
-
-
 def _input_faults(stages: Mapping[str, Stage], here: KeyPath, given: Input) -> Iterator[Fault]:
-    text = given.from_[0]
-    if "${{" in text or "${{" in given.name:
-        return
-    try:
-        found = source(text, stages)
-    except Wrong as wrong:
-        yield (*here, "from"), wrong
+    if any("${{" in text for text in given.from_) or "${{" in given.name:
         return
     if given.match is not None and not given.name.endswith("/"):
         yield (*here, "match"), Wrong("only a folder's files can be chosen", "end `name` with /", kind="structure")
-    if isinstance(found, FromStage):
+    if len(given.from_) > 1 or is_place(given.from_[0]):
+        yield from _replica_faults(here, given)
+        return
+    try:
+        found = source(given.from_[0], stages)
+    except Wrong as wrong:
+        yield (*here, "from"), wrong
+        return
+    if given.wait is not None:
+        yield (*here, "wait"), Wrong("only an input from a place can come later", "leave it out", kind="structure")
+    if isinstance(found, FromStage) and stages[found.stage].copy_ is not None:
+        message = f"{found.stage} only copies: it leaves no files of its own"
+        cure = f"name the place that it brings them to, and write `needs: [{found.stage}]`"
+        yield (*here, "from"), Wrong(message, cure, kind="structure")
+    elif isinstance(found, FromStage):
         declared = [output.path.rstrip("/") for output in stages[found.stage].outputs]
         wanted = given.name.rstrip("/")
-        if not any(path == wanted or path in _folders(wanted) or "${{" in path for path in declared):
+        if not any(path == wanted or path in folders(wanted) or "${{" in path for path in declared):
             cure = nearest(wanted, declared, what="its outputs") or f"declare it under stages.{found.stage}.outputs"
             message = f"{quoted(given.name)} is no output of {found.stage}"
             yield (*here, "name"), Wrong(message, cure, kind="structure")
+
+
+def _replica_faults(here: KeyPath, given: Input) -> Iterator[Fault]:
+    """An input that lies in a place, or in several."""
+    for i, text in enumerate(given.from_):
+        at: KeyPath = (*here, "from", i) if len(given.from_) > 1 else (*here, "from")
+        try:
+            found = place(text)
+        except Wrong as wrong:
+            yield at, wrong
+            continue
+        if found.path.endswith("/") is not given.name.endswith("/"):
+            message = f"{quoted(given.name)} and {quoted(text)}: one is a folder, the other a file"
+            yield at, Wrong(message, "end both with /, or neither", kind="structure")
 
 
 # -- resources ---------------------------------------------------------------------------------------------

@@ -23,15 +23,6 @@ def _but(*built: object) -> Test:
     return lambda value: value not in built
 
 
-def is_place(value: object) -> bool:
-    """`cfs:raw/x.h5`, `https://...`: neither a stage nor a path."""
-    return isinstance(value, str) and ":" in value.partition("/")[0]
-
-
-def _is_place_or_several(value: object) -> bool:
-    return any(is_place(one) for one in value) or len(value) > 1 if isinstance(value, list) else is_place(value)
-
-
 def _is_secret(value: object) -> bool:
     return isinstance(value, str) and value.startswith("secret:")
 
@@ -41,19 +32,16 @@ def _all(*names: str) -> dict[str, Test]:
 
 
 _POLICY = {
-    **_all("data", "deadline", "budget"),
+    **_all("deadline", "budget"),
     "failover.hedge": _but("never"),
     "failover.failback": _but("next_stage"),
 }
 _STAGE = {
-    **_all("copy", "near", "start", "kind", "ready", "gate", "redo", "when"),
+    **_all("start", "kind", "ready", "gate", "redo", "when"),
     **_all("map", "reduce", "loop", "expand", "group", "channel", "signal"),
     **{f"policy.{key}": test for key, test in _POLICY.items()},
     "env.*": _is_secret,
-    "inputs.*.from": _is_place_or_several,
-    "inputs.*.wait": _always,
     "inputs.*.as": lambda value: value == "checkpoint",
-    **_all("outputs.*.to", "outputs.*.deliver", "outputs.*.keep"),
     "checkpoint.portable": _but({}, None),
 }
 _DIFFERS = ("env", "checkpoint", "policy.failover")
@@ -67,7 +55,7 @@ UNBUILT: Mapping[str, Test] = {
     **_all("stages.*.at.*.inputs", "stages.*.at.*.outputs"),
 }
 UNBUILT_AT_SITES: Mapping[str, Test] = {}
-UNUSED_AT_SITES = ("places", "sites.*.charge", "sites.*.keep", "sites.*.clearance")
+UNUSED_AT_SITES = ("sites.*.charge",)
 """Keys of the site document that are read and kept, and that nothing goes by yet. Safe to accept, for whatever would
 rely on them is refused in workflow documents; told by `doctor` all the same."""
 

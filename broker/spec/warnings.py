@@ -32,6 +32,8 @@ def _stage_warnings(workflow: Workflow, stage: Stage, probe_budget: float) -> It
         if stage.restart is not None:
             yield "`restart` is never used without `checkpoint`"
     yield from _launch_warnings(stage)
+    if stage.outputs and len({output.deliver for output in stage.outputs if output.to}) > 1:
+        yield "one of its outputs is to be delivered before_done: what needs it waits for all that it delivers"
     optional = [need for need in _taken(stage, workflow.stages) if workflow.stages[need].required is False]
     if optional and stage.required:
         yield f"it must succeed, but takes files of {optional[0]}, which need not"

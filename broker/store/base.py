@@ -242,6 +242,42 @@ class StrayRow(NamedTuple):
     outcome: str
 
 
+class RetentionRow(NamedTuple):
+    """What a declared `keep` removes, and when."""
+
+    key: str
+    run_id: str
+    n: int
+    attempt: int
+    side: str
+    """A place (`NAME:`) or a site."""
+    path: str
+    """A trailing / means a folder."""
+    files: str
+    """JSON [[path below `path`, size, sha256], ...] as they were brought; empty: not known."""
+    unless: str
+    """JSON {all, any}: lists of [side, path] that must hold the same; {attempt: true}: an attempt's whole folder."""
+    due_at: int | None
+    """While it is being removed: when that claim lapses; null: removed."""
+    state: str
+    """waiting, removing, removed, refused."""
+    reason: str
+    created_at: int
+    done_at: int | None
+
+
+class EndedAttempt(NamedTuple):
+    """An attempt of a run that is over."""
+
+    run_id: str
+    run_state: str
+    run_ended_at: int
+    n: int
+    number: int
+    submit_key: str
+    directory: str
+
+
 class OpenStage(NamedTuple):
     """What the key of a stage's next attempt is made of."""
 
@@ -355,6 +391,8 @@ class Changes:
     """Change of the run's count of required stages that failed, were skipped or canceled."""
     checkpoint_states: list[CheckpointRow] = field(default_factory=list)
     """Written: state, reason."""
+    retention: list[RetentionRow] = field(default_factory=list)
+    """What is to be removed one day."""
     commands_done: list[tuple[str, str]] = field(default_factory=list)
     """(id, outcome)"""
     new_stages: list[StageRow] = field(default_factory=list)
@@ -382,6 +420,7 @@ class Changes:
                 self.products,
                 self.settled,
                 self.checkpoint_states,
+                self.retention,
                 self.commands_done,
                 self.new_stages,
                 self.reopened,
@@ -713,6 +752,41 @@ class Store(Protocol):
 
     def hasten_look(self, site: str, *, at: int) -> None:
         """The next look is to be no later than `at`."""
+        ...
+
+    # -- keeping and removing ------------------------------------------------------------------------------
+
+    def retention(self, *, limit: int = 1000) -> Sequence[RetentionRow]:
+        """All that was ever to be removed, newest first."""
+        ...
+
+    def due_retention(self, *, now: int, limit: int) -> Sequence[RetentionRow]:
+        """Those whose time has come, the longest due first."""
+        ...
+
+    def retention_around(self, row: RetentionRow) -> Sequence[RetentionRow]:
+        """Other rows, not dealt with yet, for the same files at the same side, for some of them, or for more."""
+        ...
+
+    def enrol_retention(self, rows: Sequence[RetentionRow]) -> None:
+        """Add rows; those whose key is known are left as they are."""
+        ...
+
+    def change_retention(
+        self,
+        old: RetentionRow,
+        new: RetentionRow,
+        *,
+        now: int,
+        alone: bool = False,
+        told: tuple[str, NewEvent] | None = None,
+    ) -> bool:
+        """Write state, reason, files, due_at and done_at, if the row is still as `old` in state and due_at; and tell
+        of it in that stream. `alone`: only while nobody else removes anything. False: nothing was written."""
+        ...
+
+    def ended_attempts(self, site: str, *, after: tuple[int, str], until: int, limit: int) -> Sequence[EndedAttempt]:
+        """Attempts at that site of runs that are over, by (end, run id), from behind `after` on."""
         ...
 
     # -- read ----------------------------------------------------------------------------------------------

@@ -68,7 +68,8 @@ LOAD = Statement(
             func.count(),
             func.sum(case((attempt.c.run_id == given("run_id"), 1), else_=0)),
         )
-        .where(attempt.c.open == 1)
+        # what only moves data is at no site, and takes no place
+        .where(attempt.c.open == 1, attempt.c.site != literal_column("''"))
         .group_by(attempt.c.site),
         select(literal_column("''"), func.count(), literal_column("0")).where(
             run.c.wants == 1, run.c.run_id != given("run_id")
@@ -115,6 +116,8 @@ class World:
 
     def add(self, name: str, change: int) -> None:
         """This run's open attempts at a site grew by so many."""
+        if not name:
+            return
         self.load[name] = self.load.get(name, 0) + change
         self.own_load[name] = self.own_load.get(name, 0) + change
 

@@ -8,8 +8,10 @@ Who writes what, and under which guard:
   only gain: a look older than the newest one (`seen_at`) fills what is empty and replaces nothing.
 * `due_at` of `stage` and `run`: a hint, moved by anybody, never part of a guard.
 * `effect`: written by the decision that wants it, performed and finished under its own claim.
-* `event`: appended in the transaction that it tells of; one hash chain per stream (a run id, `site:NAME` or
-  `operators`), the chain's tip in `stream`.
+* `retention`: added by the decision that publishes a copy, or for an attempt whose run is over; changed by whoever
+  removes, compare-and-set on `state` and `due_at`.
+* `event`: appended in the transaction that it tells of; one hash chain per stream (a run id, `site:NAME`,
+  `place:NAME` or `operators`), the chain's tip in `stream`.
 
 SQLite: only tables with short rows go without a rowid. A key's tree holds whole rows then, and rows of 1 KB
 and more (a stage's body) make it deep: measured at 5 000 stages of 1.5 KB, 3 times the CPU for each stage.
@@ -113,6 +115,7 @@ run = Table(
 Index("run_due", run.c.due_at)
 Index("run_wants", run.c.wants)
 Index("run_created", run.c.created_at)
+Index("run_ended", run.c.ended_at)
 
 document = Table(  # apart from its run, whose row is rewritten by every decision and may not cost O(stages)
     "document",
@@ -497,11 +500,12 @@ retention = Table(  # what a declared `keep` will remove, and what it has
     _text("side"),  # where it will be removed: a place's side, or a site
     _text("path"),  # a trailing / means a folder
     _text("files"),  # JSON [[path, size, sha256], ...] as it was when it was kept; empty: not known yet
-    _text("unless"),  # JSON [[side, path], ...]: only when all of it is verified there
-    _time("due_at"),  # null: dealt with
-    _text("state"),  # waiting, removed, refused
+    _text("unless"),  # JSON {all, any}: lists of [side, path] that must hold it too; {attempt: true}: a whole folder
+    _time("due_at"),  # while it is being removed: when that claim lapses; null: removed
+    _text("state"),  # waiting, removing, removed, refused (and asked again at due_at)
     _text("reason"),
     _time("created_at", null=False),
     _time("done_at"),
 )
 Index("retention_due", retention.c.due_at)
+Index("retention_side", retention.c.side, retention.c.due_at)

@@ -1,8 +1,8 @@
 """The store on SQL: SQLite for one machine, PostgreSQL for a service. The rooms behind it:
 
 `connect` (engine, transactions, errors), `statement` (SQL, built once), `accepting`, `deciding` (with `look` and
-`children`), `recording`, `wake` (hints and leases), `pace`, `workers`, `stray` (after a restore), `reading`, `chain`
-(events), `migrate`.
+`children`), `recording`, `wake` (hints and leases), `pace`, `workers`, `stray` (after a restore), `retention`,
+`reading`, `chain` (events), `migrate`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from sqlalchemy.engine import URL
 
 from broker.clock import Clock
 from broker.ids import RandomBits, random_bits
-from broker.store import accepting, migrate, pace, recording, stray, wake, whole, workers
+from broker.store import accepting, migrate, pace, recording, retention, stray, wake, whole, workers
 from broker.store.base import (
     CommandRow,
     Counts,
     DecisionTx,
     EffectRow,
+    EndedAttempt,
     Installation,
     Lease,
     NewEvent,
     NewRun,
     OpenStage,
+    RetentionRow,
     Sightings,
     StoreError,
     StrayRow,
@@ -60,6 +62,8 @@ class SqlStore(Reading):
     * `claim_effects` and `due_runs` remember what the first one found, and look whether that stands;
     * `record` ends effects only under the claim and number under which they were performed, writes facts that may be
       written again, and tells of a site only if its row is as it was seen;
+    * `enrol_retention` adds only what is not there; `change_retention` finds a row that is not as it was, and says no:
+      whoever thinks that he lost it lets the claim lapse;
     * a decision is never done twice here: it raises, nobody knows what it led to, and whoever decides next sees it.
     """
 
@@ -233,6 +237,35 @@ class SqlStore(Reading):
         if sightings.empty():
             return ()
         return self._database.do(lambda tx: recording.record(tx, sightings, now=now))
+
+    # -- keeping and removing ------------------------------------------------------------------------------------
+
+    def retention(self, *, limit: int = 1000) -> Sequence[RetentionRow]:
+        return self._database.read(lambda tx: retention.rows(tx, limit=limit))
+
+    def due_retention(self, *, now: int, limit: int) -> Sequence[RetentionRow]:
+        return self._database.read(lambda tx: retention.due(tx, now=now, limit=limit))
+
+    def retention_around(self, row: RetentionRow) -> Sequence[RetentionRow]:
+        return self._database.read(lambda tx: retention.around(tx, row))
+
+    def enrol_retention(self, rows: Sequence[RetentionRow]) -> None:
+        if rows:
+            self._database.do(lambda tx: retention.enrol(tx, rows))
+
+    def change_retention(
+        self,
+        old: RetentionRow,
+        new: RetentionRow,
+        *,
+        now: int,
+        alone: bool = False,
+        told: tuple[str, NewEvent] | None = None,
+    ) -> bool:
+        return self._database.do(lambda tx: retention.change(tx, old, new, alone=alone, told=told, now=now))
+
+    def ended_attempts(self, site: str, *, after: tuple[int, str], until: int, limit: int) -> Sequence[EndedAttempt]:
+        return self._database.read(lambda tx: retention.ended(tx, site, after=after, until=until, limit=limit))
 
     # -- wake ----------------------------------------------------------------------------------------------------
 

@@ -70,6 +70,12 @@ class FolderFiles:
                 except NotADirectoryError:  # a file where the folder would be: nothing of that name is there
                     continue
 
+    def sweep(self, path: str) -> None:
+        """Take emptied folders away (`connectors.base.Sweepable`)."""
+        writable(path)
+        with self._root.open() as tree:
+            tree.sweep(path)
+
 
 def writable(path: str) -> str:
     """The cleaned path, unless it belongs to the connector itself. Raises UnsafePath."""

@@ -5,7 +5,7 @@ then leaves in the site's spool is read with `records`.
 """
 
 from connectors.harness.pattern import UnsupportedPattern, check_pattern
-from connectors.harness.plan import HarnessCheckpoint, HarnessPlan, HarnessRestore, Output
+from connectors.harness.plan import HarnessCheckpoint, HarnessPlan, HarnessRestore, Link, Output
 from connectors.harness.records import (
     CheckpointRecord,
     ExitRecord,
@@ -24,6 +24,7 @@ from connectors.harness.records import (
 from connectors.harness.render import (
     ENTRY,
     GATED,
+    INPUT_MISSING,
     RESTORE_FAILED,
     SUPERSEDED,
     TOO_LATE,
@@ -34,6 +35,7 @@ from connectors.harness.render import (
 __all__ = [
     "ENTRY",
     "GATED",
+    "INPUT_MISSING",
     "RESTORE_FAILED",
     "SUPERSEDED",
     "TOO_LATE",
@@ -42,6 +44,7 @@ __all__ = [
     "HarnessCheckpoint",
     "HarnessPlan",
     "HarnessRestore",
+    "Link",
     "Manifest",
     "Output",
     "RecordError",

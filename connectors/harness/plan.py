@@ -15,6 +15,20 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """An input that is read where it lies: a symbolic link is made before the payload starts."""
+
+    name: str
+    """Relative to the attempt's directory."""
+    target: str
+    """Absolute, as the site's own file system has it."""
+    match: str | None = None
+    """Of a folder, only files whose path in it matches this pattern of the shell's, each by a link of its own."""
+    wait: int = 0
+    """Seconds that the target may still be missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HarnessCheckpoint:
     """How this payload writes checkpoints, and how it is asked for one.
 
@@ -64,6 +78,7 @@ class HarnessPlan:
     setup: str = ""
     """Shell lines before the payload, run without `-u`: module systems do not bear it."""
     env: Mapping[str, str] = field(default_factory=dict)
+    links: Sequence[Link] = ()
     outputs: Sequence[Output] = ()
     checkpoint: HarnessCheckpoint | None = None
     restore: HarnessRestore | None = None

@@ -21,7 +21,7 @@ MAX_PATH_BYTES = 4096
 MAX_COMPONENT_BYTES = 255
 MAX_NUMBER = 2**63 - 1
 
-EXIT_KINDS = frozenset({"done", "failed", "timed_out", "stopped", "too_late", "restore_failed"})
+EXIT_KINDS = frozenset({"done", "failed", "timed_out", "stopped", "too_late", "restore_failed", "input_missing"})
 SPOOL_KINDS = frozenset({"started", "checkpoint", "exit"})
 
 _KEY = re.compile(r"[a-z0-9]{1,64}")

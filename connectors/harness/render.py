@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from connectors.harness.pattern import literal, translate
-from connectors.harness.plan import HarnessCheckpoint, HarnessPlan, Output
+from connectors.harness.plan import HarnessCheckpoint, HarnessPlan, Link, Output
 from connectors.harness.records import RecordError, check_path
 from connectors.model import SmallFile
 
@@ -25,6 +25,8 @@ TOO_LATE = 75
 """Exit code: `start_before` had passed."""
 RESTORE_FAILED = 76
 """Exit code: the checkpoint to begin from does not verify."""
+INPUT_MISSING = 77
+"""Exit code: an input that is read where it lies is not there."""
 
 SIGNALS = ("USR1", "USR2", "TERM", "INT", "HUP", "QUIT", "ALRM", "CONT", "WINCH", "URG")
 """What a payload may be asked with; `SIGUSR1` is taken for `USR1`."""
@@ -33,6 +35,7 @@ _HERE = Path(__file__).parent
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _KEY = re.compile(r"[a-z0-9]{1,64}")
 _WORD = re.compile(r"[!-~]{0,200}")
+_LINE_ENDS = re.compile(r"[\x00-\x1f\x7f]")
 _SHELLS_OWN = frozenset({"PPID", "UID", "EUID", "BASHOPTS", "SHELLOPTS", "BASH_ENV", "ENV"})
 """Names that some shells refuse to set, or that would run a file before the payload."""
 _GROUPS_OF_THE_WRAPPER = 5
@@ -53,6 +56,8 @@ def render(plan: HarnessPlan) -> tuple[SmallFile, ...]:
         SmallFile(path=".crossfade/job.conf", content=_encoded(_conf(plan))),
         SmallFile(path=".crossfade/payload.sh", content=_payload(plan, plan.command, environment), mode=0o700),
     ]
+    if plan.links:
+        files.append(SmallFile(path=".crossfade/links", content=_encoded("".join(map(_link_lines, plan.links)))))
     if plan.outputs:
         files.append(SmallFile(path=".crossfade/outputs", content=_encoded(_outputs(plan))))
     if plan.restart is not None:
@@ -206,6 +211,13 @@ def _pattern(folder: str, text: str | None) -> tuple[str, str]:
 
 def _outputs(plan: HarnessPlan) -> str:
     return "".join([_output_line(output) for output in plan.outputs])
+
+
+def _link_lines(link: Link) -> str:
+    """Four lines, which `stage.sh` reads as they are: nothing in them is ever the shell's."""
+    if not link.target.startswith("/") or _LINE_ENDS.search(link.target + (link.match or "")):
+        raise UnsafePlan(f"no link can lead to {link.target[:80]!r}")
+    return f"{_below(link.name.rstrip('/'))}\n{link.target}\n{link.match or ''}\n{_count(link.wait)}\n"
 
 
 @lru_cache(maxsize=4096)

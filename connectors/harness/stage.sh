@@ -265,6 +265,56 @@ through_link() { # through_link PATH: is any part of it a symbolic link?
     return 1
 }
 
+# -- inputs that are read where they lie ---------------------------------------------------------------------
+
+link_inputs() { # missing: the record's lines for what is not in its place; 1: there is some
+    [ -e "$cf/links" ] || return 0
+    while IFS= read -r name && IFS= read -r target && IFS= read -r match && IFS= read -r patience; do
+        if comes "$target" "$patience" && link_one; then continue; fi
+        missing="${missing}missing $name$nl"
+    done <"$cf/links"
+    [ -z "$missing" ]
+}
+
+comes() { # comes TARGET SECONDS: is it there, or will it be within so long? the watcher keeps the heartbeat meanwhile
+    left=$2
+    until [ -e "$1" ]; do
+        clock
+        [ "$left" -gt 0 ] && [ ! -e "$gen/.stop" ] || return 1
+        if [ -n "$end" ] && [ "$now" -ge "$end" ]; then return 1; fi
+        pace=5
+        [ "$left" -ge 5 ] || pace=$left
+        sleep "$pace"
+        left=$((left - pace))
+    done
+}
+
+link_one() { # name, target, match: one link, or one for each file of the folder that matches
+    if [ -z "$match" ]; then
+        link_to "$name" "$target"
+        return
+    fi
+    [ -d "$target" ] || return 1
+    (cd "$target" && find -L . -type f) >"$gen/.matching" || return 1
+    while IFS= read -r found; do
+        found=${found#./}
+        # shellcheck disable=SC2254 # a pattern, on purpose
+        case $found in $match) link_to "$name/$found" "$target/$found" || return 1 ;; esac
+    done <"$gen/.matching"
+    (umask "$mask" && mkdir -p "./$name")
+}
+
+link_to() { # link_to NAME TARGET: through no link of anybody's; a former generation's own link is as good
+    case $1 in
+        */*)
+            if through_link "${1%/*}"; then return 1; fi
+            (umask "$mask" && mkdir -p "./${1%/*}") || return 1
+            ;;
+    esac
+    if [ -L "./$1" ] && [ "$(readlink "./$1")" = "$2" ]; then return 0; fi
+    [ ! -e "./$1" ] && [ ! -L "./$1" ] && ln -s "$2" "./$1"
+}
+
 # -- checkpoints that the wrapper finds by pattern ----------------------------------------------------------
 
 scan() { # scan PATTERN GROUP: "<number> <inode> <size> <date> <path>" of every file whose whole name matches
@@ -636,6 +686,10 @@ main() {
     if [ "$generation" -gt 1 ]; then announce_all; fi
     if too_late; then finish too_late 75; fi
     restore || finish restore_failed 76
+    if ! link_inputs; then
+        if [ -e "$gen/.stop" ]; then finish stopped 0; fi
+        finish input_missing 77
+    fi
     if [ -n "$cf_match" ]; then
         scan "$cf_match" "$cf_match_group" >"$gen/.base"
         [ -z "$cf_complete" ] || scan "$cf_complete" "$cf_complete_group" >>"$gen/.base"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from broker_kit import Lab, Stage
 from simulation.seams import Call
-from simulation.truth import Broken, ends, judge
+from simulation.truth import Broken, copies_are_real, ends, judge
 
 from broker.clock import VirtualClock
 from broker.core import Broker
@@ -90,6 +90,11 @@ class Scenario:
     """(site, fault from the story's first moment)"""
     service: bool = False
     """Do files go by a service, over the desk?"""
+    places: Sequence[str] = ()
+    files: Sequence[str] = ()
+    """PLACE:path of what lies in places from the beginning."""
+    latency: float = 0.0
+    """Seconds that a transfer takes at least."""
     ordained: Sequence[tuple[str, str]] = ()
     """(site, name of the odds that befall once)"""
 
@@ -121,7 +126,10 @@ class Rig:
         points = Points(strikes)
         self.scenario, self.points = scenario, points
         clock, store = ground()
-        self.lab = Lab(*scenario.sites, clock=clock, store=store, service=scenario.service)
+        self.lab = Lab(*scenario.sites, clock=clock, store=store, service=scenario.service, places=scenario.places)
+        self.lab.mover._latency = scenario.latency
+        for where in scenario.files:
+            self.lab.put(where, where.encode())
         self.start = self.lab.clock()
         points.nap = lambda: self.lab.clock.advance(STEP * naps)
         for site, fault in scenario.faults:
@@ -155,6 +163,7 @@ class Rig:
                 break
             self.lab.clock.advance(STEP)
         found = judge(self.lab.store, self.lab.sites, Broken())
+        found += copies_are_real(self.lab.store, self.lab.world)
         if self.lab.state(self.run_id) not in ("SUCCEEDED", "FAILED", "CANCELED"):
             found.append(f"stuck: {ends(self.lab.store, self.run_id)}")
         return Played(ends(self.lab.store, self.run_id), found, tuple(self.points.seen), self.points.answered)

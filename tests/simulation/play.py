@@ -12,8 +12,8 @@ from simulation.crew import Crew, Process
 from simulation.glance import Glance
 from simulation.seams import Seam, StoreSeam
 from simulation.split import SplitStore
-from simulation.story import Story, tell
-from simulation.truth import Broken, ends, judge
+from simulation.story import LIES, PLACES, Story, tell
+from simulation.truth import Broken, copies_are_real, ends, judge
 
 from broker.clock import micros, seconds
 from broker.core import Broker, Parts
@@ -54,7 +54,9 @@ class Player:
 
     def __init__(self, story: Story) -> None:
         self.story, self.rng = story, random.Random(f"crew {story.seed}")
-        self.lab = Lab(*(ordeal.config for ordeal in story.ordeals), seed=story.seed)
+        self.lab = Lab(*(ordeal.config for ordeal in story.ordeals), seed=story.seed, places=PLACES)
+        for where in LIES:
+            self.lab.put(where, where.encode())
         self.clock, self.store, self.sites = self.lab.clock, self.lab.store, self.lab.sites
         self.start = self.clock()
         self.mover = SimulatedMover(
@@ -114,6 +116,7 @@ class Player:
                 clock=self.clock,
                 owner=process.owner,
                 elapsed=lambda: seconds(self.clock()),
+                places=self.lab.places,
                 among_others=self.story.shared,
             )
         )
@@ -144,6 +147,7 @@ class Player:
                 changed = self.clock()
             self._pass_time()
         self.found += judge(self.store, self.sites, self.broken)
+        self.found += copies_are_real(self.store, self.lab.world)
         self.found += self._stuck()
         span = seconds(self.clock() - self.start)
         late = len(self.broken.late_keys)

@@ -13,6 +13,14 @@ from sandbox.faults import Partition, Preemption, Window
 
 FAST = {"unreachable_probes": 2, "unreachable_seconds": 5.0, "settle": 5.0}
 LEAVE = {"failover": {"after": 10.0}}
+SPOT_KEPT = {
+    "side": "spot:",
+    "path": "raw/x",
+    "after": 60.0,
+    "entry": 0,
+    "all": [["data:", "raw/x"]],
+    "any": [["data:", "raw/x"]],
+}
 
 
 def partition(start: float, end: float) -> Callable[[int], Window]:
@@ -165,7 +173,43 @@ CANCELED_UNDER_WAY = replace(
     commands=[(17, "cancel", "", {})],
 )
 
+COPIES = Scenario(
+    "files copied between places, an input from one, and a delivery",
+    [site("a", **FAST)],
+    [
+        Stage("raw", copies=[("spot:raw/x", "data:raw/x"), ("spot:d/", "data:d/")], keep=[SPOT_KEPT]),
+        Stage("recon", "seconds=8 outputs=o:10", outputs=["o"], needs=["raw"], places=[("in", ["data:raw/x"])]),
+        Stage("recon/deliver", copies=[("recon/o", "data:o"), ("recon/o", "cfs:o")]),
+        Stage("after", "seconds=3", needs=["recon/deliver"]),
+    ],
+    places=["spot", "data", "cfs"],
+    files=["spot:raw/x", "spot:d/1", "spot:d/e/2"],
+)
+COPY_CANCELED = Scenario(
+    "a cancel while files are copied between places",
+    [site("a", **FAST)],
+    [
+        Stage("raw", copies=[("spot:raw/x", "data:raw/x")]),
+        Stage("missing", copies=[("spot:nothing", "data:nothing")], rules={"retry": {"site_fault": 5}}),
+        Stage("after", "seconds=50", needs=["raw"]),
+    ],
+    commands=[(12, "cancel", "", {})],
+    places=["spot", "data"],
+    files=["spot:raw/x"],
+    latency=20.0,
+)
+COPIES_BY_SERVICE = replace(COPIES, name="files copied between places by a service", stages=COPIES.stages[:1])
+COPIES_BY_SERVICE = replace(COPIES_BY_SERVICE, service=True)
+COPY_CANCELED_BY_SERVICE = replace(
+    COPY_CANCELED,
+    name="a cancel while a service copies",
+    stages=COPY_CANCELED.stages[:1],
+    service=True,
+    commands=[(4, "cancel", "", {})],
+)
+
 ALL = [
     *(CHAIN, FAILOVER, REFUSED, CANCEL, CONTINUED, MOVED, OPTIONAL, RETRIED, STOPPED, REQUEUED, HELD),
     *(BY_SERVICE, SHIPPED, CANCELED_UNDER_WAY),
+    *(COPIES, COPY_CANCELED, COPIES_BY_SERVICE, COPY_CANCELED_BY_SERVICE),
 ]

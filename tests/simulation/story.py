@@ -85,6 +85,7 @@ def tell(seed: int) -> Story:
     lost = rng.randrange(count) if rng.random() < 0.08 else None
     ordeals = [_ordeal(rng, f"s{i}", clears, seed, lost=i == lost) for i in range(count)]
     stages = _stages(rng, count)
+    stages += _copies(random.Random(f"copies {seed}"), stages, delivers=lost is None)
     return Story(
         seed=seed,
         ordeals=ordeals,
@@ -169,6 +170,32 @@ def _stages(rng: random.Random, sites: int) -> list[Stage]:
     return stages
 
 
+PLACES = ("spot", "data", "cfs")
+LIES = ("spot:raw/x", "spot:raw/y", "spot:d/1", "spot:d/e/2")
+"""What there is from the beginning."""
+
+
+def _copies(rng: random.Random, stages: Sequence[Stage], *, delivers: bool) -> list[Stage]:
+    """In some stories data is moved too: between places, and from what stages leave. From a generator of their own, so
+    that the others stay as they are. Without `delivers`: a site is lost for good, and what it holds with it."""
+    if rng.random() > 0.35:
+        return []
+    made = [Stage("c0", copies=[("spot:raw/x", "data:raw/x"), ("spot:d/", "cfs:d/")], rules=_tried(rng))]
+    if rng.random() < 0.3:
+        made.append(Stage("c1", copies=[("spot:none", "data:none")], needs=["c0"], rules={"required": False}))
+    for stage in stages if delivers else ():
+        if stage.outputs and rng.random() < 0.6:
+            (path,) = stage.outputs
+            to = [(f"{stage.name}/{path}", f"{place}:{stage.name}") for place in ("data", "cfs")]
+            rules = {**_tried(rng), "required": stage.rules["required"]}
+            made.append(Stage(f"{stage.name}/deliver", copies=to[: rng.choice((1, 2))], rules=rules))
+    return made
+
+
+def _tried(rng: random.Random) -> dict[str, Any]:
+    return {"retry": {"site_fault": rng.choice((3, 5))}}
+
+
 def _stage(rng: random.Random, i: int, parents: Sequence[Stage], takes: Sequence[Stage], sites: int) -> Stage:
     words = [f"seconds={rng.choice((0, 4, 15, 40, 80))}", f"tag=t{i}"]
     outputs = [f"o{i}"] if rng.random() < 0.8 else []
@@ -211,8 +238,10 @@ def _commands(
     def when() -> float:
         return rng.uniform(0, clears)
 
+    placed = [stage for stage in stages if not stage.copies]
+
     def one() -> str:
-        return rng.choice(stages).name
+        return rng.choice(placed).name
 
     if rng.random() < 0.07:
         asked.append((when(), "cancel", "", {}))

@@ -11,14 +11,18 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from typing import Any
 
 from broker.audit import audit_run
-from broker.states import StageState
-from broker.store.base import AttemptRow, Store
-from connectors.model import JobState
+from broker.facts import is_copy
+from broker.jobs import Job, outbound
+from broker.states import AttemptState, StageState
+from broker.store.base import AttemptRow, StageRow, Store
+from connectors.model import JobState, Transfer, TransferState
 from sandbox.connector import SimulatedSite
 from sandbox.job import Execution
 from sandbox.payload import parse_payload, sim_lines
+from sandbox.world import SimulatedWorld
 
 
 @dataclass
@@ -167,6 +171,8 @@ def products_are_real(store: Store, sites: Mapping[str, SimulatedSite], broken: 
         for product in store.products(run.run_id):
             stage, row = stages[product.n], winners[product.n, product.attempt]
             at = f"{run.run_id}/{stage.path}"
+            if not product.site:
+                continue  # it has only moved data: see `copies_are_real`
             if not sites[product.site].model.journal.completions()[row.submit_key]:
                 yield f"product: {at} has one of attempt {row.number}, which never came to its end"
             body = json.loads(stage.body)
@@ -176,6 +182,42 @@ def products_are_real(store: Store, sites: Mapping[str, SimulatedSite], broken: 
             wanted = {item["path"] for item in body["outputs"]}
             if told != {path: digest for path, digest in made.items() if path in wanted}:
                 yield f"product: {at} names other files than its payload made"
+
+
+def copies_are_real(store: Store, world: SimulatedWorld) -> Iterator[str]:
+    """What is said to have been brought lies there, whole; and after a confirmed cancel nothing more is brought."""
+    for run in store.runs():
+        for stage in store.stages(run.run_id):
+            if not is_copy(stage.body):
+                continue
+            at = f"{run.run_id}/{stage.path}"
+            wanted = {entry["from"]["stage"] for entry in _copied(stage) if isinstance(entry["from"], dict)}
+            products = store.products_of(run.run_id, wanted)
+            for row in store.attempts(run.run_id, stage.n):
+                if wanted - products.keys():
+                    continue
+                for transfer in outbound(Job(stage=stage, attempt=row), products=products)[0]:
+                    yield from _moved(transfer, row, world, at, product=stage.state == StageState.SUCCEEDED)
+
+
+def _copied(stage: StageRow) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(stage.body)["copy"]
+    return found
+
+
+def _moved(transfer: Transfer, row: AttemptRow, world: SimulatedWorld, at: str, *, product: bool) -> Iterator[str]:
+    errand = world.errands.get(transfer.key)
+    late = errand is not None and errand.state is TransferState.SUCCEEDED and (errand.due_at or 0) > (row.ended_at or 0)
+    if row.state == AttemptState.CANCELED and late:
+        yield f"copy: {at} was canceled for sure, and {transfer.key} was brought afterwards"
+    for item in transfer.items if product else ():
+        if item.destination.endswith("/"):
+            there = bool(world.place(transfer.destination_site).below(item.destination))
+        else:
+            found = world.place(transfer.destination_site).get(item.destination)
+            there = found is not None and item.sha256 in (None, found.sha256)
+        if not there:
+            yield f"copy: {at} has succeeded, and {item.destination} is not as it should be"
 
 
 def nothing_left(store: Store, sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterator[str]:

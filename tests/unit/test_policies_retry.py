@@ -27,6 +27,7 @@ BY_FAULT = [
     (Fault.SITE, "elsewhere", "site_retries", ["fault.site"]),
     (Fault.STAGING, "elsewhere", "site_retries", ["fault.staging"]),
     (Fault.QUOTA, "elsewhere", "site_retries", ["fault.quota"]),
+    (Fault.POLICY, "elsewhere", "site_retries", ["fault.policy"]),
     (Fault.PREEMPTED, "again", None, ["fault.preempted"]),
     (Fault.TIME_LIMIT, "fail", None, ["fault.time_limit"]),
     (Fault.MEMORY, "more_memory", "memory_raises", ["fault.memory"]),

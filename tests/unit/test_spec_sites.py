@@ -106,14 +106,10 @@ def test_every_shipped_profile_is_sound():
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the users' documents are not beside this repository")
 def test_the_users_site_document_loads_as_it_was_written_and_says_what_is_not_used_yet():
     found = load_sites(EXAMPLES / "sites.yaml", home=Path(), cwd=Path(), env={})
-    assert found.unused == [
-        "places",
-        "sites.nersc.keep",
-        "sites.nersc.clearance",
-        "sites.nersc.charge",
-        "sites.cloud.charge",
-    ]
+    assert found.unused == ["sites.nersc.charge", "sites.cloud.charge"]
     nersc = found.configs["nersc"]
+    assert (nersc.clearance, nersc.keep_attempts, nersc.keep_failed) == ({"export_control"}, 3 * 86400, 14 * 86400)
+    assert [name for name, place in found.places.items() if place.prune] == ["spot832", "data832"]
     assert (nersc.account, nersc.umask, nersc.slots, nersc.submits_per_minute) == ("als", "002", 50, 20)
     assert nersc.collection == "df82346e-0000-4000-8000-000000000003"
     assert nersc.credentials["client_id"] == "env:NERSC_CLIENT_ID"
@@ -184,7 +180,7 @@ def test_what_a_scheduler_would_misread_is_refused(lines, words):
 
 
 def test_the_published_schema_tells_which_keys_are_not_used_yet():
-    assert sites_schema()["x-not-used"] == ["places", "sites.*.charge", "sites.*.clearance", "sites.*.keep"]
+    assert sites_schema()["x-not-used"] == ["sites.*.charge"]
 
 
 def test_an_entry_of_known_keys_is_written_out_as_it_was_read():

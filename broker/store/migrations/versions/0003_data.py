@@ -142,6 +142,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_index("retention_due", "retention", ["due_at"], unique=False)
+    op.create_index("retention_side", "retention", ["side", "due_at"], unique=False)
+    op.create_index("run_ended", "run", ["ended_at"], unique=False)
 
 
 def downgrade() -> None:

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Makes the three places of sites.yaml as folders here, and a scan at the first one: `sh prepare.sh [SCAN]`.
+set -eu
+scan=${1:-flight-check}
+cd "$(dirname "$0")"
+mkdir -p places/spot832/raw places/data832 places/cfs
+printf '1 2 3\n4 5 6\n7 8 9\n10 11 12\n' >"places/spot832/raw/$scan.txt"
+echo "places/spot832/raw/$scan.txt is there; now: crossfade --sites sites.yaml run workflow.yaml -p scan=$scan"
