@@ -33,5 +33,6 @@ def choose(
         return None, Decision("checkpoint", "from_start", (*reasons, Reason("newest", "from_start", fact)))
     fact = f"checkpoint {best.seq} of attempt {best.attempt}, verified, read from {best.site}"
     reasons.append(Reason("newest", "chosen", fact, best.site))
-    facts = {"seq": best.seq, "attempt": best.attempt, "generation": best.generation, "site": best.site}
+    facts: dict[str, object] = {"seq": best.seq, "attempt": best.attempt, "generation": best.generation}
+    facts |= {"site": best.site, "newest_readable": max(c.seq for c in usable)}
     return best, Decision("checkpoint", "restore", tuple(reasons), site=best.site, facts=facts)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from redis_kit import RedisServer
     from slurm_kit import SlurmCluster
 
+# its assertions tell what they saw, whichever test module of a worker is the first to import it
+pytest.register_assert_rewrite("connectors.contract")
+
 LEFT = pytest.StashKey[list[str]]()
 
 # examples are slow on a machine that does something else, too: a deadline would make them fail by chance

@@ -81,6 +81,19 @@ def _newest_restored(rows: RunRows) -> Found:
                     yield rows.name(row.n, row.number), f"starts from checkpoint {chosen['seq']}, {seq} was there"
 
 
+def _newest_of_its_decision(rows: RunRows) -> Found:
+    """An attempt starts from the newest of those that its own decision saw as readable."""
+    seen = {
+        (row.n, row.attempt): json.loads(row.detail)["facts"].get("newest_readable")
+        for row in rows.decisions
+        if (row.kind, row.outcome) == ("checkpoint", "restore")
+    }
+    for row in rows.attempts:
+        newest = seen.get((row.n, row.number))
+        if newest is not None and row.restore and json.loads(row.restore)["seq"] < newest:
+            yield rows.name(row.n, row.number), f"starts from a checkpoint older than {newest}, which it saw"
+
+
 def _is_good(copies: Sequence[CheckpointRow]) -> bool:
     return bool(copies) and all(copy.state in _USABLE for copy in copies)
 
@@ -165,6 +178,7 @@ _RULES: Sequence[tuple[str, Callable[[RunRows], Found]]] = (
     ("I3", _versions),
     ("I13", _ends_told),
     ("I15", _newest_restored),
+    ("I15", _newest_of_its_decision),
     ("I17", _witnessed),
     ("I18", _left_with_evidence),
     ("I18", _decisions_told),

@@ -40,7 +40,7 @@ def test_of_two_of_one_number_the_later_attempts_is_chosen() -> None:
 def test_the_choice_names_the_copy_and_what_was_better_but_dark() -> None:
     known = [checkpoint(9, "olcf"), checkpoint(7, attempt=2), checkpoint(3, "olcf")]
     _, decision = choose(known, target="alcf", dark={"olcf"}, started_before=True)
-    assert decision.facts == {"seq": 7, "attempt": 2, "generation": 1, "site": "nersc"}
+    assert decision.facts == {"seq": 7, "attempt": 2, "generation": 1, "site": "nersc", "newest_readable": 7}
     # checkpoint 3 at olcf is dark too, but would not have been better
     assert [r.fact for r in decision.reasons] == [
         "checkpoint 9 at olcf cannot be read: olcf is dark",
