@@ -83,21 +83,26 @@ def connect(
         places=sites.places,
         globus=replace(sites.globus, tokens=settings.home / "globus"),
     )
+    place_files = _place_files(setup)
     desk = Desk(make_movers(setup), store, clock, quick=sites.globus.poll)
     return Connected(
         configs=configs,
         sites=made,
         mover=desk,
         places=sites.places,
-        place_files=_place_files(setup),
+        place_files=place_files,
     )
 
 
 def _place_files(setup: MoverSetup) -> dict[str, PlaceFiles]:
-    made = {
-        place.side: make_place(PlaceSetup(config=place, clock=setup.clock, globus=setup.globus))
-        for place in setup.places.values()
-    }
+    """Raises UsageError."""
+    try:
+        made = {
+            place.side: make_place(PlaceSetup(config=place, clock=setup.clock, globus=setup.globus))
+            for place in setup.places.values()
+        }
+    except ValueError as error:
+        raise UsageError(str(error), help="mend `places` in the site document") from error
     return {side: files for side, files in made.items() if files is not None}
 
 

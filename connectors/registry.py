@@ -242,5 +242,6 @@ def make_movers(setup: MoverSetup) -> Mapping[str, ClosableMover]:
         *(p.collection for p in setup.places.values()),
     ]
     by_globus = ["globus"] if any(collections) and "globus" in movers else []
-    elsewhere = [] if here.issuperset(setup.sites) else ["relay"]
+    far = any(place.collection or place.url for place in setup.places.values())
+    elsewhere = ["relay"] if far or not here.issuperset(setup.sites) else []
     return make("copy", *by_globus, *elsewhere)

@@ -22,7 +22,7 @@ MOST = 5_000
 """Movements that one turn looks at; the rest are looked at by the next."""
 ASK_AGAIN = 5.0
 """Seconds until a movement is planned again for which every way is closed for now."""
-PASSING = frozenset({"mover_down", "failed_before", "residency"})
+PASSING = frozenset({"mover_down", "failed_before"})
 """Rules whose refusals may fall away by themselves."""
 
 

@@ -1,9 +1,12 @@
-"""The mover between any two sites, through this machine, over their own file calls: for small data."""
+"""The mover between any two sides, through this machine, over their own file calls: for small data."""
 
 from __future__ import annotations
 
-from connectors.registry import MoverSetup
-from connectors.relay.blobs import BlobFiles
+from pathlib import Path
+
+from connectors.base import SiteFiles
+from connectors.registry import MoverSetup, PlaceConfig, PlaceSetup, make_place
+from connectors.relay.blobs import BlobFiles, FolderOfPlace
 from connectors.relay.mover import RelayMover
 from connectors.relay.plan import Limits
 from connectors.relay.side import Source
@@ -12,11 +15,24 @@ __all__ = ["Limits", "RelayMover", "make_mover"]
 
 
 def make_mover(setup: MoverSetup) -> RelayMover:
-    """A relay between these sites, and from the broker's own store (""), within the sites' own limits."""
-    sources: dict[str, Source] = {"": BlobFiles(setup.blobs), **setup.sites}
+    """A relay between these sites and places, and from the broker's own store (""), within the sites' own limits."""
+    destinations: dict[str, SiteFiles] = dict(setup.sites)
+    for place in setup.places.values():
+        files = _files_of(place, setup)
+        if files is not None:
+            destinations[place.side] = files
+    sources: dict[str, Source] = {"": BlobFiles(setup.blobs), **destinations}
     usual = Limits()
     limits = {
         name: Limits(file=config.relay_file or usual.file, transfer=config.relay_transfer or usual.transfer)
         for name, config in setup.configs.items()
     }
-    return RelayMover(sources, setup.sites, setup.clock, limits=limits)
+    return RelayMover(sources, destinations, setup.clock, limits=limits)
+
+
+def _files_of(place: PlaceConfig, setup: MoverSetup) -> SiteFiles | None:
+    """What reads and writes there; None: nothing does."""
+    if not place.collection and not place.url:
+        return FolderOfPlace(Path(place.path), called=f"the place {place.name}")
+    made = make_place(PlaceSetup(config=place, clock=setup.clock, globus=setup.globus))
+    return made if isinstance(made, SiteFiles) else None
