@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.clock import Clock
-from broker.effects.carry import NO_PLACES, Carrier
+from broker.effects.carry import Carrier
 from broker.effects.check import Checker
 from broker.effects.cleaning import prune
+from broker.effects.copying import Copier
+from broker.effects.moving import Moving
 from broker.effects.outcome import Result, again, done
+from broker.effects.placed_inputs import PlacedInputs
 from broker.effects.submit import Submitter
 from broker.facts import NOWHERE, World
 from broker.jobs import Job
@@ -21,6 +24,7 @@ from connectors.errors import SiteError
 
 BRINGS_WORK = ("stage_in", "submit")
 """Kinds of effects that a site in quarantine must wait for."""
+NO_PLACES: Mapping[str, PlaceFiles] = {}
 JobKey = tuple[str, int, int]
 
 
@@ -62,7 +66,10 @@ class Hands:
     ) -> None:
         self._store, self._world, self._sites, self._clock = store, world, sites, clock
         submitter = Submitter(store=store, world=world, clock=clock, limits=limits)
-        carrier = Carrier(store=store, world=world, mover=mover, clock=clock, places=places)
+        moving = Moving(world=world, mover=mover, clock=clock)
+        inputs = PlacedInputs(world=world, places=places, clock=clock)
+        carrier = Carrier(store=store, world=world, moving=moving, inputs=inputs, clock=clock)
+        copier = Copier(store=store, moving=moving, mover=mover, clock=clock)
         checker = Checker(clock=clock)
         self._rooms: Mapping[str, Callable[[Site, Sequence[tuple[EffectRow, Job]]], Result]] = {
             "submit": submitter.submit,
@@ -73,9 +80,9 @@ class Hands:
             "check": checker.check,
             "prune": prune,
         }
-        self._moving: Mapping[str, Callable[[Sequence[tuple[EffectRow, Job]]], Result]] = {
-            "copy": carrier.copy,
-            "cancel": carrier.stop,
+        self._nowhere: Mapping[str, Callable[[Sequence[tuple[EffectRow, Job]]], Result]] = {
+            "copy": copier.copy,
+            "cancel": copier.stop,
         }
         """What is done at no site."""
 
@@ -113,7 +120,7 @@ class Hands:
 
     def _move(self, kind: str, batch: Sequence[tuple[EffectRow, Job]]) -> Result:
         try:
-            return self._moving[kind](batch)
+            return self._nowhere[kind](batch)
         except SiteError as error:
             return Result(again=[again(effect, self._clock(), reason=str(error)) for effect, _ in batch])
 

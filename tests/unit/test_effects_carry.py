@@ -11,7 +11,9 @@ from broker_kit import CHECKPOINT, Lab, Stage, site
 from effects_kit import Case, Porter, facts, placed
 
 from broker.clock import micros
-from broker.effects.carry import DARK_PAUSE, Carrier
+from broker.effects.carry import Carrier
+from broker.effects.moving import DARK_PAUSE, Moving
+from broker.effects.placed_inputs import PlacedInputs
 from broker.jobs import RESTORE, Job, short_name
 from broker.store.base import EffectRow
 from connectors.model import Refused, TransferState, TransferStatus
@@ -35,7 +37,9 @@ def case(*, files: int = 0, restore: bool = False) -> Case:
 
 
 def carrier(c: Case, porter: Any) -> Carrier:
-    return Carrier(store=c.lab.store, world=c.world, mover=porter, clock=c.lab.clock)
+    moving = Moving(world=c.world, mover=porter, clock=c.lab.clock)
+    inputs = PlacedInputs(world=c.world, places={}, clock=c.lab.clock)
+    return Carrier(store=c.lab.store, world=c.world, moving=moving, inputs=inputs, clock=c.lab.clock)
 
 
 def brought(c: Case, porter: Porter, *, tries: int = 1) -> Any:

@@ -450,10 +450,10 @@ def test_a_checkpoint_is_never_shipped_to_where_its_data_may_not_be() -> None:
 def test_a_checkpoint_is_held_back_when_a_site_has_lost_its_clearance_since() -> None:
     cleared = {"clearance": frozenset({"export_control"})}
     made = lab(site("alcf", **cleared), site("olcf", **cleared))
-    carrier = made.broker.hands._rooms["ship"].__self__  # type: ignore[attr-defined]
-    setups = dict(carrier._world.sites)
+    moving = made.broker.hands._rooms["ship"].__self__._moving  # type: ignore[attr-defined]
+    setups = dict(moving._world.sites)
     setups["olcf"] = replace(setups["olcf"], config=replace(setups["olcf"].config, clearance=frozenset()))
-    carrier._world = replace(carrier._world, sites=setups)
+    moving._world = replace(moving._world, sites=setups)
     wanted = {**EXPORT, "checkpoint": CHECKPOINT, "sites": {"prefer": ["alcf"]}}
     run = made.submit(Stage("a", "seconds=200 checkpoint_every=20", rules=wanted))
     assert made.finish(run) == "SUCCEEDED"

@@ -1,0 +1,99 @@
+"""What all that has files moved goes by: begin once, ask for all together, wait without asking often, ask a person."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from broker.clock import Clock
+from broker.effects.outcome import Result, again, compact, seen
+from broker.facts import World, rules_of, side_facts
+from broker.jobs import Job
+from broker.store.base import EffectAgain, EffectRow
+from connectors.base import Mover
+from connectors.errors import Fault
+from connectors.model import Refused, Transfer, TransferState, TransferStatus
+from policies.model import Reason
+from policies.residency import allowed
+
+Batch = Sequence[tuple[EffectRow, Job]]
+DARK_PAUSE = 5.0
+"""Seconds until a transfer whose source or destination is dark is tried again."""
+CALLED_PAUSE = 30.0
+"""Seconds until a transfer is asked for again whose end is told by itself, in case that this is lost."""
+
+
+class Moving:
+    """The mover, as effects use it."""
+
+    def __init__(self, *, world: World, mover: Mover, clock: Clock) -> None:
+        self._world, self._mover, self._clock = world, mover, clock
+
+    def forbidden(self, job: Job, transfers: Sequence[Transfer]) -> Reason | None:
+        """Why the document does not want one of these moved, asked a second time now that it would be."""
+        rule = rules_of(job.stage.rules).data
+        if rule is None:
+            return None
+        sites = {name: setup.config for name, setup in self._world.sites.items()}
+        for to in dict.fromkeys(transfer.destination_site for transfer in transfers):
+            against = allowed(rule, to, side_facts(to, sites=sites, places=self._world.places))
+            if against is not None:
+                return against
+        return None
+
+    def move(self, transfers: Sequence[Transfer], *, anew: Collection[str]) -> dict[str, TransferStatus]:
+        """Begin what the mover does not know yet (and of those in `anew` what had failed), and say how all stand."""
+        if not transfers:
+            return {}
+        states = dict(self._mover.status([transfer.key for transfer in transfers]))
+        new = [t for t in transfers if t.key not in states or _to_begin(states[t.key], again=t.key in anew)]
+        if new:
+            answers = self._mover.submit(new)
+            states.update(self._mover.status([t.key for t in new]))
+            states.update({key: _refusal(key, a) for key, a in answers.items() if isinstance(a, Refused)})
+        return states
+
+    def later(self, effect: EffectRow, states: Iterable[TransferStatus]) -> EffectAgain:
+        """Nobody need ask often for what calls back."""
+        called = all(s.calls_back for s in states if s.state is not TransferState.SUCCEEDED)
+        return again(effect, self._clock(), reason="on its way", slowest=2.0, pause=CALLED_PAUSE if called else None)
+
+    def hold(self, effect: EffectRow, job: Job, held: TransferStatus, result: Result) -> None:
+        """A person is asked; when that has helped, the transfer goes on by itself."""
+        facts = {"held": held.reason or "the transfer waits for a person", "help": held.help}
+        result.seen.append(seen(effect, job, staged=compact(facts)))
+        reason = f"held: {held.reason}"
+        result.again.append(again(effect, self._clock(), reason=reason, pause=CALLED_PAUSE if held.calls_back else 5.0))
+
+    def on_its_way(self, effect: EffectRow, job: Job, states: Iterable[TransferStatus], result: Result) -> None:
+        """Not over yet: a person is asked where only one helps, else it is waited for."""
+        known = list(states)
+        held = next((status for status in known if status.state is TransferState.HELD), None)
+        if held is not None:
+            self.hold(effect, job, held, result)
+            return
+        if _was_held(job):
+            result.seen.append(seen(effect, job, staged=""))
+        result.again.append(self.later(effect, known))
+
+
+def _to_begin(status: TransferStatus, *, again: bool) -> bool:
+    return status.state is TransferState.UNKNOWN or (again and status.state is TransferState.FAILED)
+
+
+def _was_held(job: Job) -> bool:
+    return job.attempt.staged.startswith('{"held"')
+
+
+# -- what is written on the attempt's row ------------------------------------------------------------------------
+
+
+def not_staged(reason: str, fault: Fault, *, site: str = "") -> str:
+    return compact({"ok": False, "reason": reason, "fault": fault.value, "site": site})
+
+
+def against_it(reason: Reason) -> str:
+    return not_staged(f"{reason.rule}: {reason.fact}", Fault.POLICY, site=reason.site)
+
+
+def _refusal(key: str, answer: Refused) -> TransferStatus:
+    return TransferStatus(key=key, state=TransferState.FAILED, reason=answer.reason, fault=answer.fault)
