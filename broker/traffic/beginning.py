@@ -95,7 +95,7 @@ class Beginner:
         self, batch: Batch, rows: Mapping[str, MovementRow], origins: Mapping[str, Sequence[Origin]]
     ) -> TransferRow | None:
         """The transfer, written down with its movements; None: somebody was quicker."""
-        members = [_with_origin(rows[key], batch.source, origins[key]) for key in batch.keys]
+        members = _apart([_with_origin(rows[key], batch.source, origins[key]) for key in batch.keys])
         row = TransferRow(
             key=_key(members),
             mover=batch.mover,
@@ -183,6 +183,18 @@ def origin_of(row: MovementRow, side: str) -> Origin:
     """Its files, as they lie at that side; the asked one where it does not lie there."""
     origins = row.origins()
     return next((origin for origin in origins if origin.site == side), origins[0])
+
+
+def _apart(members: Sequence[MovementRow]) -> Sequence[MovementRow]:
+    """Those of which no two would write to one name: a service fails the whole transfer for that. The others follow."""
+    taken: set[str] = set()
+    apart = []
+    for one in members:
+        names = {item.destination for item in one.origins()[0].items}
+        if taken.isdisjoint(names):
+            taken |= names
+            apart.append(one)
+    return apart
 
 
 def _with_origin(row: MovementRow, side: str, origins: Sequence[Origin]) -> MovementRow:

@@ -60,6 +60,11 @@ class Desk:
         at_once: dict[str, list[Transfer]] = {}
         rows: list[MovementRow] = []
         for transfer in transfers:
+            twice = _twice(transfer)
+            if twice:
+                reason = f"two files would become {transfer.destination_site}'s {twice}"
+                answers[transfer.key] = Refused(reason=reason, fault=Fault.APPLICATION.value)
+                continue
             way, against = self._way(transfer)
             if way is None:
                 answers[transfer.key] = Refused(reason=against, fault=Fault.STAGING.value)
@@ -156,6 +161,16 @@ class Desk:
             side=status.site,
         )
         self._store.traffic.record(TrafficSeen(movements=[ended]), now=now)
+
+
+def _twice(transfer: Transfer) -> str:
+    """A destination that two of its files have; empty: none."""
+    seen: set[str] = set()
+    for item in transfer.items:
+        if item.destination in seen:
+            return item.destination
+        seen.add(item.destination)
+    return ""
 
 
 def _told(row: MovementRow) -> TransferStatus:

@@ -68,6 +68,22 @@ def test_whoever_asked_is_called_when_it_ends_and_need_not_ask(yard: Yard) -> No
     assert yard.desk.status(["m"])["m"].calls_back
 
 
+def test_two_files_for_one_destination_are_refused(yard: Yard) -> None:
+    twice = (item("a", destination="to/x"), item("b", destination="to/x"))
+    answer = yard.desk.submit([Transfer(key="m", source_site="east", destination_site="west", items=twice)])["m"]
+    assert isinstance(answer, Refused)
+    assert answer.reason == "two files would become west's to/x"
+
+
+def test_two_movements_to_one_name_go_one_after_the_other(yard: Yard) -> None:
+    for name in "ab":
+        yard.put("east", f"from/{name}", name.encode())
+        yard.ask(name, item(name, destination="to/x"))
+    yard.turns(60)
+    assert [yard.state(name) for name in "ab"] == [DONE, DONE]
+    assert len(yard.transfers()) == 2
+
+
 # -- the way ---------------------------------------------------------------------------------------------
 
 
