@@ -212,6 +212,10 @@ class Drainer:
             stage = stages.get(attempt.n)
             if stage is not None:
                 jobs.jobs[(attempt.run_id, attempt.n, attempt.number)] = Job(stage=stage, attempt=attempt)
+        for attempt in changes.attempts:  # what was seen of it since may say how it is to be started
+            key = (attempt.run_id, attempt.n, attempt.number)
+            if key in jobs.jobs and attempt.staged:
+                jobs.jobs[key] = replace(jobs.jobs[key], attempt=attempt)
 
     # -- act and observe ---------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -192,7 +192,11 @@ def _plan(
         restart=restart,
         setup=rendered(body["setup"]),
         env=body["env"],
-        links=[_link(world, given, config.name) for given in body["inputs"] if in_place(world, given, config.name)],
+        links=[
+            _link(world, given, config.name)
+            for given in body["inputs"]
+            if in_place(world, given, config.name) and given["name"] not in brought_all_the_same(attempt)
+        ],
         outputs=[Output(path=out["path"], required=out["required"]) for out in body["outputs"]],
         checkpoint=_checkpoint(rules["checkpoint"], rendered, _best(world, job)) if rules["checkpoint"] else None,
         restore=HarnessRestore(seq=restore["seq"]) if restore else None,
@@ -222,6 +226,12 @@ def in_place(world: World, given: Mapping[str, Any], site: str) -> tuple[str, st
         if place is not None and site in place.mounted:
             return side, path, f"{place.mounted[site].rstrip('/')}/{path.rstrip('/')}"
     return None
+
+
+def brought_all_the_same(attempt: AttemptRow) -> Collection[str]:
+    """Inputs that were brought from elsewhere, since they were not where the site mounts their place."""
+    found: Collection[str] = json.loads(attempt.staged).get("brought", ()) if attempt.staged else ()
+    return found
 
 
 def _link(world: World, given: Mapping[str, Any], site: str) -> Link:
@@ -255,12 +265,14 @@ def inbound(
     products: Mapping[str, ProductRow],
     skipped: Sequence[str] = (),
     chosen: Mapping[str, Sequence[str]] = NOTHING,
+    missed: Collection[str] = (),
 ) -> list[Transfer]:
     """The transfers that bring an attempt's files to its site: one per side that they come from, and one for each
     input from places.
 
     `products`: of the stages that it takes inputs from, by path. `skipped`: optional parents without a product.
-    `chosen`: by the input's name, the paths in a place's folder that its `match` takes.
+    `chosen`: by the input's name, the paths in a place's folder that its `match` takes. `missed`: inputs that are not
+    where the site mounts their place, and are brought from one of the others.
     """
     attempt = job.attempt
     body = body_for(json.loads(job.stage.body), attempt.site, world.sites[attempt.site].config.profile)
@@ -281,7 +293,11 @@ def inbound(
         item = TransferItem(source=f"{origin['path']}/", destination=f"{attempt.directory}/{RESTORE}/")
         by_source.setdefault(origin["site"], []).append(item)
     label = f"{job.stage.run_id}/{job.stage.path}@{attempt.number}"
-    brought = [given for given in body["inputs"] if "places" in given and not in_place(world, given, attempt.site)]
+    brought = [
+        elsewhere(world, given, attempt.site) if given["name"] in missed else given
+        for given in body["inputs"]
+        if "places" in given and (given["name"] in missed or not in_place(world, given, attempt.site))
+    ]
     from_places = [_from_places(job, given, label, chosen.get(given["name"])) for given in brought]
     return from_places + [
         Transfer(
@@ -293,6 +309,12 @@ def inbound(
         )
         for source, items in sorted(by_source.items())
     ]
+
+
+def elsewhere(world: World, given: Mapping[str, Any], site: str) -> Mapping[str, Any]:
+    """The input without the place that this site mounts."""
+    here = in_place(world, given, site)
+    return {**given, "places": [one for one in given["places"] if here is None or tuple(one) != here[:2]]}
 
 
 def _from_places(job: Job, given: Mapping[str, Any], label: str, chosen: Sequence[str] | None) -> Transfer:

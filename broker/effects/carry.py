@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,9 +32,10 @@ class Carrier:
         """Bring the attempts' files, then say so on their rows. The mover is asked once for all of them."""
         result = Result()
         wanted: list[tuple[EffectRow, Job, list[Transfer]]] = []
+        missed: dict[str, Collection[str]] = {}
         for effect, job in batch:
             try:
-                transfers = self._inbound(effect, job)
+                transfers, missed[effect.key] = self._inbound(effect, job)
             except Absent as absent:
                 self._absent(effect, job, str(absent), result)
                 continue
@@ -46,22 +47,25 @@ class Carrier:
         states = self._moving.move([transfer for _, _, transfers in wanted for transfer in transfers], anew=anew)
         for effect, job, transfers in wanted:
             if transfers:
-                self._judge(effect, job, transfers, {t.key: states[t.key] for t in transfers}, result)
+                told = {t.key: states[t.key] for t in transfers}
+                self._judge(effect, job, transfers, told, missed[effect.key], result)
             else:
                 result.finish(effect, job, staged=compact({"ok": True}))
         return result
 
-    def _inbound(self, effect: EffectRow, job: Job) -> list[Transfer]:
-        """To the attempt's own folder, which nobody reads before all of it is there. Raises Absent."""
+    def _inbound(self, effect: EffectRow, job: Job) -> tuple[list[Transfer], Collection[str]]:
+        """To the attempt's own folder, which nobody reads before all of it is there; and the inputs that are brought
+        although the site mounts a place of theirs. Raises Absent."""
         a = job.attempt
         wanted = {given["stage"] for given in json.loads(job.stage.body)["inputs"] if "stage" in given}
         products: dict[str, ProductRow] = {}
         if wanted:
             products = dict(self._store.products_of(a.run_id, wanted))
         urgent = "urgent" in rules_of(job.stage.rules).lane
-        chosen, skipped = self._inputs.looked_at(job), sorted(wanted - products.keys())
-        asked = inbound(self._world, job, products=products, skipped=skipped, chosen=chosen)
-        return [replace(transfer, private=True, urgent=urgent, about=effect.key) for transfer in asked]
+        chosen, missed = self._inputs.looked_at(job, begun=self._moving.begun)
+        skipped = sorted(wanted - products.keys())
+        asked = inbound(self._world, job, products=products, skipped=skipped, chosen=chosen, missed=missed)
+        return [replace(transfer, private=True, urgent=urgent, about=effect.key) for transfer in asked], missed
 
     def _absent(self, effect: EffectRow, job: Job, reason: str, result: Result) -> None:
         """It may still come, as long as the document waits for it; else this attempt has no input."""
@@ -76,6 +80,7 @@ class Carrier:
         job: Job,
         transfers: Sequence[Transfer],
         states: dict[str, TransferStatus],
+        missed: Collection[str],
         result: Result,
     ) -> None:
         """Done, failed, or not yet."""
@@ -83,7 +88,8 @@ class Carrier:
         if failed is not None:
             self._failed(effect, job, transfers, failed, result)
         elif all(s.state is TransferState.SUCCEEDED for s in states.values()) and len(states) == len(transfers):
-            result.finish(effect, job, staged=compact({"ok": True}))
+            brought = {"brought": sorted(missed)} if missed else {}
+            result.finish(effect, job, staged=compact({"ok": True, **brought}))
         else:
             self._moving.on_its_way(effect, job, states.values(), result)
 

@@ -52,6 +52,11 @@ class Moving:
             states.update({key: _refusal(key, a) for key, a in answers.items() if isinstance(a, Refused)})
         return states
 
+    def begun(self, key: str) -> bool:
+        """Has the mover anything under that key?"""
+        status = self._mover.status([key]).get(key)
+        return status is not None and status.state is not TransferState.UNKNOWN
+
     def later(self, effect: EffectRow, states: Iterable[TransferStatus]) -> EffectAgain:
         """Nobody need ask often for what calls back."""
         called = all(s.calls_back for s in states if s.state is not TransferState.SUCCEEDED)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from broker.clock import Clock
 from broker.facts import World
-from broker.jobs import Job, in_place, place_key
+from broker.jobs import Job, elsewhere, in_place, place_key
 from broker.spec import body_for, input_matches
 from connectors.base import PlaceFiles
 from connectors.errors import Fault, SiteError
@@ -25,19 +25,36 @@ class PlacedInputs:
     def __init__(self, *, world: World, places: Mapping[str, PlaceFiles], clock: Clock) -> None:
         self._world, self._places, self._clock = world, places, clock
 
-    def looked_at(self, job: Job) -> dict[str, list[str]]:
-        """Inputs that are read in place are there, as far as anybody here can look; and what `match` takes of those
-        that are brought. Raises Absent."""
+    def looked_at(self, job: Job, *, begun: Callable[[str], bool]) -> tuple[dict[str, list[str]], set[str]]:
+        """What `match` takes of the inputs that are brought; and those that are brought although the site mounts a
+        place of theirs, since they are not there and lie elsewhere too. `begun`: is anything under that transfer's
+        key? What was begun so is gone on with, whatever turns up meanwhile. Raises Absent."""
         chosen: dict[str, list[str]] = {}
+        missed: set[str] = set()
         for given in self._from_places(job):
             here = in_place(self._world, given, job.attempt.site)
+            brought = given
             if here is not None:
-                side, path, _ = here
-                if side in self._places and not self._listed(side, path):
-                    raise Absent(f"{side}{path} is not there")
-            elif given["match"] is not None:
-                chosen[given["name"]] = self._matching(given)
-        return chosen
+                brought = elsewhere(self._world, given, job.attempt.site)
+                if not self._is_missed(job, brought, here[:2], begun):
+                    continue
+                missed.add(given["name"])
+            if given["match"] is not None:
+                chosen[given["name"]] = self._matching(brought)
+        return chosen, missed
+
+    def _is_missed(
+        self, job: Job, others: Mapping[str, Any], here: tuple[str, str], begun: Callable[[str], bool]
+    ) -> bool:
+        """Is an input not where the site mounts its place, and to be brought from one of the others? Raises Absent."""
+        side, path = here
+        if others["places"] and begun(place_key(job, others)):
+            return True
+        if side not in self._places or self._listed(side, path):
+            return False
+        if not others["places"]:
+            raise Absent(f"{side}{path} is not there")
+        return True
 
     def _matching(self, given: Mapping[str, Any]) -> list[str]:
         for side, path in given["places"]:
@@ -69,7 +86,12 @@ class PlacedInputs:
         """Is it an input that is missing from its place, and waited for?"""
         if failed.fault != Fault.STAGING.value:
             return False
-        waited = [given for given in self._from_places(job) if place_key(job, given) == failed.key]
+        here = job.attempt.site
+        waited = [
+            given
+            for given in self._from_places(job)
+            if failed.key in (place_key(job, given), place_key(job, elsewhere(self._world, given, here)))
+        ]
         return any(self._clock() < self._waits_until(job, given) for given in waited)
 
     def _from_places(self, job: Job) -> list[Mapping[str, Any]]:

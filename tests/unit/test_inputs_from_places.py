@@ -49,10 +49,29 @@ def links(found: Any) -> list[str]:
 
 
 def test_where_the_place_is_mounted_the_file_is_linked_and_nothing_is_moved() -> None:
-    found, mover = case(), Porter(TransferState.SUCCEEDED)
+    found, mover = case(), Porter(TransferState.UNKNOWN)
     assert inbound(found.world, found.job, products={}) == []
     assert links(found) == ["raw.h5", "/global/cfs/als/raw/x.h5", "", "0"]
     assert json.loads(str(facts(bring(found, mover))["staged"])) == {"ok": True}
+    assert mover.asked == []
+
+
+def test_what_is_not_yet_where_the_place_is_mounted_is_brought_from_the_other_place(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    found, mover = case(), Porter(TransferState.UNKNOWN, TransferState.UNKNOWN, TransferState.SUCCEEDED)
+    told = json.loads(str(facts(bring(found, mover, cfs=FolderPlace("cfs:", tmp_path)))["staged"]))
+    assert told == {"ok": True, "brought": ["raw.h5"]}
+    (transfer,) = mover.asked
+    assert (transfer.source_site, transfer.others) == ("data:", ())
+    started = replace(found, job=replace(found.job, attempt=found.job.attempt._replace(staged=json.dumps(told))))
+    assert links(started) == []
+
+
+def test_what_was_begun_from_the_other_place_is_gone_on_with_though_it_turns_up_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "x.h5").write_text("it has come")
+    found, mover = case(), Porter(TransferState.ACTIVE)
+    assert bring(found, mover, cfs=FolderPlace("cfs:", tmp_path)).again
     assert mover.asked == []
 
 
