@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,10 @@ from slurm_kit import SlurmCluster, free_ports, wait_until
 
 from connectors.base import Site
 from connectors.command import CommandOptions, CommandSite, LocalTransport
-from connectors.command.transport import Transport
 from connectors.errors import SiteUnreachable
 from connectors.model import JobSpec, SmallFile
 from connectors.registry import SiteConfig
+from connectors.ssh.transport import Transport
 
 SCRIPT = """\
 echo begun >> begun.log
@@ -43,7 +44,7 @@ class Wire:
         self.refuse_after: int | None = None
         """So many submissions get through, then the site is away before it is asked."""
 
-    def run(self, script: str, stdin: bytes, *, deadline: float) -> bytes:
+    def run(self, script: str, stdin: bytes, *, deadline: float, stop: threading.Event | None = None) -> bytes:
         self.scripts.append(script)
         if self.refuse_after is not None and "sbatch --parsable" in script:
             if self.refuse_after == 0:
@@ -51,7 +52,7 @@ class Wire:
                 error.effect_possible = False
                 raise error
             self.refuse_after -= 1
-        told = self.inner.run(script, stdin, deadline=deadline)
+        told = self.inner.run(script, stdin, deadline=deadline, stop=stop)
         if self.lose and self.lose in script:
             self.lose = ""
             raise SiteUnreachable("the connection broke before an answer came")

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from shlex import quote
 
 from connectors.command.options import CommandOptions
-from connectors.command.transport import Transport
 from connectors.errors import BadReply, SiteUnreachable
 from connectors.secrets import scrub
+from connectors.ssh.transport import Transport
 
 _HEAD = """\
 exec 3>&1

@@ -7,32 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from connectors.ssh.options import SshOptions
+
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@:-]{0,250}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _LENGTH = re.compile(r"(\d{1,6})(s|m|h|d)?")
+_RATE = re.compile(r"\d{1,9}(\.\d{1,3})?[kmgKMG]?")
+_PROGRAM = re.compile(r"(/[A-Za-z0-9._+/-]{1,250}|[A-Za-z0-9_][A-Za-z0-9._+-]{0,60})")
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommandOptions:
+class CommandOptions(SshOptions):
     """Each option by its name in the document."""
 
     scheduler: str = "slurm"
     """slurm or pbs."""
     over: str = "here"
     """`ssh`: the commands are run elsewhere also where no `host` is named; its name is then the site's own."""
-    host: str = ""
-    """Where the commands are run, by `ssh`: a name from the user's ssh config, or user@host. Empty: on this machine."""
-    ssh: str = "ssh"
-    """The OpenSSH client."""
-    ssh_config: str = ""
-    """Another file than ~/.ssh/config."""
-    control: str = ""
-    """The private folder for shared connections; empty: one in $XDG_RUNTIME_DIR, or in the folder for temporaries."""
-    persist: int = 600
-    """Seconds that a shared connection stays without use."""
-    connect_timeout: int = 10
-    """Seconds until a host that does not answer is unreachable."""
     deadline: float = 60.0
     """Seconds for one call, however much it carries."""
     path: tuple[str, ...] = ()
@@ -76,6 +68,20 @@ def _host(what: str, value: object) -> str:
     text = _text(what, value)
     if text and not _HOST.fullmatch(text):
         raise ValueError(f"{what} is {value!r}; give a name from your ssh config, or user@host")
+    return text
+
+
+def _program(what: str, value: object) -> str:
+    text = _text(what, value)
+    if not _PROGRAM.fullmatch(text):
+        raise ValueError(f"{what} is {value!r}; give the name of a program there, or its absolute path")
+    return text
+
+
+def _rate(what: str, value: object) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not _RATE.fullmatch(text):
+        raise ValueError(f"{what} is {value!r}; give a rate as rsync has it, such as 800k or 50m (per second)")
     return text
 
 
@@ -139,6 +145,8 @@ _KINDS: Mapping[str, Any] = {
     "control": _text,
     "persist": _seconds,
     "connect_timeout": _seconds,
+    "rsync": _program,
+    "bwlimit": _rate,
     "deadline": _deadline,
     "path": _folders,
     "environment": _environment,

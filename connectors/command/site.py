@@ -13,11 +13,9 @@ from itertools import islice
 from connectors.command.calls import Caller
 from connectors.command.check import run_canary, walk
 from connectors.command.dialect import BATCH, AskAgain, Dialect, Found, Job
-from connectors.command.openssh import OpenSshTransport
 from connectors.command.options import CommandOptions
 from connectors.command.pbs import PbsDialect
 from connectors.command.slurm import SlurmDialect
-from connectors.command.transport import LocalTransport, Transport
 from connectors.errors import (
     BadReply,
     CredentialError,
@@ -45,6 +43,9 @@ from connectors.model import (
 from connectors.names import KEY, NOBODY
 from connectors.paths import file_path, join
 from connectors.registry import Clock, SiteConfig
+from connectors.ssh.openssh import OpenSshTransport
+from connectors.ssh.reach import Reach
+from connectors.ssh.transport import LocalTransport, Transport
 
 LARGEST_FILE = 1 << 20
 """Bytes of a control file."""
@@ -71,12 +72,13 @@ class CommandSite(HoldsFiles[ShellFiles]):
         self.name = config.name
         self._clock = clock
         self._owner = config.installation or NOBODY
+        self._transport, self._options, self._umask = transport, options, config.umask or "077"
         self._caller = Caller(site=config.name, transport=transport, options=options)
         self.files = ShellFiles(
             self._caller.run_plain,
             site=config.name,
             root=config.root,
-            umask=config.umask or "077",
+            umask=self._umask,
             identity=options.identity,
         )
         dialect = SlurmDialect if options.scheduler == "slurm" else PbsDialect
@@ -95,6 +97,19 @@ class CommandSite(HoldsFiles[ShellFiles]):
     def login(self) -> Sequence[str]:
         """The command by which a person opens the connection where a second factor is asked; empty: none is needed."""
         return self._caller.transport.login()
+
+    def reach(self) -> Reach | None:
+        """The way to its files by ssh; None: its commands are run on this machine."""
+        if not isinstance(self._transport, OpenSshTransport):
+            return None
+        return Reach(
+            transport=self._transport,
+            options=self._options,
+            root=self.files.root,
+            umask=self._umask,
+            identity=self._options.identity,
+            prelude=self._caller.prelude(),
+        )
 
     # -- jobs ----------------------------------------------------------------------------------------------
 

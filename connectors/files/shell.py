@@ -41,9 +41,12 @@ _TEMPORARY = (".cf-", ".tmp")
 
 
 class ShellFiles:
-    """The port SiteFiles, and `prepare`. `root`: absolute, at the site. `umask`: octal, for folders made there."""
+    """The port SiteFiles, and `prepare`. `root`: absolute, at the site. `umask`: octal, for folders made there.
+    `marked` False: the root has no identity, because it is no site's; that it is there is all that can be asked."""
 
-    def __init__(self, run: Run, *, site: str, root: str, umask: str = "077", identity: str = "") -> None:
+    def __init__(
+        self, run: Run, *, site: str, root: str, umask: str = "077", identity: str = "", marked: bool = True
+    ) -> None:
         if not root.startswith("/") or not root.strip("/") or clean(root.lstrip("/")) != root.strip("/"):
             raise RequestRefused(f"site {site}: root {root!r} is no absolute path of a folder", site=site)
         if set(umask) - set("01234567") or not 3 <= len(umask) <= 4:
@@ -52,12 +55,12 @@ class ShellFiles:
         self._site = site
         self.root = "/" + root.strip("/")
         self._umask = umask
-        self._identity = identity
+        self._identity = identity if marked else scripts.UNMARKED
         self._lock = threading.Lock()
 
     def prepare(self) -> str:
         """Make the root and its spool where they are not there; answers its identity. Raises RequestRefused."""
-        records = list(self._ask(scripts.PREPARE, [secrets.token_hex(16)], recognise=False))
+        records = list(self.ask(scripts.PREPARE, [secrets.token_hex(16)], recognise=False))
         for record in records:
             if record.kind == "i" and record.facts:
                 return record.facts[0]
@@ -94,8 +97,8 @@ class ShellFiles:
 
     def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
         folder = clean(path)
-        records = list(self._ask(scripts.LIST, ["all" if recursive else "1", folder]))
-        self._complain(records, [path])
+        records = list(self.ask(scripts.LIST, ["all" if recursive else "1", folder]))
+        self.complain(records, [path])
         found = [info for record in records if record.kind == "l" for info in _entries(record.body, folder)]
         return sorted(found, key=lambda info: info.path)
 
@@ -103,8 +106,8 @@ class ShellFiles:
         if not paths:
             return {}
         found: dict[str, tuple[int, str]] = {}
-        records = list(self._ask(scripts.DIGESTS, [file_path(path) for path in paths]))
-        self._complain(records, paths)
+        records = list(self.ask(scripts.DIGESTS, [file_path(path) for path in paths]))
+        self.complain(records, paths)
         for record in records:
             if record.kind == "d":
                 size, digest = record.number(1), record.facts[2] if len(record.facts) > 2 else ""
@@ -115,14 +118,14 @@ class ShellFiles:
 
     def remove(self, paths: Sequence[str]) -> None:
         if paths:
-            self._complain(list(self._ask(scripts.REMOVE, [file_path(writable(path)) for path in paths])), paths)
+            self.complain(list(self.ask(scripts.REMOVE, [file_path(writable(path)) for path in paths])), paths)
 
     # -- behind --------------------------------------------------------------------------------------------
 
     def _read(self, paths: Sequence[str], *, offset: int, limit: int) -> dict[str, bytes]:
         lines = [line for path in paths for line in (str(offset), str(limit), file_path(path))]
-        records = list(self._ask(scripts.READ, lines))
-        self._complain(records, paths)
+        records = list(self.ask(scripts.READ, lines))
+        self.complain(records, paths)
         found: dict[str, bytes] = {}
         gone = {record.about(paths) for record in records if record.kind == "m"}
         for record in records:
@@ -141,12 +144,13 @@ class ShellFiles:
         for path, file in batch:
             head += [f"{file.mode & 0o777:o}", str(len(file.content)), path]
         contents = b"\n".join(base64.encodebytes(file.content) for _, file in batch)
-        records = list(self._ask(scripts.WRITE, head, contents))
-        self._complain(records, [path for path, _ in batch])
+        records = list(self.ask(scripts.WRITE, head, contents))
+        self.complain(records, [path for path, _ in batch])
         if not any(record.kind == "w" and record.number(0) == len(batch) for record in records):
             raise BadReply(f"site {self._site}: the shell did not say that all was written", site=self._site)
 
-    def _ask(self, script: str, lines: Sequence[str], more: bytes = b"", *, recognise: bool = True) -> Iterator[Record]:
+    def ask(self, script: str, lines: Sequence[str], more: bytes = b"", *, recognise: bool = True) -> Iterator[Record]:
+        """The records that such a script answers with, see `shell_scripts`. Raises SiteError."""
         nonce = secrets.token_hex(8)
         head = "".join(f"{line}\n" for line in (nonce, self.root, self._umask, self._identity, *lines))
         told = self._run(f"{scripts.HEAD}{script}{scripts.TAIL}", head.encode() + more)
@@ -168,7 +172,7 @@ class ShellFiles:
             "identity": f"{self.root} is another site's root now",
         }.get(record.facts[0] if record.facts else "", "its shell could not begin")
 
-    def _complain(self, records: Sequence[Record], paths: Sequence[str]) -> None:
+    def complain(self, records: Sequence[Record], paths: Sequence[str]) -> None:
         """The first failure, as the error it is."""
         for record in records:
             if record.kind == "u":

@@ -11,6 +11,9 @@ x: the whole call failed (root, identity, or text in the body); u: leads out of 
 
 from __future__ import annotations
 
+UNMARKED = "-"
+"""In the place of an identity: the root has none."""
+
 HEAD = """\
 LC_ALL=C; export LC_ALL; unset CDPATH
 nl='
@@ -41,10 +44,12 @@ enter() {
     [ -n "$mask" ] && umask "$mask"
     cd -- "$root" 2>/dev/null || { say x root; return 1; }
     here=$(pwd -P)
+    [ "$known" != - ] || return 0
     { IFS= read -r mark <.crossfade-site; } 2>/dev/null || { say x marker; return 1; }
     case $known in '' | "$mark") say i "$mark" ;; *) say x identity; return 1 ;; esac
 }
 still() { # the root may have gone away in the middle: what was found missing then says nothing
+    if [ "$known" = - ]; then [ -d "$here" ] || say x root; return 0; fi
     { IFS= read -r mark <"$here/.crossfade-site"; } 2>/dev/null || say x marker
 }
 IFS= read -r nonce && IFS= read -r root && IFS= read -r mask && IFS= read -r known

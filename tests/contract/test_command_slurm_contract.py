@@ -13,10 +13,10 @@ from slurm_kit import SlurmCluster
 
 from connectors.base import Checkable, Preparable, Scripted
 from connectors.command import CommandOptions, OpenSshTransport
-from connectors.command.transport import Transport
 from connectors.contract import ComputeContract, DarknessContract, HealthContract, SiteContract, new_key
 from connectors.errors import CredentialError, SiteUnreachable
 from connectors.model import Accepted
+from connectors.ssh.transport import Transport
 
 
 class TestSlurmByCommands(SiteContract):

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from connectors.command.calls import Section, sections
-from connectors.command.openssh import OpenSshTransport
 from connectors.command.options import CommandOptions
 from connectors.command.pbs import PbsDialect
 from connectors.command.slurm import _BOOK_FIELDS, _QUEUE_FIELDS, SlurmDialect
-from connectors.command.transport import LocalTransport
 from connectors.errors import BadReply, CredentialError, RequestRefused, SiteError, SiteUnreachable
 from connectors.model import Accepted, Doubtful, JobSpec, JobState, Refused, Resources
 from connectors.pbs import job_of, jobs_of_text, state_of
 from connectors.pbs.script import job_script
+from connectors.ssh.openssh import OpenSshTransport
+from connectors.ssh.transport import LocalTransport
 
 KEY = "cfabcdefghijklm"
 COMMENT = f"crossfade me {KEY} d1"

@@ -15,10 +15,10 @@ import tempfile
 import threading
 from pathlib import Path
 
-from connectors.command.options import CommandOptions
-from connectors.command.transport import Ended, jobs_environment, talk
 from connectors.errors import CredentialError, RequestRefused, SiteError, SiteUnreachable
 from connectors.secrets import scrub
+from connectors.ssh.options import SshOptions
+from connectors.ssh.transport import jobs_environment, talk
 
 SESSIONS = 4
 """Calls at once over one connection; sshd allows 10 by itself."""
@@ -39,26 +39,34 @@ _BEFORE = re.compile(
 """Words of a connection that did not come to be: nothing was run."""
 
 
+def remote_words(script: str) -> str:
+    """A script as one command line for a login shell of any kind: it sees plain letters, and hands the rest to sh.
+    What is put after it are the script's arguments, the first of them `$0`."""
+    packed = base64.b64encode(script.encode()).decode()
+    return f"exec /bin/sh -c 'eval \"$(printf %s {packed} | base64 -d)\"'"
+
+
 class OpenSshTransport:
     """The `ssh` program. Thread-safe; `close` ends the shared connection."""
 
-    def __init__(self, *, site: str, options: CommandOptions) -> None:
+    def __init__(self, *, site: str, options: SshOptions) -> None:
         self._site = site
         self._options = options
         self._room = threading.BoundedSemaphore(SESSIONS)
 
-    def run(self, script: str, stdin: bytes, *, deadline: float) -> bytes:
-        # whatever the login shell is there, it sees one word of plain letters and hands the rest to sh
-        packed = base64.b64encode(script.encode()).decode()
-        remote = f"exec /bin/sh -c 'eval \"$(printf %s {packed} | base64 -d)\"'"
+    def run(self, script: str, stdin: bytes, *, deadline: float, stop: threading.Event | None = None) -> bytes:
         with self._room:
             ended = talk(
-                [*self._argv(batch=True), "--", self._options.host, remote],
-                stdin, site=self._site, deadline=deadline, env=jobs_environment(),
+                [*self.argv(), remote_words(script)],
+                stdin, site=self._site, deadline=deadline, env=jobs_environment(), stop=stop,
             )  # fmt: skip
         if ended.code == _OWN_FAILURE:
-            raise self._error(ended)
+            raise self.error(ended.err)
         return ended.out
+
+    def argv(self) -> list[str]:
+        """The command up to the host: what follows is run there. Raises RequestRefused, CredentialError."""
+        return [*self._argv(batch=True), "--", self._options.host]
 
     def told(self) -> str:
         return f"by ssh at {self._options.host}"
@@ -116,17 +124,18 @@ class OpenSshTransport:
             )
         return folder
 
-    def _error(self, ended: Ended) -> SiteError:
-        lines = [line.strip() for line in ended.err.splitlines() if line.strip()]
+    def error(self, err: str) -> SiteError:
+        """What these words of ssh's mean, when it was ssh itself that failed."""
+        lines = [line.strip() for line in err.splitlines() if line.strip()]
         said = scrub(" ".join("".join(c if c.isprintable() else " " for c in line) for line in lines[-3:]))[:300]
         site, host = self._site, self._options.host
-        if _STRANGER.search(ended.err):
+        if _STRANGER.search(err):
             return CredentialError(f"site {site}: the host key of {host} is not the known one ({said})", site=site)
-        if _REFUSED.search(ended.err):
+        if _REFUSED.search(err):
             help_ = f"log in with `crossfade login {site}`"
             return CredentialError(
                 f"site {site}: {host} does not let us in without a person ({said}): {help_}", site=site
             )
         error = SiteUnreachable(f"site {site}: ssh to {host}: {said or 'ended without a word'}", site=site)
-        error.effect_possible = not _BEFORE.search(ended.err)
+        error.effect_possible = not _BEFORE.search(err)
         return error

@@ -10,8 +10,9 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,12 +25,20 @@ _LARGEST_WORDS = 1 << 16
 _BLOCK = 1 << 16
 
 
+GRACE = 3.0
+"""Seconds that a program which was asked to end has to put its things in order."""
+
+
+class Stopped(Exception):
+    """The call was broken off because its `stop` was set; the program has ended."""
+
+
 class Transport(Protocol):
     """A way to run scripts at a site."""
 
-    def run(self, script: str, stdin: bytes, *, deadline: float) -> bytes:
+    def run(self, script: str, stdin: bytes, *, deadline: float, stop: threading.Event | None = None) -> bytes:
         """What this POSIX sh script prints there. Raises SiteUnreachable (`effect_possible` tells whether it may have
-        run), CredentialError, BadReply. How the script ended is its own to tell."""
+        run), CredentialError, BadReply; Stopped once `stop` was set. How the script ended is its own to tell."""
         ...
 
     def told(self) -> str:
@@ -61,10 +70,10 @@ class LocalTransport:
         self._site = site
         self._env = env
 
-    def run(self, script: str, stdin: bytes, *, deadline: float) -> bytes:
-        return talk(
-            ["/bin/sh", "-c", script], stdin, site=self._site, deadline=deadline, env=self._env or jobs_environment()
-        ).out
+    def run(self, script: str, stdin: bytes, *, deadline: float, stop: threading.Event | None = None) -> bytes:
+        env = self._env or jobs_environment()
+        argv = ["/bin/sh", "-c", script]
+        return talk(argv, stdin, site=self._site, deadline=deadline, env=env, stop=stop).out
 
     def told(self) -> str:
         return "on this machine"
@@ -81,8 +90,21 @@ def jobs_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
 
 
-def talk(argv: Sequence[str], stdin: bytes, *, site: str, deadline: float, env: Mapping[str, str]) -> Ended:
-    """Run a program and read what it says, within bounds of time and size; then it and its children are ended."""
+def talk(
+    argv: Sequence[str],
+    stdin: bytes,
+    *,
+    site: str,
+    deadline: float,
+    env: Mapping[str, str],
+    stop: threading.Event | None = None,
+    heard: Callable[[bytes], None] | None = None,
+) -> Ended:
+    """Run a program and read what it says, within bounds of time and size; then it and its children are ended.
+
+    `stop`: once set, the program is ended and Stopped is raised. `heard` is told of its output as it comes, and none is
+    kept then.
+    """
     try:
         process = subprocess.Popen(
             argv,
@@ -98,15 +120,35 @@ def talk(argv: Sequence[str], stdin: bytes, *, site: str, deadline: float, env: 
         raise found from error
     with process:
         try:
-            out, err = _exchange(process, stdin, site=site, end=time.monotonic() + deadline)
+            end = time.monotonic() + deadline
+            out, err = _exchange(process, stdin, site=site, end=end, stop=stop, heard=heard)
             return Ended(code=process.wait(), out=out, err=err.decode("utf-8", "replace"))
+        except Stopped:
+            _ask_to_end(process)
+            raise
         finally:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
 
 
-def _exchange(process: subprocess.Popen[bytes], stdin: bytes, *, site: str, end: float) -> tuple[bytes, bytes]:
+def _ask_to_end(process: subprocess.Popen[bytes]) -> None:
+    """Gently: what was half done may be worth keeping. Who takes too long is ended by the caller."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE)
+
+
+def _exchange(
+    process: subprocess.Popen[bytes],
+    stdin: bytes,
+    *,
+    site: str,
+    end: float,
+    stop: threading.Event | None,
+    heard: Callable[[bytes], None] | None,
+) -> tuple[bytes, bytes]:
     """Both outputs, until the program ends: what it leaves in the background may hold its outputs open for long."""
     assert process.stdin is not None  # noqa: S101 - pipes were asked for
     assert process.stdout is not None  # noqa: S101
@@ -122,6 +164,8 @@ def _exchange(process: subprocess.Popen[bytes], stdin: bytes, *, site: str, end:
         else:
             process.stdin.close()
         while len(waiting.get_map()) > 0:
+            if stop is not None and stop.is_set():
+                raise Stopped
             left = end - time.monotonic()
             if left <= 0:
                 raise SiteUnreachable(f"site {site}: no answer in time", site=site)
@@ -132,6 +176,9 @@ def _exchange(process: subprocess.Popen[bytes], stdin: bytes, *, site: str, end:
                     rest = _feed(process, rest, waiting)
                 else:
                     _drain(key, waiting, site)
+            if heard is not None and out:
+                heard(bytes(out))
+                out.clear()
             if over and not any(key.fileobj is not process.stdin for key, _ in ready):
                 break
     return bytes(out), bytes(err)
