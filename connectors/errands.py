@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Collection
-from concurrent.futures import Future
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
 from connectors.errors import Fault, UnsafePath
-from connectors.model import Transfer, TransferState, TransferStatus
+from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, TransferState, TransferStatus
 from connectors.paths import clean, file_path
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -40,6 +40,10 @@ class Errand:
     stop: threading.Event = field(default_factory=threading.Event)
     future: Future[None] | None = None
     moved: int = 0
+    faults: int = 0
+    """What had to be tried again."""
+    detail: str = ""
+    """What it is doing, for a person."""
     failure: TransferFailure | None = None
     ended: bool = False
 
@@ -56,13 +60,16 @@ class Errand:
     def status(self) -> TransferStatus:
         key = self.transfer.key
         if not self.ended:
-            return TransferStatus(key=key, state=TransferState.ACTIVE, bytes_moved=self.moved)
+            state, detail = TransferState.ACTIVE, self.detail
+            return TransferStatus(key=key, state=state, bytes_moved=self.moved, faults=self.faults, detail=detail)
         if self.failure is None:
-            return TransferStatus(key=key, state=TransferState.SUCCEEDED, bytes_moved=self.moved)
+            state = TransferState.SUCCEEDED
+            return TransferStatus(key=key, state=state, bytes_moved=self.moved, faults=self.faults)
         return TransferStatus(
             key=key,
             state=TransferState.FAILED,
             bytes_moved=self.moved,
+            faults=self.faults,
             reason=str(self.failure),
             fault=self.failure.fault.value if self.failure.fault else "",
             site=self.failure.site,
@@ -80,6 +87,85 @@ class Errand:
         except TimeoutError:
             return False
         return True
+
+
+REMEMBERED = 10_000
+"""Ended transfers that are kept in mind; what is forgotten is UNKNOWN, as after a restart."""
+
+
+class Errands:
+    """The transfers of a mover that carries in this process: by key, each by one of a few threads. Thread-safe.
+
+    `carry` does all of one, and raises TransferFailure or Canceled. A canceled one is FAILED with the reason "canceled"
+    and no fault.
+    """
+
+    def __init__(self, carry: Callable[[Errand], None], *, name: str, threads: int = 2) -> None:
+        self._carry, self._name = carry, name
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._errands: dict[str, Errand] = {}
+
+    def begin(self, transfer: Transfer) -> SubmitAnswer:
+        """A key that failed, or was canceled, begins again."""
+        errand = Errand(transfer)
+        with self._lock:
+            known = self._errands.get(transfer.key)
+            if known and transfer_digest(known.transfer) != transfer_digest(transfer):
+                return Refused(reason=f"key {transfer.key} belongs to another transfer")
+            if known and not known.failure:
+                return Accepted(native_id=transfer.key, adopted=True)
+            self._errands.pop(transfer.key, None)  # to the end of those that are forgotten first
+            self._errands[transfer.key] = errand
+            self._forget()
+            errand.future = self._pool.submit(self._run, errand)
+        return Accepted(native_id=transfer.key)
+
+    def status(self, keys: Sequence[str]) -> Mapping[str, TransferStatus]:
+        known = self._known(keys)
+        return {key: known[key].status() if key in known else _unknown(key) for key in keys}
+
+    def cancel(self, keys: Sequence[str]) -> Mapping[str, bool]:
+        """True: nothing will be written any more."""
+        known = self._known(keys)
+        for errand in known.values():
+            errand.stop.set()
+        return {key: key not in known or known[key].stopped() for key in keys}
+
+    def close(self) -> None:
+        """Stop what is under way and wait for the threads."""
+        with self._lock:
+            keys = list(self._errands)
+        self.cancel(keys)
+        self._pool.shutdown(wait=True)
+
+    def _known(self, keys: Sequence[str]) -> dict[str, Errand]:
+        with self._lock:
+            return {key: self._errands[key] for key in keys if key in self._errands}
+
+    def _forget(self) -> None:
+        """The oldest that ended, so that memory does not grow. The lock is held."""
+        if len(self._errands) > REMEMBERED:
+            ended = [key for key, errand in self._errands.items() if errand.ended]
+            for key in ended[: max(1, len(self._errands) - REMEMBERED)]:
+                del self._errands[key]
+
+    def _run(self, errand: Errand) -> None:
+        failure: TransferFailure | None = TransferFailure(f"{self._name} broke off", fault=Fault.SITE, site="")
+        try:
+            self._carry(errand)
+            failure = None
+        except TransferFailure as error:
+            failure = error
+        except Canceled:
+            failure = TransferFailure("canceled", fault=None, site="")
+        finally:
+            errand.end(failure)
+
+
+def _unknown(key: str) -> TransferStatus:
+    reason = "not asked for in this process" if KEY.fullmatch(key) else "no transfer has such a key"
+    return TransferStatus(key=key, state=TransferState.UNKNOWN, reason=reason)
 
 
 def check_transfer(transfer: Transfer, *, reserved: Collection[str]) -> None:

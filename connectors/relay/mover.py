@@ -12,21 +12,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from connectors.base import SiteFiles
-from connectors.errands import KEY, Canceled, Errand, TransferFailure, check_transfer, transfer_digest
+from connectors.errands import Errand, Errands, check_transfer
 from connectors.errors import Fault, SiteError, UnsafePath
-from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, TransferState, TransferStatus
+from connectors.model import Refused, SubmitAnswer, Transfer, TransferStatus
 from connectors.paths import RESERVED
 from connectors.registry import Clock
 from connectors.relay.carrier import FOLDER, INCOMING, Carrier
 from connectors.relay.plan import Limits
 from connectors.relay.side import Source
 
-REMEMBERED = 10_000
-"""Ended transfers that are kept in mind; what is forgotten is UNKNOWN, as after a restart."""
 STALE = 86_400 * 1_000_000
 """Microseconds after which an incoming file has been left behind by a process that died."""
 
@@ -49,9 +46,8 @@ class RelayMover:
     ) -> None:
         self._sources, self._destinations, self._clock = sources, destinations, clock
         self._limits = limits or {}
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="relay")
         self._lock = threading.Lock()
-        self._errands: dict[str, Errand] = {}
+        self._errands = Errands(self._carry, name="the relay", threads=threads)
         self._swept: set[str] = set()
 
     def submit(self, transfers: Sequence[Transfer]) -> Mapping[str, SubmitAnswer]:
@@ -69,23 +65,14 @@ class RelayMover:
         return ""
 
     def status(self, keys: Sequence[str]) -> Mapping[str, TransferStatus]:
-        with self._lock:
-            known = {key: self._errands[key] for key in keys if key in self._errands}
-        return {key: known[key].status() if key in known else _unknown(key) for key in keys}
+        return self._errands.status(keys)
 
     def cancel(self, keys: Sequence[str]) -> Mapping[str, bool]:
-        with self._lock:
-            known = {key: self._errands[key] for key in keys if key in self._errands}
-        for errand in known.values():
-            errand.stop.set()
-        return {key: key not in known or known[key].stopped() for key in keys}
+        return self._errands.cancel(keys)
 
     def close(self) -> None:
         """Stop what is under way and wait for the threads."""
-        with self._lock:
-            keys = list(self._errands)
-        self.cancel(keys)
-        self._pool.shutdown(wait=True)
+        self._errands.close()
 
     # -- behind ----------------------------------------------------------------------------------------
 
@@ -98,46 +85,19 @@ class RelayMover:
             if name not in sides:
                 known = ", ".join(sorted(filter(None, sides))) or "none"
                 return Refused(reason=f"no files are known for site {name!r} (known: {known})", fault=Fault.SITE.value)
-        errand = Errand(transfer)
-        with self._lock:
-            known_one = self._errands.get(transfer.key)
-            if known_one and transfer_digest(known_one.transfer) != transfer_digest(transfer):
-                return Refused(reason=f"key {transfer.key} belongs to another transfer")
-            if known_one and not known_one.failure:
-                return Accepted(native_id=transfer.key, adopted=True)
-            self._errands.pop(transfer.key, None)
-            self._errands[transfer.key] = errand
-            self._forget()
-        errand.future = self._pool.submit(self._run, errand)
-        return Accepted(native_id=transfer.key)
+        return self._errands.begin(transfer)
 
-    def _forget(self) -> None:
-        """The oldest that ended, so that memory does not grow. The lock is held."""
-        if len(self._errands) > REMEMBERED:
-            ended = [key for key, errand in self._errands.items() if errand.ended]
-            for key in ended[: max(1, len(self._errands) - REMEMBERED)]:
-                del self._errands[key]
-
-    def _run(self, errand: Errand) -> None:
+    def _carry(self, errand: Errand) -> None:
         transfer = errand.transfer
-        failure: TransferFailure | None = TransferFailure("the relay broke off", fault=Fault.SITE, site="")
-        try:
-            self._sweep(transfer.destination_site)
-            carrier = Carrier(
-                transfer,
-                source=self._sources[transfer.source_site],
-                destination=self._destinations[transfer.destination_site],
-                limits=self._limits_of(transfer),
-                stop=errand.stop,
-            )
-            carrier.carry(progress=errand.add, at=self._clock)
-            failure = None
-        except TransferFailure as error:
-            failure = error
-        except Canceled:
-            failure = TransferFailure("canceled", fault=None, site="")
-        finally:
-            errand.end(failure)
+        self._sweep(transfer.destination_site)
+        carrier = Carrier(
+            transfer,
+            source=self._sources[transfer.source_site],
+            destination=self._destinations[transfer.destination_site],
+            limits=self._limits_of(transfer),
+            stop=errand.stop,
+        )
+        carrier.carry(progress=errand.add, at=self._clock)
 
     def _limits_of(self, transfer: Transfer) -> Limits:
         """What both sides allow: where one is the broker's own store, the other says."""
@@ -156,8 +116,3 @@ class RelayMover:
             old = [i.path for i in files.list(INCOMING) if not i.is_dir and 0 < i.modified_at < before]
             if old:
                 files.remove(old)
-
-
-def _unknown(key: str) -> TransferStatus:
-    reason = "not asked for in this process" if KEY.fullmatch(key) else "no transfer has such a key"
-    return TransferStatus(key=key, state=TransferState.UNKNOWN, reason=reason)

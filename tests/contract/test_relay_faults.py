@@ -82,7 +82,7 @@ class Pair:
     def carry(self, transfer: Transfer, *, mover: RelayMover | None = None) -> TransferStatus:
         mover = mover or self.mover()
         mover.submit([transfer])
-        future = mover._errands[transfer.key].future
+        future = mover._errands._known([transfer.key])[transfer.key].future
         assert future is not None
         wait([future], timeout=30)
         return mover.status([transfer.key])[transfer.key]
