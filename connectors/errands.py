@@ -7,7 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 
 from connectors.errors import Fault, UnsafePath
@@ -82,11 +82,8 @@ class Errand:
         if self.future.cancel():
             self.cancel()
             return True
-        try:
-            self.future.result(timeout=PATIENCE)
-        except TimeoutError:
-            return False
-        return True
+        wait([self.future], timeout=PATIENCE)
+        return self.future.done()
 
 
 REMEMBERED = 10_000

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from connectors.base import ClosableMover, Notes, OnThisMachine, PlaceFiles, Site
 from connectors.model import LaneLimits
+from connectors.ssh.reach import OverSsh
 
 Clock = Callable[[], int]
 """Says the time: microseconds since the Unix epoch, UTC."""
@@ -222,7 +223,8 @@ def make_place(setup: PlaceSetup) -> PlaceFiles | None:
 def make_movers(setup: MoverSetup) -> Mapping[str, ClosableMover]:
     """The movers that serve these sites and places, the preferred first: the one named as their connector if they all
     have the same and it has one; else the one that copies between folders of this machine, the one of the collections
-    where any is named, and where not all is on this machine, a relay."""
+    where any is named, rsync where a site is behind ssh, the one of buckets where a site has one, and where not all is
+    on this machine, a relay. See docs/explanation/movers.md."""
     movers = {entry.name: entry for entry in entry_points(group="crossfade.movers")}
     connectors = {config.connector for config in setup.configs.values()}
     only = connectors.pop() if len(connectors) == 1 else ""
@@ -241,7 +243,12 @@ def make_movers(setup: MoverSetup) -> Mapping[str, ClosableMover]:
         *(config.collection for config in setup.configs.values()),
         *(p.collection for p in setup.places.values()),
     ]
-    by_globus = ["globus"] if any(collections) and "globus" in movers else []
     far = any(place.collection or place.url for place in setup.places.values())
-    elsewhere = ["relay"] if far or not here.issuperset(setup.sites) else []
-    return make("copy", *by_globus, *elsewhere)
+    fits = {
+        "copy": True,
+        "globus": any(collections),
+        "rsync": any(isinstance(site, OverSsh) and site.reach() is not None for site in setup.sites.values()),
+        "s3": any(config.root.startswith("s3://") for config in setup.configs.values()),
+        "relay": far or not here.issuperset(setup.sites),
+    }
+    return make(*(name for name, needed in fits.items() if needed and name in movers))

@@ -45,7 +45,11 @@ class RsyncRig:
             root.mkdir()
             (root / ".crossfade-site").write_text("0123456789abcdef\n")
         self.options = SshOptions(
-            host="there", ssh_config=str(ssh.config), control=str(ssh.folder / "c"), connect_timeout=5, **options
+            host="there",
+            ssh_config=str(ssh.config),
+            control=tempfile.mkdtemp(dir=ssh.folder),
+            connect_timeout=5,
+            **options,
         )
         self.movers: list[RsyncMover] = []
         self.transports: list[OpenSshTransport] = []

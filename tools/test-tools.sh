@@ -11,7 +11,7 @@ done
 command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 # two real Slurm clusters, and a real ssh server; their daemons are off PATH, too
 for tool in slurmctld:slurmctld slurmd:slurmd munged:munge sbatch:slurm-client sinfo:slurm-wlm slurmrestd:slurmrestd \
-    sshd:openssh-server ssh:openssh-client; do
+    sshd:openssh-server ssh:openssh-client rsync:rsync; do
     command -v "${tool%%:*}" >/dev/null || [ -x "/usr/sbin/${tool%%:*}" ] || missing="$missing ${tool#*:}"
 done
 ls /usr/lib/*/slurm-wlm/auth_jwt.so >/dev/null 2>&1 || missing="$missing slurm-wlm-jwt-plugin"

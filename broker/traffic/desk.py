@@ -123,13 +123,15 @@ class Desk:
         return movement_of(transfer, run_id=run_id, n=n, attempt=attempt, now=self._clock())
 
     def _asked(self, keys: Sequence[str]) -> Mapping[str, TransferStatus]:
-        """Of those who carry in this process each key is known to one at the most."""
-        left, found = list(keys), dict[str, TransferStatus]()
+        """Of those who carry in this process. What one of them failed at, another one may carry by now."""
+        left = list(keys)
+        found = {key: TransferStatus(key=key, state=TransferState.UNKNOWN) for key in keys}
         for name, mover in self.routes.movers.items():
             if left and name not in self.routes.slots:
-                found |= mover.status(left)
-                left = [key for key in left if found[key].state is TransferState.UNKNOWN]
-        return found | {key: TransferStatus(key=key, state=TransferState.UNKNOWN) for key in left}
+                told = mover.status(left)
+                found |= {key: status for key, status in told.items() if status.state is not TransferState.UNKNOWN}
+                left = [key for key in left if found[key].state in (TransferState.UNKNOWN, TransferState.FAILED)]
+        return found
 
     def _carried_here(self, rows: Mapping[str, MovementRow]) -> dict[str, TransferStatus]:
         """What the plan has given to a mover of the asker's own process: begun here, unless it is under way."""

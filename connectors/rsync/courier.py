@@ -44,12 +44,11 @@ class Courier:
         self._errand.moved = receipt.moved
 
     def _receipt(self) -> Receipt | None:
-        for record in self._destination.ask(scripts.RECEIPT, [self._transfer.key]):
-            found = receipt_from(record.body) if record.kind == "f" else None
-            if found is not None and found.digest != transfer_digest(self._transfer):
-                raise self._destination.failure(f"key {self._transfer.key} belongs to another transfer")
-            return found
-        return None
+        records = self._destination.ask(scripts.RECEIPT, [self._transfer.key])
+        found = next((receipt_from(record.body) for record in records if record.kind == "f"), None)
+        if found is not None and found.digest != transfer_digest(self._transfer):
+            raise self._destination.failure(f"key {self._transfer.key} belongs to another transfer")
+        return found
 
     def _carry(self, at: Callable[[], int]) -> Receipt:
         plan = make_plan(self._transfer.items, self._source)

@@ -42,17 +42,15 @@ _OPTIONS = (
 _PROGRESS = re.compile(rb"(\d{1,19}) +\d{1,3}%")
 _LITERAL = re.compile(rb"Literal data: (\d{1,19}) bytes")
 _FULL = re.compile(r"no space left on device|disk quota exceeded|quota exceeded", re.IGNORECASE)
-_OURS = re.compile(r"^crossfade: (.+)$", re.MULTILINE)
+_OURS = re.compile(r"^crossfade (here|there): (.+)$", re.MULTILINE)
 _ABSENT = "there is no such program"
 _BUSY = "another one writes here"
-_AWAY = "the root is not there"
 _BROKEN = frozenset({10, 12, 30, 35, 255})
 """Exit codes of a connection that broke or fell silent."""
 _STRANGE = frozenset({1, 2, 4, 126, 127})
 """Of a program that does not know what is asked of it, or is none."""
 _VANISHED = 24
 _PARTLY = 23
-_LOCAL = {96: _ABSENT, 97: _AWAY, 98: _BUSY}
 
 
 class Dropped(Exception):
@@ -137,6 +135,7 @@ class Run:
             umask=quote(umask),
             program=quote(program),
             lock=scripts.LOCK if arrives else "",
+            where="there" if end.reach else "here",
         )
 
     # -- its end -------------------------------------------------------------------------------------------
@@ -146,10 +145,8 @@ class Run:
             return
         said = _said(ended.err)
         ours = _OURS.search(ended.err)
-        if ended.code in _LOCAL:
-            raise self._stated(_LOCAL[ended.code], self._near)
-        if ours is not None:
-            raise self._stated(ours[1], self._far)
+        if ours is not None:  # of a wrapper that could not begin; its exit code is not always handed on
+            raise self._stated(ours[2], self._near if ours[1] == "here" else self._far)
         if _FULL.search(ended.err):
             raise self.destination.failure(f"no space at the destination: {said}", Fault.QUOTA)
         if ended.code in _STRANGE:

@@ -190,16 +190,18 @@ put() { # put PATH: one file to where it belongs
 """Steps of four lines: verb, what has arrived, where it belongs, its mode (`+`: a copy). w: so many were done."""
 
 SERVE = """\
-cd -- {root} 2>/dev/null && cd -- {folder} 2>/dev/null || {{ echo 'crossfade: the root is not there' >&2; exit 97; }}
+fail() {{ echo "crossfade {where}: $1" >&2; exit 97; }}
+cd -- {root} 2>/dev/null && cd -- {folder} 2>/dev/null || fail 'the root is not there'
 umask {umask}
-command -v {program} >/dev/null || {{ echo 'crossfade: there is no such program' >&2; exit 96; }}
+command -v {program} >/dev/null || fail 'there is no such program'
 {lock}exec {program} "$@"
 """
-"""rsync's other end, in its folder. The values are quoted for sh; all of it then goes as plain letters."""
+"""rsync at either end, in its folder. The values are quoted for sh; to the other end all of it goes as plain letters."""
 
 LOCK = """\
 if command -v flock >/dev/null; then
     exec 9>>../lock
-    flock -n -E 75 9 2>/dev/null || [ $? -ne 75 ] || { echo 'crossfade: another one writes here' >&2; exit 98; }
+    flock -n -E 75 9 2>/dev/null || [ $? -ne 75 ] || fail 'another one writes here'
 fi
 """
+"""Held as long as any of its processes lives."""
