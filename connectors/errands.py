@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from connectors.errors import Fault, UnsafePath
+from connectors.errors import Fault, SiteError, UnsafePath
 from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, TransferState, TransferStatus
 from connectors.paths import clean, file_path
 
@@ -30,6 +31,19 @@ class TransferFailure(Exception):
         super().__init__(reason)
         self.fault = fault
         self.site = site
+
+
+@contextmanager
+def blamed(site: str) -> Iterator[None]:
+    """What a site says inside is its fault. What time may cure is the site's, what it refuses is staging's: asking for
+    that again would change nothing."""
+    try:
+        yield
+    except UnsafePath as error:
+        raise TransferFailure(f"unsafe path: {error}", fault=Fault.STAGING, site=site) from error
+    except SiteError as error:
+        lasting = error.fault is Fault.SITE and not error.transient
+        raise TransferFailure(str(error), fault=Fault.STAGING if lasting else error.fault, site=site) from error
 
 
 @dataclass(slots=True)
@@ -199,6 +213,13 @@ class Receipt:
 
 
 LARGEST_RECEIPT = 1 << 12
+RELAYED = "relay"
+"""At the top of the root of a site that has no renaming: what is on its way, and receipts."""
+
+
+def receipt_path(key: str) -> str:
+    """Where a finished transfer is known by its key, at a site that has no renaming."""
+    return f"{RELAYED}/{key}.done"
 
 
 def receipt_from(content: bytes) -> Receipt | None:

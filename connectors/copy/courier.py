@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from connectors.copy.failure import Side
-from connectors.copy.plan import Piece, Plan, make_plan
-from connectors.copy.receipts import Receipts
 from connectors.copy.staging import staging
 from connectors.errands import Canceled, Receipt, TransferFailure, transfer_digest
 from connectors.errors import Fault
+from connectors.folders.failure import Side
+from connectors.folders.placing import place, place_folder
+from connectors.folders.plan import Piece, Plan, make_plan
+from connectors.folders.receipts import Receipts
 from connectors.model import Transfer
 from connectors.paths import clean, split
 from connectors.tree import BLOCK, Tree, write_all
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# what a rename says of a folder that is there already, and not empty
-_OCCUPIED = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 Progress = Callable[[int], None]
 """Is told of bytes as they arrive."""
@@ -140,9 +138,9 @@ class Courier:
             target = clean(item.destination)
             with self._destination.blamed(target):
                 if item.source.endswith("/"):
-                    touched |= _place_folder(plan, number, waiting, there, target)
+                    touched |= place_folder(plan, number, waiting, there, target)
                 else:
-                    touched.add(_place(str(number), waiting, there, target))
+                    touched.add(place(str(number), waiting, there, target))
         for folder in touched:
             with self._destination.blamed(folder), there.folder(folder) as at:
                 os.fsync(at)
@@ -162,28 +160,3 @@ class Courier:
             same = False
         if not same:
             raise side.failure(f"the root {side.root} is gone", Fault.SITE)
-
-
-def _place(staged: str, waiting: Tree, there: Tree, target: str) -> str:
-    """Rename into place, replacing a file; answers the folder."""
-    folder, name = split(target)
-    inner_folder, inner_name = split(staged)
-    with there.folder(folder, create=True) as at, waiting.folder(inner_folder) as from_:
-        os.rename(inner_name, name, src_dir_fd=from_, dst_dir_fd=at)
-    return folder
-
-
-def _place_folder(plan: Plan, number: int, waiting: Tree, there: Tree, target: str) -> set[str]:
-    """In one step where there is nothing yet, else file by file into what is there."""
-    try:
-        return {_place(str(number), waiting, there, target)}
-    except OSError as error:
-        if error.errno not in _OCCUPIED:
-            raise
-    top = str(number)
-    for folder in plan.folders:
-        if folder.split("/", 1)[0] == top:
-            there.below(target + folder[len(top) :], create=True).close()
-    return {
-        _place(piece.staged, waiting, there, f"{target}/{piece.inner}") for piece in plan.pieces if piece.item == number
-    }

@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from connectors.copy.courier import Courier
-from connectors.copy.failure import destination_side, source_side
-from connectors.copy.plan import weigh
-from connectors.copy.receipts import Receipts
 from connectors.errands import KEY, Canceled, Errand, Receipt, TransferFailure, check_transfer, transfer_digest
 from connectors.errors import Fault, SiteError, UnsafePath
+from connectors.folders.failure import destination_side, source_side
+from connectors.folders.plan import weigh
+from connectors.folders.receipts import Receipts
 from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, TransferState, TransferStatus
 from connectors.paths import RESERVED
 from connectors.registry import Clock

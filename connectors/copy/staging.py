@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from connectors.copy.receipts import INCOMING
+from connectors.folders.receipts import INCOMING
 from connectors.tree import Tree
 
 _TRIES = 5

@@ -125,7 +125,7 @@ class BucketFiles:
 
         for path in paths:
             file_path(path)
-        found = zip(paths, self._each(one, paths), strict=True)
+        found = zip(paths, self.each(one, paths), strict=True)
         return {path: content for path, content in found if content is not None}
 
     def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
@@ -134,7 +134,7 @@ class BucketFiles:
     def write_many(self, files: Sequence[SmallFile]) -> None:
         for file in files:
             writable(file.path)
-        self._each(lambda file: self._put(writable(file.path), file.content, mode=file.mode), files)
+        self.each(lambda file: self._put(writable(file.path), file.content, mode=file.mode), files)
 
     def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
         folder = clean(path)
@@ -144,7 +144,7 @@ class BucketFiles:
     def digests(self, paths: Sequence[str]) -> Mapping[str, tuple[int, str]]:
         for path in paths:
             file_path(path)
-        found = zip(paths, self._each(self._digest, paths), strict=True)
+        found = zip(paths, self.each(self._digest, paths), strict=True)
         return {path: digest for path, digest in found if digest is not None}
 
     def remove(self, paths: Sequence[str]) -> None:
@@ -168,7 +168,7 @@ class BucketFiles:
 
     def check(self) -> None:
         """Raises unless the bucket answers and lists."""
-        self._ask("GET", "", query={"list-type": "2", "max-keys": "1", "prefix": self.place.prefix})
+        self.ask("GET", "", query={"list-type": "2", "max-keys": "1", "prefix": self.place.prefix})
 
     def key_of(self, path: str) -> str:
         """The object's key behind a path of the site."""
@@ -177,7 +177,7 @@ class BucketFiles:
     # -- one call each -------------------------------------------------------------------------------------
 
     def _range(self, key: str, span: str) -> bytes:
-        reply = self._ask("GET", key, headers={"range": span}, accept=(404, 416))
+        reply = self.ask("GET", key, headers={"range": span}, accept=(404, 416))
         if reply.status == 404:
             raise NotThere(f"{self._site}: no file {key}", site=self._site)
         if reply.status == 416:
@@ -186,25 +186,27 @@ class BucketFiles:
             raise BadReply(f"{self._site}: a part of {key} was asked for, and something else came", site=self._site)
         return reply.content
 
-    def _head(self, key: str) -> Reply | None:
-        reply = self._ask("HEAD", key, accept=(404,))
+    def head(self, key: str) -> Reply | None:
+        """What the store tells of an object; None: it is not there."""
+        reply = self.ask("HEAD", key, accept=(404,))
         if reply.status == 404:
             return None
-        self._own(reply)
+        self.own(reply)
         return reply
 
-    def _own(self, reply: Reply) -> None:
+    def own(self, reply: Reply) -> None:
         """Is it the store's own answer? A sign-in page has a 200, too."""
         if "etag" not in reply.headers:
             raise BadReply(f"{self._site}: this is no answer of an S3 store", site=self._site)
 
     def _size(self, key: str) -> int:
-        reply = self._head(key)
+        reply = self.head(key)
         if reply is None:
             raise NotThere(f"{self._site}: no file {key}", site=self._site)
-        return self._length(reply)
+        return self.length(reply)
 
-    def _length(self, reply: Reply) -> int:
+    def length(self, reply: Reply) -> int:
+        """The object's size."""
         told = reply.headers.get("content-length", "")
         if not told.isascii() or not told.isdecimal():
             raise BadReply(f"{self._site}: the store told no size", site=self._site)
@@ -212,10 +214,10 @@ class BucketFiles:
 
     def _digest(self, path: str) -> tuple[int, str] | None:
         key = file_path(path)
-        reply = self._head(key)
+        reply = self.head(key)
         if reply is None:
             return None
-        size, told = self._length(reply), reply.headers.get("x-amz-meta-sha256", "")
+        size, told = self.length(reply), reply.headers.get("x-amz-meta-sha256", "")
         if _SHA256.fullmatch(told):
             return size, told
         computed = hashlib.sha256()
@@ -237,12 +239,12 @@ class BucketFiles:
         }
         if only_new:
             headers["if-none-match"] = "*"
-        reply = self._ask("PUT", key, headers=headers, body=content, accept=(409, 412) if only_new else ())
+        reply = self.ask("PUT", key, headers=headers, body=content, accept=(409, 412) if only_new else ())
         if reply.status == 409:  # another one is about to write it, or has just
             what = f"{self._site}: {key} is being written by another one"
             raise SiteUnreachable(what, site=self._site)
         if reply.status != 412:
-            self._own(reply)
+            self.own(reply)
         return reply.status != 412
 
     def _remove(self, keys: Sequence[str]) -> None:
@@ -252,10 +254,10 @@ class BucketFiles:
         body = f"<Delete><Quiet>true</Quiet>{objects}</Delete>".encode()
         check = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         headers = {"content-md5": check, "content-type": "application/xml"}
-        reply = self._ask("POST", "", query={"delete": ""}, headers=headers, body=body)
-        for failed in self._xml(reply).iter():
-            if _tag(failed) == "Error":
-                code, name = _text(failed, "Code"), _text(failed, "Key")
+        reply = self.ask("POST", "", query={"delete": ""}, headers=headers, body=body)
+        for failed in self.xml(reply).iter():
+            if tag(failed) == "Error":
+                code, name = text(failed, "Code"), text(failed, "Key")
                 raise RequestRefused(f"{self._site}: {name[:200]} was not removed ({code[:60]})", site=self._site)
 
     def _listed(self, folder: str, *, recursive: bool) -> Iterator[FileInfo]:
@@ -264,12 +266,12 @@ class BucketFiles:
             query["delimiter"] = "/"
         count = 0
         while True:
-            page = self._xml(self._ask("GET", "", query=query))
+            page = self.xml(self.ask("GET", "", query=query))
             for info in self._infos(page, folder):
                 count += 1
                 yield info
-            more = _text(page, "NextContinuationToken")
-            if _text(page, "IsTruncated") != "true":
+            more = text(page, "NextContinuationToken")
+            if text(page, "IsTruncated") != "true":
                 return
             if not more or count > MOST:
                 raise BadReply(f"{self._site}: the listing of {folder or '/'} does not end", site=self._site)
@@ -277,10 +279,10 @@ class BucketFiles:
 
     def _infos(self, page: Xml.Element, folder: str) -> Iterator[FileInfo]:
         for item in page:
-            kind = _tag(item)
+            kind = tag(item)
             if kind not in {"Contents", "CommonPrefixes"}:
                 continue
-            name = unquote_plus(_text(item, "Key" if kind == "Contents" else "Prefix"))
+            name = unquote_plus(text(item, "Key" if kind == "Contents" else "Prefix"))
             path = name.removeprefix(self.place.prefix)
             if not name.startswith(self.place.prefix + folder) or path == folder:
                 continue  # the folder itself, as some tools mark it
@@ -293,10 +295,10 @@ class BucketFiles:
             if kind == "CommonPrefixes" or path.endswith("/"):
                 yield FileInfo(path=cleaned, size=0, is_dir=True)
             else:
-                size, at = _text(item, "Size"), _text(item, "LastModified")
-                yield FileInfo(path=cleaned, size=int(size) if size.isdecimal() else 0, modified_at=_moment(at))
+                size, at = text(item, "Size"), text(item, "LastModified")
+                yield FileInfo(path=cleaned, size=int(size) if size.isdecimal() else 0, modified_at=moment(at))
 
-    def _ask(
+    def ask(
         self,
         method: str,
         key: str,
@@ -305,7 +307,10 @@ class BucketFiles:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         accept: tuple[int, ...] = (),
+        safe: bool | None = None,
+        deadline: float | None = None,
     ) -> Reply:
+        """One signed call for the object behind a path of the site; "" is the bucket. See `Http.ask`."""
         name = f"/{self.place.bucket}"
         if key:
             name += f"/{self.place.prefix}{key}"
@@ -323,7 +328,15 @@ class BucketFiles:
         )
         content = body if method in {"PUT", "POST"} else None
         url = f"{path}?{asked}" if asked else path
-        reply = self._http.ask(method, url, headers=signed, content=content, accept={*accept, 403, 404})
+        reply = self._http.ask(
+            method,
+            url,
+            headers=signed,
+            content=content,
+            accept={*accept, 403, 404},
+            safe=safe,
+            deadline=deadline,
+        )
         if reply.status in {403, 404}:
             self._refused(method, key, reply, accept)
         return reply
@@ -332,8 +345,8 @@ class BucketFiles:
         code, told = "", ""
         if reply.content:
             try:
-                error = self._xml(reply)
-                code, told = _text(error, "Code")[:60], _text(error, "Message")[:200]
+                error = self.xml(reply)
+                code, told = text(error, "Code")[:60], text(error, "Message")[:200]
             except BadReply:
                 code = "no S3 answer"
         what = f"{self._site}: {method} {key or self.place.bucket}: {code or reply.status} {told}".rstrip()
@@ -346,7 +359,8 @@ class BucketFiles:
         if 404 not in accept or code == "no S3 answer":
             raise BadReply(what, site=self._site)
 
-    def _xml(self, reply: Reply) -> Xml.Element:
+    def xml(self, reply: Reply) -> Xml.Element:
+        """The answer's document; raises BadReply."""
         if b"<!DOCTYPE" in reply.content[:1000] or b"<!ENTITY" in reply.content:
             raise BadReply(f"{self._site}: the store's answer is no S3 answer", site=self._site)
         try:
@@ -354,7 +368,7 @@ class BucketFiles:
         except (Xml.ParseError, ValueError, LookupError) as error:
             raise BadReply(f"{self._site}: the store's answer is no XML", site=self._site) from error
 
-    def _each(self, do: Callable[[_T], _R], items: Sequence[_T]) -> Iterable[_R]:
+    def each(self, do: Callable[[_T], _R], items: Sequence[_T]) -> Iterable[_R]:
         """For all of them, several at once; the first error is raised when all that were begun have ended."""
         if len(items) < 2:
             return [do(item) for item in items]
@@ -398,15 +412,17 @@ def _hidden(path: str) -> bool:
     return path == MARKER
 
 
-def _tag(element: Xml.Element) -> str:
+def tag(element: Xml.Element) -> str:
+    """Its name without the namespace."""
     return element.tag.rpartition("}")[2]
 
 
-def _text(element: Xml.Element, name: str) -> str:
-    return next((child.text or "" for child in element if _tag(child) == name), "")
+def text(element: Xml.Element, name: str) -> str:
+    """What the child of that name holds; "": nothing, or there is none."""
+    return next((child.text or "" for child in element if tag(child) == name), "")
 
 
-def _moment(text: str) -> int:
+def moment(text: str) -> int:
     """µs, of `2026-01-02T03:04:05.000Z`."""
     try:
         return round(datetime.fromisoformat(text).timestamp() * 1e6)

@@ -11,15 +11,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from connectors.base import SiteFiles
-from connectors.errands import LARGEST_RECEIPT, Canceled, Receipt, TransferFailure, receipt_from, transfer_digest
+from connectors.errands import (
+    LARGEST_RECEIPT,
+    RELAYED,
+    Canceled,
+    Receipt,
+    TransferFailure,
+    receipt_from,
+    receipt_path,
+    transfer_digest,
+)
 from connectors.errors import Fault, NotThere, SiteError
 from connectors.model import SmallFile, Transfer
 from connectors.relay.plan import Limits, Piece, in_batches, make_plan
 from connectors.relay.side import Side, Source
 
-FOLDER = "relay"
-"""At the top of the destination's root: what is on its way, and receipts."""
-INCOMING = f"{FOLDER}/incoming"
+INCOMING = f"{RELAYED}/incoming"
 BLOCK = 1 << 20
 """Bytes read in one call."""
 SMALL = 1 << 16
@@ -154,11 +161,6 @@ class Carrier:
         for piece, path in zip(pieces, paths, strict=True):
             if found.get(path) != (piece.size, piece.sha256):
                 raise self._to.failure(f"corrupt: {piece.source} did not arrive intact")
-
-
-def receipt_path(key: str) -> str:
-    """Where a finished transfer is known by its key."""
-    return f"{FOLDER}/{key}.done"
 
 
 def _loads(

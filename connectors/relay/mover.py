@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from connectors.base import SiteFiles
-from connectors.errands import Errand, Errands, check_transfer
+from connectors.errands import RELAYED, Errand, Errands, check_transfer
 from connectors.errors import Fault, SiteError, UnsafePath
 from connectors.model import Refused, SubmitAnswer, Transfer, TransferStatus
 from connectors.paths import RESERVED
 from connectors.registry import Clock
-from connectors.relay.carrier import FOLDER, INCOMING, Carrier
+from connectors.relay.carrier import INCOMING, Carrier
 from connectors.relay.plan import Limits
 from connectors.relay.side import Source
 
@@ -78,7 +78,7 @@ class RelayMover:
 
     def _submit(self, transfer: Transfer) -> SubmitAnswer:
         try:
-            check_transfer(transfer, reserved={*RESERVED, FOLDER})
+            check_transfer(transfer, reserved={*RESERVED, RELAYED})
         except UnsafePath as error:
             return Refused(reason=str(error), fault=Fault.APPLICATION.value)
         for name, sides in ((transfer.source_site, self._sources), (transfer.destination_site, self._destinations)):

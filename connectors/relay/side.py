@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from connectors.errands import TransferFailure
-from connectors.errors import Fault, SiteError, UnsafePath
+from connectors.errands import TransferFailure, blamed
+from connectors.errors import Fault
 from connectors.model import FileInfo
 
 
@@ -30,14 +30,6 @@ class Side:
     def failure(self, reason: str, fault: Fault = Fault.STAGING) -> TransferFailure:
         return TransferFailure(reason, fault=fault, site=self.site)
 
-    @contextmanager
-    def blamed(self) -> Iterator[None]:
-        """What this site says inside is its fault. What time may cure is the site's, what it refuses is staging's:
-        asking for that again would change nothing."""
-        try:
-            yield
-        except UnsafePath as error:
-            raise self.failure(f"unsafe path: {error}") from error
-        except SiteError as error:
-            lasting = error.fault is Fault.SITE and not error.transient
-            raise self.failure(str(error), Fault.STAGING if lasting else error.fault) from error
+    def blamed(self) -> AbstractContextManager[None]:
+        """What this site says inside is its fault."""
+        return blamed(self.site)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.errands import TransferFailure
-from connectors.errors import Fault, SiteError, UnsafePath
+from connectors.errands import TransferFailure, blamed
+from connectors.errors import Fault
 from connectors.files.shell import Record, ShellFiles
 from connectors.ssh.reach import Reach
 from connectors.ssh.transport import LocalTransport, Transport
@@ -69,16 +69,9 @@ class End:
     def failure(self, reason: str, fault: Fault = Fault.STAGING) -> TransferFailure:
         return TransferFailure(reason, fault=fault, site=self.site)
 
-    @contextmanager
-    def blamed(self) -> Iterator[None]:
-        """What goes wrong inside is this side's fault. What time may cure is the site's, what it refuses staging's."""
-        try:
-            yield
-        except UnsafePath as error:
-            raise self.failure(f"unsafe path: {error}") from error
-        except SiteError as error:
-            lasting = error.fault is Fault.SITE and not error.transient
-            raise self.failure(str(error), Fault.STAGING if lasting else error.fault) from error
+    def blamed(self) -> AbstractContextManager[None]:
+        """What goes wrong inside is this side's fault."""
+        return blamed(self.site)
 
     def _run(self, script: str, stdin: bytes) -> bytes:
         return self._transport.run(self._prelude + script, stdin, deadline=self._seconds, stop=self._stop)

@@ -196,7 +196,7 @@ umask {umask}
 command -v {program} >/dev/null || fail 'there is no such program'
 {lock}exec {program} "$@"
 """
-"""rsync at either end, in its folder. The values are quoted for sh; to the other end all of it goes as plain letters."""
+"""rsync at either end, in its folder. Values are quoted for sh; to the other end all of it goes as plain letters."""
 
 LOCK = """\
 if command -v flock >/dev/null; then

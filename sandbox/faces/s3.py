@@ -43,9 +43,11 @@ class S3Face:
         keys: Mapping[str, str],
         clock: Callable[[], int],
         up: Callable[[], bool] = lambda: True,
+        smallest: int = 5 << 20,
     ) -> None:
+        """`smallest`: bytes that a part has at least, the last one of an object excepted."""
         self.objects = objects
-        self._keys, self._clock, self._up = keys, clock, up
+        self._keys, self._clock, self._up, self._smallest = keys, clock, up, smallest
 
     def handle(self, request: Request) -> Response:
         try:
@@ -100,7 +102,7 @@ class S3Face:
             case "GET" if "versioning" in asked:
                 return _xml(f"<VersioningConfiguration {_NS}></VersioningConfiguration>")
             case "GET" if "uploads" in asked:
-                return self._uploads(bucket)
+                return self._uploads(request, bucket)
             case "GET":
                 return self._list(request, bucket)
         raise _wrong_method()
@@ -133,13 +135,27 @@ class S3Face:
         told = "" if quiet else "".join(f"<Deleted><Key>{escape(name)}</Key></Deleted>" for name in names)
         return _xml(f"<DeleteResult {_NS}>{told}</DeleteResult>")
 
-    def _uploads(self, bucket: str) -> Response:
-        found = "".join(
-            f"<Upload><Key>{escape(upload.key)}</Key><UploadId>{name}</UploadId></Upload>"
-            for name, upload in self.objects.uploads.items()
-            if upload.bucket == bucket
+    def _uploads(self, request: Request, bucket: str) -> Response:
+        """A page of what is neither completed nor aborted, by key and name."""
+        prefix, most = request.first("prefix"), request.first("max-uploads") or "1000"
+        after = request.first("key-marker"), request.first("upload-id-marker")
+        encode = quote if request.first("encoding-type") == "url" else escape
+        found = sorted(
+            (upload.key, name, upload.at)
+            for name, upload in list(self.objects.uploads.items())
+            if upload.bucket == bucket and upload.key.startswith(prefix) and (upload.key, name) > after
         )
-        return _xml(f"<ListMultipartUploadsResult {_NS}><Bucket>{bucket}</Bucket>{found}</ListMultipartUploadsResult>")
+        page = found[: min(1000, int(most) if most.isdecimal() else 1000)]
+        told = "".join(
+            f"<Upload><Key>{encode(key)}</Key><UploadId>{name}</UploadId><Initiated>{_iso(at)}</Initiated></Upload>"
+            for key, name, at in page
+        )
+        more = len(page) < len(found)
+        if more:
+            told += f"<NextKeyMarker>{encode(page[-1][0])}</NextKeyMarker>"
+            told += f"<NextUploadIdMarker>{page[-1][1]}</NextUploadIdMarker>"
+        told += f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>"
+        return _xml(f"<ListMultipartUploadsResult {_NS}><Bucket>{bucket}</Bucket>{told}</ListMultipartUploadsResult>")
 
     def _list(self, request: Request, bucket: str) -> Response:
         second = request.first("list-type") == "2"
@@ -207,15 +223,18 @@ class S3Face:
         upload = request.first("uploadId")
         asked = {name for name, _ in request.query}
         match request.method:
+            case "GET" if upload:
+                return self._parts(bucket, key, upload)
             case "GET" | "HEAD":
                 return self._get(request, bucket, key)
             case "PUT" if upload:
-                return self._part(request, upload)
+                return self._part(request, bucket, key, upload)
             case "PUT" if "x-amz-copy-source" in request.headers:
                 return self._copy(request, bucket, key)
             case "PUT":
                 return self._put(request, bucket, key, content_of(request))
             case "DELETE" if upload:
+                self._upload(bucket, key, upload)
                 self.objects.uploads.pop(upload, None)
                 return Response(status=204)
             case "DELETE":
@@ -290,12 +309,12 @@ class S3Face:
 
     def _begin(self, request: Request, bucket: str, key: str) -> Response:
         name = uuid.uuid4().hex
-        self.objects.uploads[name] = Upload(bucket=bucket, key=key, headers=_kept(request.headers))
+        self.objects.uploads[name] = Upload(bucket=bucket, key=key, headers=_kept(request.headers), at=self._clock())
         told = f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><UploadId>{name}</UploadId>"
         return _xml(f"<InitiateMultipartUploadResult {_NS}>{told}</InitiateMultipartUploadResult>")
 
-    def _part(self, request: Request, upload: str) -> Response:
-        found, number = self._upload(upload), request.first("partNumber")
+    def _part(self, request: Request, bucket: str, key: str, upload: str) -> Response:
+        found, number = self._upload(bucket, key, upload), request.first("partNumber")
         if not number.isdecimal() or not 1 <= int(number) <= 10_000:
             raise Denied("InvalidArgument", "Part number must be an integer between 1 and 10000", 400)
         content = content_of(request)
@@ -304,10 +323,14 @@ class S3Face:
         return Response(status=200, headers={"etag": f'"{etag}"', **_checksums(request.headers)})
 
     def _complete(self, request: Request, bucket: str, key: str, upload: str) -> Response:
-        found = self._upload(upload)
-        numbers = [int(n) for n in re.findall(rb"<PartNumber>\s*(\d{1,5})\s*</PartNumber>", content_of(request))]
-        if not numbers or numbers != sorted(set(numbers)) or any(number not in found.parts for number in numbers):
+        found, asked = self._upload(bucket, key, upload), _asked_parts(content_of(request))
+        numbers = [number for number, _ in asked]
+        if numbers != sorted(set(numbers)):
+            raise Denied("InvalidPartOrder", "The list of parts was not in ascending order.", 400)
+        if not numbers or any(number not in found.parts or found.parts[number][0] != etag for number, etag in asked):
             raise Denied("InvalidPart", "One or more of the specified parts could not be found.", 400)
+        if any(len(found.parts[number][1]) < self._smallest for number in numbers[:-1]):
+            raise Denied("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size", 400)
         with self.objects.still():
             self._may_write(request, bucket, key)
             parts = [found.parts[number] for number in numbers]
@@ -319,9 +342,19 @@ class S3Face:
         told = f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><ETag>&quot;{stored.etag}&quot;</ETag>"
         return _xml(f"<CompleteMultipartUploadResult {_NS}>{told}</CompleteMultipartUploadResult>")
 
-    def _upload(self, name: str) -> Upload:
+    def _parts(self, bucket: str, key: str, upload: str) -> Response:
+        found = self._upload(bucket, key, upload)
+        told = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>&quot;{etag}&quot;</ETag><Size>{len(content)}</Size></Part>"
+            for number, (etag, content) in sorted(found.parts.items())
+        )
+        head = f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><UploadId>{upload}</UploadId>"
+        told += "<IsTruncated>false</IsTruncated>"
+        return _xml(f"<ListPartsResult {_NS}>{head}{told}</ListPartsResult>")
+
+    def _upload(self, bucket: str, key: str, name: str) -> Upload:
         found = self.objects.uploads.get(name)
-        if found is None:
+        if found is None or (found.bucket, found.key) != (bucket, key):
             raise Denied("NoSuchUpload", "The specified upload does not exist.", 404)
         return found
 
@@ -354,6 +387,23 @@ class S3Face:
         return Response(
             status=status, headers={"etag": f'"{stored.etag}"', "location": f"{request.host}/{bucket}/{quote(key)}"}
         )
+
+
+def _asked_parts(body: bytes) -> list[tuple[int, str]]:
+    """Number and ETag of each part that an upload is to be made of."""
+    try:
+        document = Xml.fromstring(body) if b"<!" not in body else None  # noqa: S314 - no entities in it
+    except Xml.ParseError:
+        document = None
+    if document is None:
+        raise Denied("MalformedXML", "The XML you provided was not well-formed", 400)
+    found: list[tuple[int, str]] = []
+    for part in document:
+        told = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in part}
+        if not re.fullmatch(r"[0-9]{1,5}", told.get("PartNumber", "")):
+            raise Denied("MalformedXML", "The XML you provided was not well-formed", 400)
+        found.append((int(told["PartNumber"]), told.get("ETag", "").strip('"')))
+    return found
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:

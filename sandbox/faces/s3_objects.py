@@ -44,6 +44,8 @@ class Upload:
     bucket: str
     key: str
     headers: Mapping[str, str]
+    at: int = 0
+    """When it was begun, in µs."""
     parts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
 
 

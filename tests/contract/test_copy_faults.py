@@ -16,9 +16,9 @@ import pytest
 
 from connectors.copy import CopyMover
 from connectors.copy.courier import Courier
-from connectors.copy.failure import destination_side, source_side
 from connectors.errands import Canceled, TransferFailure
 from connectors.errors import Fault, SiteUnreachable
+from connectors.folders.failure import destination_side, source_side
 from connectors.model import Accepted, Refused, Transfer, TransferItem, TransferState, TransferStatus
 
 REPOSITORY = Path(__file__).parents[2]
@@ -285,7 +285,7 @@ WORKER = """
 import sys, os, signal, threading, time
 from pathlib import Path
 from connectors.copy.courier import Courier
-from connectors.copy.failure import destination_side, source_side
+from connectors.folders.failure import destination_side, source_side
 from connectors.model import Transfer, TransferItem
 
 folder, die = Path(sys.argv[1]), sys.argv[2] == "die"

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from connectors.copy.failure import Side
 from connectors.errors import Fault
+from connectors.folders.failure import Side
 from connectors.model import TransferItem
 from connectors.paths import clean
 from connectors.tree import Tree, is_temporary
