@@ -162,14 +162,17 @@ class Errands:
                 del self._errands[key]
 
     def _run(self, errand: Errand) -> None:
-        failure: TransferFailure | None = TransferFailure(f"{self._name} broke off", fault=Fault.SITE, site="")
+        failure: TransferFailure | None = None
         try:
             self._carry(errand)
-            failure = None
         except TransferFailure as error:
             failure = error
         except Canceled:
             failure = TransferFailure("canceled", fault=None, site="")
+        except BaseException as error:
+            reason = f"{self._name} broke off: {type(error).__name__}"  # its words may hold anything
+            failure = TransferFailure(reason, fault=Fault.SITE, site="")
+            raise
         finally:
             errand.end(failure)
 

@@ -29,10 +29,11 @@ class MotoTransport(httpx.BaseTransport):
     """Hands on to moto, which stands in for the addresses of AWS where `requests` asks for them."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        answer = requests.request(
-            request.method, str(request.url), headers=dict(request.headers), data=request.read(), timeout=60
-        )
-        return httpx.Response(answer.status_code, headers=dict(answer.headers), content=answer.content)
+        given = {"headers": dict(request.headers), "data": request.read(), "timeout": 60, "stream": True}
+        with requests.request(request.method, str(request.url), **given) as answer:  # type: ignore[arg-type]
+            content = b"" if request.method == "HEAD" else answer.content
+            headers = {name: value for name, value in answer.headers.items() if name.lower() != "transfer-encoding"}
+            return httpx.Response(answer.status_code, headers=headers, stream=httpx.ByteStream(content))
 
 
 class S3Rig:

@@ -141,3 +141,62 @@ def test_a_wrong_secret_is_refused(store: FaceServer) -> None:
         client.put_object(Bucket="lab", Key="x", Body=b"x")
     assert code_of(caught) == "SignatureDoesNotMatch"
     client.close()
+
+
+def test_an_upload_in_parts_is_seen_when_it_is_complete_and_not_before(s3: Any) -> None:
+    given = {"Bucket": "lab", "Key": "in parts/ö+&"}
+    upload = s3.create_multipart_upload(**given, Metadata={"sha256": "0" * 64})["UploadId"]
+    bodies = (b"a" * (5 << 20), b"b" * (5 << 20), b"c")
+    etags = [
+        s3.upload_part(**given, UploadId=upload, PartNumber=number, Body=body)["ETag"]
+        for number, body in enumerate(bodies, 1)
+    ]
+    listed = s3.list_parts(**given, UploadId=upload)["Parts"]
+    assert [(part["PartNumber"], part["ETag"], part["Size"]) for part in listed] == [
+        (number, etag, len(body)) for number, (etag, body) in enumerate(zip(etags, bodies, strict=True), 1)
+    ]
+    assert "Contents" not in s3.list_objects_v2(Bucket="lab")
+    parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+    for wrong, code in (
+        (list(reversed(parts)), "InvalidPartOrder"),
+        ([{"PartNumber": 1, "ETag": etags[1]}], "InvalidPart"),
+        ([parts[0], {"PartNumber": 4, "ETag": etags[0]}], "InvalidPart"),
+    ):
+        with pytest.raises(ClientError) as caught:
+            s3.complete_multipart_upload(**given, UploadId=upload, MultipartUpload={"Parts": wrong})
+        assert code_of(caught) == code
+    s3.complete_multipart_upload(**given, UploadId=upload, MultipartUpload={"Parts": parts})
+    head = s3.head_object(**given)
+    assert (head["ContentLength"], head["Metadata"]) == (sum(map(len, bodies)), {"sha256": "0" * 64})
+    with pytest.raises(ClientError) as caught:
+        s3.list_parts(**given, UploadId=upload)
+    assert code_of(caught) == "NoSuchUpload"
+
+
+def test_a_small_part_is_taken_at_the_end_alone(s3: Any) -> None:
+    given = {"Bucket": "lab", "Key": "small"}
+    upload = s3.create_multipart_upload(**given)["UploadId"]
+    etags = [s3.upload_part(**given, UploadId=upload, PartNumber=n, Body=b"x")["ETag"] for n in (1, 2)]
+    parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+    with pytest.raises(ClientError) as caught:
+        s3.complete_multipart_upload(**given, UploadId=upload, MultipartUpload={"Parts": parts})
+    assert code_of(caught) == "EntityTooSmall"
+
+
+def test_uploads_that_are_not_over_are_listed_by_pages_and_given_up(s3: Any) -> None:
+    names = {s3.create_multipart_upload(Bucket="lab", Key=f"a/{n} +")["UploadId"] for n in range(5)}
+    s3.create_multipart_upload(Bucket="lab", Key="b/other")
+    pages = list(
+        s3.get_paginator("list_multipart_uploads").paginate(Bucket="lab", Prefix="a/", PaginationConfig={"PageSize": 2})
+    )
+    found = [upload for page in pages for upload in page["Uploads"]]
+    assert {upload["UploadId"] for upload in found} == names
+    assert {upload["Key"] for upload in found} == {f"a/{n} +" for n in range(5)}
+    assert all(upload["Initiated"] for upload in found)
+    assert len(pages) == 3
+    for upload in found:
+        s3.abort_multipart_upload(Bucket="lab", Key=upload["Key"], UploadId=upload["UploadId"])
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket="lab", Prefix="a/")
+    with pytest.raises(ClientError) as caught:
+        s3.abort_multipart_upload(Bucket="lab", Key=found[0]["Key"], UploadId=found[0]["UploadId"])
+    assert code_of(caught) == "NoSuchUpload"
