@@ -52,7 +52,7 @@ class Courier:
 
     def _carry(self, at: Callable[[], int]) -> Receipt:
         plan = make_plan(self._transfer.items, self._source)
-        self._destination.ask(scripts.READY, [self._transfer.key, plan.stage], about=["incoming"])
+        self._unless_busy(scripts.READY, [self._transfer.key, plan.stage], about=["incoming"])
         self._bring(plan, at)
         self._errand.detail = "comparing both ends"
         self._compare(plan)
@@ -63,6 +63,14 @@ class Courier:
         receipt = Receipt(digest=transfer_digest(self._transfer), moved=plan.size, at=at())
         self._publish(plan, receipt)
         return receipt
+
+    def _unless_busy(self, script: str, lines: Sequence[str], *, about: Sequence[str], seconds: float = 300.0) -> None:
+        """What only one may do at a time. Who is late is told so; asked again, it finds the receipt."""
+        records = self._destination.ask(script, lines, about=about, seconds=seconds)
+        if any(record.kind == "b" for record in records):
+            raise self._destination.failure("another process brings the same files just now", Fault.SITE)
+        if not any(record.kind == "w" for record in records):
+            raise self._destination.failure("the shell there did not say that it was done", Fault.SITE)
 
     # -- bringing ------------------------------------------------------------------------------------------
 
@@ -123,8 +131,11 @@ class Courier:
             if item.sha256 is not None and not piece.inner and mine.sha256 != item.sha256:
                 reason = f"corrupt: {piece.source} has SHA-256 {mine.sha256}, not {item.sha256}"
                 raise self._source.failure(reason)
-            if theirs is None or (theirs.sha256, theirs.size) != (mine.sha256, mine.size):
-                self._destination.ask(scripts.DROP, [self._transfer.key], about=["incoming"])
+            if theirs is None:
+                gone = f"{piece.source} has arrived and is gone: another process may have put it in place"
+                raise self._destination.failure(gone, Fault.SITE)
+            if (theirs.sha256, theirs.size) != (mine.sha256, mine.size):
+                self._unless_busy(scripts.DROP, [self._transfer.key], about=["incoming"])
                 raise self._destination.failure(f"corrupt: {piece.source} did not arrive intact")
 
     # -- putting in place ----------------------------------------------------------------------------------
@@ -135,9 +146,7 @@ class Courier:
         lines = [self._transfer.key, plan.stage, receipt.content().decode(), *(word for step in steps for word in step)]
         about = [step[2] or step[1] or "a folder" for step in steps]
         seconds = 600.0 + 0.1 * len(steps)
-        records = self._destination.ask(scripts.PUBLISH, lines, about=about, seconds=seconds)
-        if not any(record.kind == "w" for record in records):
-            raise self._destination.failure("the shell there did not say that all was put in place", Fault.SITE)
+        self._unless_busy(scripts.PUBLISH, lines, about=about, seconds=seconds)
 
     def _steps(self, plan: Plan) -> Iterator[Step]:
         """Verb, what has arrived, where it belongs, its mode; see `scripts.PUBLISH`."""

@@ -88,13 +88,25 @@ main() {
 """
 """f: it is there, in the body."""
 
-READY = """
+_MINE = """
+mine() { # mine KEY: nobody else works on it, for as long as this script does
+    command -v flock >/dev/null || return 0
+    exec 9>>"incoming/$1/lock"
+    flock -n -E 75 9 2>/dev/null
+    [ $? -ne 75 ]
+}
+"""
+
+READY = (
+    _MINE
+    + """
 main() {
     enter || return 0
     IFS= read -r key && IFS= read -r stage
     walk "incoming/$key/$stage" || { say u 1; return 0; }
     why=$( (umask 077 && mkdir -p "incoming/$key/$stage" && touch "incoming/$key/$stage") 2>&1) || {
         say e 1; printf '%s\\n' "$why" | body; return 0; }
+    mine "$key" || { say b; return 0; }
     # of an earlier look at a source that has changed since
     for old in "incoming/$key"/in-*; do [ "$old" = "incoming/$key/$stage" ] || rm -rf "$old"; done
     rm -rf "incoming/$key/out"
@@ -104,17 +116,23 @@ main() {
     say w 1
 }
 """
-"""w: there is a folder for what arrives."""
+)
+"""w: there is a folder for what arrives; b: somebody else brings the same just now."""
 
-DROP = """
+DROP = (
+    _MINE
+    + """
 main() {
     enter || return 0
     IFS= read -r key
     walk "incoming/$key" || { say u 1; return 0; }
+    [ -d "incoming/$key" ] || { say w 1; return 0; }
+    mine "$key" || { say b; return 0; }
     rm -rf "incoming/$key"
     say w 1
 }
 """
+)
 """What has arrived was not what was sent: nothing of it is gone on with."""
 
 BUSY = """
@@ -130,12 +148,15 @@ main() {
 """
 """b: an rsync still writes there."""
 
-PUBLISH = """
+PUBLISH = (
+    _MINE
+    + """
 main() {
     enter || return 0
     IFS= read -r key && IFS= read -r stage && IFS= read -r receipt
     own=incoming/$key
     walk "$own/$stage" || { n=0 why='a symbolic link on the way'; fail; return 0; }
+    [ -d "$own/$stage" ] && mine "$key" || { say b; return 0; }
     sync -f "$own/$stage" 2>/dev/null
     n=0 base= target=
     while IFS= read -r verb && IFS= read -r from && IFS= read -r to && IFS= read -r mode; do
@@ -187,7 +208,9 @@ put() { # put PATH: one file to where it belongs
     why=$({ [ ! -L "./$1" ] || rm -f "./$1"; } && mv -f "./$from_is" "./$1" 2>&1) || fail
 }
 """
-"""Steps of four lines: verb, what has arrived, where it belongs, its mode (`+`: a copy). w: so many were done."""
+)
+"""Steps of four lines: verb, what has arrived, where it belongs, its mode (`+`: a copy). w: so many were done; b:
+somebody else has put it in place, or is about to."""
 
 SERVE = """\
 fail() {{ echo "crossfade {where}: $1" >&2; exit 97; }}

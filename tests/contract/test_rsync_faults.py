@@ -178,6 +178,28 @@ def test_two_who_bring_the_same_do_not_write_over_each_other(up: RsyncRig) -> No
     assert first.status([transfer.key])[transfer.key].state is TransferState.SUCCEEDED
 
 
+def test_who_comes_while_another_one_puts_it_in_place_does_no_harm(
+    up: RsyncRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up.put(NEAR, "from/a", noise(1 << 20))
+    transfer = up.transfer(item("from/", "to/"))
+    quick: list[TransferStatus] = []
+
+    def overtake() -> None:
+        if not quick:
+            quick.append(TransferStatus(key="", state=TransferState.ACTIVE))
+            quick[0] = up.carry(up.connect(), transfer)
+
+    after(monkeypatch, overtake)
+    slow = up.connect()
+    status = up.carry(slow, transfer)
+    assert quick[0].state is TransferState.SUCCEEDED
+    assert failed(status) == (TransferState.FAILED, "site", FAR), "which is asked for again"
+    assert up.carry(slow, transfer).state is TransferState.SUCCEEDED
+    assert up.get(FAR, "to/a") == noise(1 << 20)
+    assert up.names(FAR) == ["incoming/cfrsync00000001.done", "to/a"]
+
+
 def test_nothing_is_put_in_place_after_its_deadline(up: RsyncRig) -> None:
     up.put(NEAR, "from/a", b"A")
     status = up.carry(up.connect(), up.transfer(item(), deadline=now() - 1))
