@@ -16,7 +16,9 @@ from command_kit import SshServer
 from connectors.errors import SiteUnreachable
 from connectors.model import Accepted, Transfer, TransferItem, TransferState, TransferStatus
 from connectors.rsync import Here, RsyncMover
-from connectors.ssh import OpenSshTransport, Reach, SshOptions
+from connectors.ssh.openssh import OpenSshTransport
+from connectors.ssh.options import SshOptions
+from connectors.ssh.reach import Reach
 
 FAR, NEAR = "far", "near"
 

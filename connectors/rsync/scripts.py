@@ -56,9 +56,10 @@ DIGESTS = """
 main() {
     enter || return 0
     IFS= read -r below
-    case $below in '') ;; *)
-        walk "$below" && cd "./$below" 2>/dev/null || { say x root; return 0; } ;;
-    esac
+    if [ -n "$below" ]; then
+        walk "$below" || { say x root; return 0; }
+        cd "./$below" 2>/dev/null || { say x root; return 0; }
+    fi
     sum=sha256sum
     command -v sha256sum >/dev/null || sum='shasum -a 256'
     paths=$(cat)
@@ -156,15 +157,19 @@ main() {
     IFS= read -r key && IFS= read -r stage && IFS= read -r receipt
     own=incoming/$key
     walk "$own/$stage" || { n=0 why='a symbolic link on the way'; fail; return 0; }
-    [ -d "$own/$stage" ] && mine "$key" || { say b; return 0; }
+    [ -d "$own/$stage" ] || { say b; return 0; }
+    mine "$key" || { say b; return 0; }
     sync -f "$own/$stage" 2>/dev/null
-    n=0 base= target=
+    n=0 base='' target=''
     while IFS= read -r verb && IFS= read -r from && IFS= read -r to && IFS= read -r mode; do
         n=$((n + 1))
         step || return 0
     done
-    (umask 077 && printf '%s' "$receipt" >"$own/receipt") 2>/dev/null && mv -f "$own/receipt" "$own.done" || {
-        say e 0; printf 'the receipt could not be written\\n' | body; return 0; }
+    why=$({ (umask 077 && printf '%s' "$receipt" >"$own/receipt") && mv -f "$own/receipt" "$own.done"; } 2>&1) || {
+        n=0
+        fail
+        return 0
+    }
     rm -rf "$own"
     say w "$n"
 }
@@ -214,7 +219,8 @@ somebody else has put it in place, or is about to."""
 
 SERVE = """\
 fail() {{ echo "crossfade {where}: $1" >&2; exit 97; }}
-cd -- {root} 2>/dev/null && cd -- {folder} 2>/dev/null || fail 'the root is not there'
+cd -- {root} 2>/dev/null || fail 'the root is not there'
+cd -- {folder} 2>/dev/null || fail 'the root is not there'
 umask {umask}
 command -v {program} >/dev/null || fail 'there is no such program'
 {lock}exec {program} "$@"

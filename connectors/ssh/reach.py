@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from connectors.ssh.openssh import OpenSshTransport
 from connectors.ssh.options import SshOptions
+
+if TYPE_CHECKING:  # whoever asks a site for its way need not be able to start programs
+    from connectors.ssh.openssh import OpenSshTransport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
