@@ -52,6 +52,8 @@ class Errand:
 
     transfer: Transfer
     stop: threading.Event = field(default_factory=threading.Event)
+    unwanted: bool = False
+    """Was it canceled, not just broken off by the end of this process? Then nobody goes on with what has arrived."""
     future: Future[None] | None = None
     moved: int = 0
     faults: int = 0
@@ -138,6 +140,11 @@ class Errands:
 
     def cancel(self, keys: Sequence[str]) -> Mapping[str, bool]:
         """True: nothing will be written any more."""
+        for errand in self._known(keys).values():
+            errand.unwanted = True
+        return self._stop(keys)
+
+    def _stop(self, keys: Sequence[str]) -> Mapping[str, bool]:
         known = self._known(keys)
         for errand in known.values():
             errand.stop.set()
@@ -147,7 +154,7 @@ class Errands:
         """Stop what is under way and wait for the threads."""
         with self._lock:
             keys = list(self._errands)
-        self.cancel(keys)
+        self._stop(keys)
         self._pool.shutdown(wait=True)
 
     def _known(self, keys: Sequence[str]) -> dict[str, Errand]:

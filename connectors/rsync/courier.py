@@ -112,7 +112,9 @@ class Courier:
         with suppress(TransferFailure):  # who gives no answer: what still arrives is put in no place
             for _ in range(CONFIRMS):
                 if not any(r.kind == "b" for r in self._destination.ask(scripts.BUSY, [self._transfer.key])):
-                    return
+                    break
+            if self._errand.unwanted:
+                self._unless_busy(scripts.DROP, [self._transfer.key], about=["incoming"])
 
     # -- comparing -----------------------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ main() {
     rm -rf "incoming/$key/out"
     # left behind by brokers that never came back
     find incoming -mindepth 2 -maxdepth 2 -type d -name 'in-*' -mtime +14 2>/dev/null |
-        while IFS= read -r old; do rm -rf "$old"; rmdir "${old%/*}" 2>/dev/null; done
+        while IFS= read -r old; do rm -rf "$old" "${old%/*}/lock"; rmdir "${old%/*}" 2>/dev/null; done
     say w 1
 }
 """

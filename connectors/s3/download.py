@@ -131,7 +131,12 @@ class Downloader:
                 if info.is_dir and info.path != name:
                     shutil.rmtree(info.path, dir_fd=above.fd)
             with above.below(name, create=True) as waiting:
-                yield waiting
+                try:
+                    yield waiting
+                except Canceled:
+                    if self._errand.unwanted:
+                        shutil.rmtree(name, ignore_errors=True, dir_fd=above.fd)
+                    raise
             shutil.rmtree(name, dir_fd=above.fd)
         with suppress(OSError), there.folder(INCOMING) as at:
             os.rmdir(key, dir_fd=at)

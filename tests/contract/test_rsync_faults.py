@@ -117,8 +117,7 @@ def test_files_that_had_arrived_whole_are_not_sent_again(up: RsyncRig, sent: lis
         up.put(NEAR, f"from/{n}", noise(2 << 20, n))
     mover, transfer = up.connect(bwlimit="6m"), up.transfer(item("from/", "to/"))
     half_way(up, mover, transfer, at=6 << 20)
-    mover.cancel([transfer.key])
-    up.settle(mover, transfer.key)
+    mover.close()
     assert up.carry(up.connect(), transfer).state is TransferState.SUCCEEDED
     assert sent[-1] <= 14 << 20
     assert all(up.get(FAR, f"to/{n}") == noise(2 << 20, n) for n in range(8))
@@ -142,7 +141,7 @@ def test_a_canceled_one_has_ended_at_both_ends_when_that_is_said(rig: RsyncRig) 
     status = mover.status([transfer.key])[transfer.key]
     assert (status.state, status.reason, status.fault) == (TransferState.FAILED, "canceled", "")
     assert rsyncs_in(rig.folder) == []
-    assert rig.get(rig.destination, "to/a") is None
+    assert rig.names(rig.destination) == [], "what nobody wants takes no room"
 
 
 def rsyncs_in(folder: Path) -> list[str]:
@@ -155,6 +154,18 @@ def rsyncs_in(folder: Path) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_what_brokers_have_left_behind_for_weeks_is_removed(rig: RsyncRig) -> None:
+    rig.put(rig.source, "from/a", b"A")
+    for name, days in (("cfold", 15), ("cfyoung", 13)):
+        rig.put(rig.destination, f"incoming/{name}/in-0123456789abcdef/from/x", b"half")
+        rig.put(rig.destination, f"incoming/{name}/lock", b"")
+        at = now() / 1e6 - days * 86_400
+        os.utime(rig.path(rig.destination, f"incoming/{name}/in-0123456789abcdef"), (at, at))
+    assert rig.carry(rig.connect(), rig.transfer(item())).state is TransferState.SUCCEEDED
+    left = {path.name for path in rig.path(rig.destination, "incoming").iterdir()}
+    assert left == {"cfrsync00000001.done", "cfyoung"}
 
 
 def test_the_probe_for_processes_sees_one_that_works(up: RsyncRig) -> None:

@@ -323,6 +323,23 @@ def test_a_canceled_one_gives_up_what_it_has_begun(up: S3Rig) -> None:
     assert up.names(CLOUD) == []
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_half_an_object_stays_only_where_somebody_may_want_the_rest(down: S3Rig, wanted: bool) -> None:
+    down.bucket.write("from/a", noise(BIG))
+    transfer = down.transfer(item())
+
+    def end(request: httpx.Request) -> None:
+        if request.headers.get("range", "").startswith(f"bytes={6 * PART}-"):
+            errand = mover._errands._known([transfer.key])[transfer.key]
+            errand.unwanted = not wanted
+            errand.stop.set()
+
+    troubled(down, end)
+    mover = down.connect()
+    assert down.carry(mover, transfer).reason == "canceled"
+    assert bool(list(down.root.glob("incoming/*/in-*/0"))) == wanted
+
+
 def test_what_a_dead_process_had_begun_is_found_and_given_up(up: S3Rig) -> None:
     parts = Parts(up.bucket, site=CLOUD)
     parts.begin("to/dead ö&", sha256="0" * 64, mode=0o600)
