@@ -114,7 +114,11 @@ def test_four_facilities_are_reached_in_their_own_protocols_and_each_job_is_subm
         "alcf",
         "olcf",
         "cloud",
+        "globus",
     }
+    assert set(answer["carried_by_globus"].values()) == {True}
+    carried = [transfer for transfer in answer["transfers"] if answer["run"] in transfer["label"]]
+    assert len(carried) >= 2  # the projections, and a checkpoint
 
 
 @needs_skimage
