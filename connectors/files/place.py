@@ -1,26 +1,55 @@
-"""The files of a place that is a folder of this machine: looked at, digested, and removed. Never written."""
+"""The files of a place that is a folder of this machine."""
 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from connectors.errors import RequestRefused, SiteUnreachable
-from connectors.model import FileInfo
+from connectors.errors import NotThere, QuotaError, RequestRefused, SiteUnreachable
+from connectors.model import FileInfo, SmallFile
 from connectors.registry import PlaceSetup
-from connectors.tree import Tree
+from connectors.tree import Tree, read_at
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 class FolderPlace:
-    """`connectors.base.PlaceFiles` and `Sweepable` below one folder, which no path leads out of. A folder that is not
-    there is a place that cannot be reached, never an empty one."""
+    """The port SiteFiles, and `Sweepable`, below one folder, which no path leads out of. A folder that is not there is
+    a place that cannot be reached: never an empty one, and never made."""
 
     def __init__(self, side: str, root: Path) -> None:
         self._side, self._root = side, root
+
+    def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        with self._open() as tree:
+            try:
+                return _read(tree, path, offset=offset, limit=limit)
+            except _ABSENT as error:
+                raise NotThere(f"{self._side}{path}: {error.strerror}", site=self._side) from error
+
+    def read_many(self, paths: Sequence[str], *, limit: int = 1 << 16) -> Mapping[str, bytes]:
+        found: dict[str, bytes] = {}
+        with self._open() as tree:
+            for path in paths:
+                try:
+                    found[path] = _read(tree, path, offset=0, limit=limit)
+                except _ABSENT:
+                    continue
+        return found
+
+    def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        self.write_many([SmallFile(path=path, content=content, mode=mode)])
+
+    def write_many(self, files: Sequence[SmallFile]) -> None:
+        with self._open() as tree:
+            for file in files:
+                try:
+                    tree.write(file.path, file.content, mode=file.mode)
+                except (IsADirectoryError, NotADirectoryError) as error:
+                    raise RequestRefused(f"{self._side}{file.path}: {error.strerror}", site=self._side) from error
 
     def list(self, path: str, *, recursive: bool = False) -> Sequence[FileInfo]:
         with self._open() as tree:
@@ -63,7 +92,17 @@ class FolderPlace:
                 what = f"{self._side} {error.filename or self._root}: {error.strerror}"
                 if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                     raise RequestRefused(what, site=self._side) from error
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise QuotaError(what, site=self._side) from error
                 raise SiteUnreachable(what, site=self._side) from error
+
+
+def _read(tree: Tree, path: str, *, offset: int, limit: int) -> bytes:
+    fd = tree.open(path)
+    try:
+        return read_at(fd, offset=offset, limit=limit)
+    finally:
+        os.close(fd)
 
 
 def make_place(setup: PlaceSetup) -> FolderPlace:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from connectors.base import SiteFiles
 from connectors.registry import MoverSetup, PlaceConfig, PlaceSetup, make_place
-from connectors.relay.blobs import BlobFiles, FolderOfPlace
+from connectors.relay.blobs import BlobFiles
 from connectors.relay.mover import RelayMover
 from connectors.relay.plan import Limits
 from connectors.relay.side import Source
@@ -32,7 +30,5 @@ def make_mover(setup: MoverSetup) -> RelayMover:
 
 def _files_of(place: PlaceConfig, setup: MoverSetup) -> SiteFiles | None:
     """What reads and writes there; None: nothing does."""
-    if not place.collection and not place.url:
-        return FolderOfPlace(Path(place.path), called=f"the place {place.name}")
     made = make_place(PlaceSetup(config=place, clock=setup.clock, globus=setup.globus))
     return made if isinstance(made, SiteFiles) else None
