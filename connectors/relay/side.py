@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from connectors.errands import TransferFailure, blamed
 from connectors.errors import Fault
 from connectors.model import FileInfo
 
 
+@runtime_checkable
 class Source(Protocol):
     """As much of `connectors.base.SiteFiles` as reading takes."""
 

@@ -20,7 +20,9 @@ from broker.retention.removing import CLAIM_SECONDS
 from broker.store.base import RetentionRow
 from connectors.base import PlaceFiles
 from connectors.errors import SiteUnreachable, UnsafePath
+from connectors.files.collection import CollectionFiles
 from connectors.files.place import FolderPlace
+from connectors.files.url_place import UrlPlace
 from connectors.registry import PlaceConfig, PlaceSetup, make_place
 
 DAY = 86_400.0
@@ -532,8 +534,10 @@ def test_a_keeper_makes_one_pass_at_a_time_and_survives_what_goes_wrong(tmp_path
     assert "raw/x" in ground.there("spot")
 
 
-def test_folders_of_this_machine_can_be_looked_into_and_collections_not_yet(tmp_path: Path) -> None:
+def test_each_kind_of_place_can_be_looked_into(tmp_path: Path) -> None:
     folder = PlaceConfig(name="d", path=str(tmp_path))
     assert isinstance(make_place(PlaceSetup(config=folder, clock=lambda: 0)), FolderPlace)
     web = PlaceConfig(name="w", url="https://example.org")
-    assert make_place(PlaceSetup(config=web, clock=lambda: 0)) is None
+    assert isinstance(make_place(PlaceSetup(config=web, clock=lambda: 0)), UrlPlace)
+    shelf = PlaceConfig(name="s", collection="44ae904c-0000-4000-8000-000000000001")
+    assert isinstance(make_place(PlaceSetup(config=shelf, clock=lambda: 0)), CollectionFiles)
