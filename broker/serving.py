@@ -84,7 +84,8 @@ def connect(
         globus=replace(sites.globus, tokens=settings.home / "globus"),
     )
     place_files = _place_files(setup)
-    desk = Desk(make_movers(setup), store, clock, quick=sites.globus.poll)
+    horizons = {name: config.purge for name, config in configs.items() if config.purge}
+    desk = Desk(make_movers(setup), store, clock, quick=sites.globus.poll, horizons=horizons)
     return Connected(
         configs=configs,
         sites=made,

@@ -184,6 +184,7 @@ def _figures(machine: Machine) -> dict[str, Any]:
         "exclusive": machine.exclusive,
         "claim": machine.claim,
         "collection_base": machine.collection_base,
+        "purge": machine.purge,
         "job_id_variable": machine.variables.job_id,
         "restarts_variable": machine.variables.restarts,
     }

@@ -101,6 +101,8 @@ class SiteConfig:
     """The folder of the site's own file system that is the collection's top."""
     globus: GlobusConfig = field(default_factory=GlobusConfig)
     """How the installation speaks to Globus, for a site whose files are reached through its collection."""
+    purge: float = 0.0
+    """Seconds for which the machine keeps files that nobody touches; 0: not known, for ever."""
     umask: str = ""
     """Octal digits for what jobs write there; empty: the site's own."""
     lanes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -164,6 +164,7 @@ class Machine(Part):
     claim: Annotated[Claim, one_of(Claim)] | None = Field(default=None, description="How the start gate claims there.")
     capabilities: list[Annotated[Capability, one_of(Capability)]] = Field(default_factory=list)
     variables: Variables = always(Variables())
+    purge: Duration | None = Field(default=None, description="How long the machine keeps files below our root.")
     collection_base: Line | None = Field(
         default=None, description="The folder there that is the top of its Globus collection; else /."
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from broker.clock import Clock, micros
 from broker.store.base import Store
-from broker.traffic.routes import Conditions, Routes, by_catalogue, failed_before, spoiled
+from broker.traffic.routes import FOR_EVER, Conditions, Routes, by_catalogue, failed_before, spoiled
 from broker.traffic.rows import BEGUN, DIRECT, FAILED, MovementRow, ReplicaRow, TrafficSeen, TransferRow
 from connectors.errors import Fault
 from connectors.model import Origin, Transfer
@@ -40,10 +40,17 @@ class Beginner:
     """Plans what is wanted by now."""
 
     def __init__(
-        self, routes: Routes, store: Store, clock: Clock, *, dark: Callable[[], Collection[str]], window: int = WINDOW
+        self,
+        routes: Routes,
+        store: Store,
+        clock: Clock,
+        *,
+        dark: Callable[[], Collection[str]],
+        window: int = WINDOW,
+        horizons: Mapping[str, float] = FOR_EVER,
     ) -> None:
         self._routes, self._traffic, self._clock, self._dark = routes, store.traffic, clock, dark
-        self._window = window
+        self._window, self._horizons = window, horizons
 
     def links(self) -> Mapping[Link, Learned]:
         return {
@@ -57,7 +64,10 @@ class Beginner:
             return Begun()
         known = self._traffic.replicas(_digests(rows.values()))
         at = Conditions(now=now, links=self.links(), movers=self._traffic.movers(), dark=frozenset(self._dark()))
-        origins = {key: (*row.origins(), *by_catalogue(row, known)) for key, row in rows.items()}
+        origins = {
+            key: (*row.origins(), *by_catalogue(row, known, now=now, horizons=self._horizons))
+            for key, row in rows.items()
+        }
         wanted = [self._wanted(row, origins[row.key], known, at) for row in rows.values()]
         planned = plan(wanted, self._under_way(), slots=self._routes.slots, now=now, window=self._window)
         batches = [made for batch in planned.batches if (made := self._write(batch, rows, origins))]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from broker.clock import Clock
 from broker.store.base import Store
-from broker.traffic.routes import Routes, taken_from
+from broker.traffic.routes import FOR_EVER, Routes, taken_from
 from broker.traffic.rows import (
     ACTIVE,
     BEGUN,
@@ -46,13 +46,19 @@ class Desk:
     """The port `connectors.base.Mover`. Thread-safe."""
 
     def __init__(
-        self, movers: Mapping[str, ClosableMover], store: Store, clock: Clock, *, quick: float = QUICK
+        self,
+        movers: Mapping[str, ClosableMover],
+        store: Store,
+        clock: Clock,
+        *,
+        quick: float = QUICK,
+        horizons: Mapping[str, float] = FOR_EVER,
     ) -> None:
         """`movers`: by name, in the order in which they are preferred. `quick`: seconds between two looks at their
-        services while something changes."""
+        services while something changes. `horizons`: for how many seconds a side keeps files, where it purges them."""
         self.routes = Routes(movers)
         self._store, self._clock = store, clock
-        self.turn = Turn(self.routes, store, clock, dark=self._dark, quick=quick)
+        self.turn = Turn(self.routes, store, clock, dark=self._dark, quick=quick, horizons=horizons)
 
     def submit(self, transfers: Sequence[Transfer]) -> Mapping[str, SubmitAnswer]:
         """Begin, or keep as wanted. A key that failed, or was canceled, begins again."""

@@ -14,6 +14,9 @@ from policies.traffic import Link, Way
 
 DOWN_PROBES, DOWN_SECONDS = 3, 30.0
 """Both must be spent before a mover that gives no answer is gone around."""
+FOR_EVER: Mapping[str, float] = {}
+SURE = 0.9
+"""Of a purge horizon: clocks differ, and a purge may begin early."""
 DARK_PENALTY = 3_600.0
 """Seconds added to a way from a side that gives no answer: its files may be within reach all the same."""
 
@@ -94,14 +97,21 @@ def failed_before(ways: Iterable[Way], row: MovementRow, now: int) -> Sequence[W
     ]
 
 
-def by_catalogue(row: MovementRow, known: Mapping[str, Sequence[ReplicaRow]]) -> Sequence[Origin]:
-    """Where else all of the movement's files are known to lie, by their digests: sides beyond those that were named."""
+def by_catalogue(
+    row: MovementRow,
+    known: Mapping[str, Sequence[ReplicaRow]],
+    *,
+    now: int = 0,
+    horizons: Mapping[str, float] = FOR_EVER,
+) -> Sequence[Origin]:
+    """Where else all of the movement's files are known to lie, by their digests: sides beyond those that were named.
+    What was verified so long ago that its site may have purged it counts as gone. `horizons`: seconds, by side."""
     origins = row.origins()
     items = origins[0].items
     if any(item.sha256 is None or item.source.endswith("/") for item in items):
         return ()
     at: list[dict[str, str]] = [
-        {copy.side: copy.path for copy in known.get(str(item.sha256), ()) if copy.state == "available"}
+        {c.side: c.path for c in known.get(str(item.sha256), ()) if c.state == "available" and _kept(c, now, horizons)}
         for item in items
     ]
     named = {origin.site for origin in origins}
@@ -110,6 +120,12 @@ def by_catalogue(row: MovementRow, known: Mapping[str, Sequence[ReplicaRow]]) ->
         Origin(site=side, items=tuple(_from(item, copies[side]) for item, copies in zip(items, at, strict=True)))
         for side in sorted(sides)
     ]
+
+
+def _kept(copy: ReplicaRow, now: int, horizons: Mapping[str, float]) -> bool:
+    """Is it surely younger than what its side keeps?"""
+    longest = horizons.get(copy.side, 0.0)
+    return not longest or (copy.verified_at is not None and now - copy.verified_at < SURE * longest * 1e6)
 
 
 def _from(item: TransferItem, path: str) -> TransferItem:

@@ -14,7 +14,7 @@ from functools import partial
 from broker.clock import Clock, micros
 from broker.store.base import Store
 from broker.traffic.beginning import Beginner, Begun, origin_of, single, transfer_of
-from broker.traffic.routes import Routes
+from broker.traffic.routes import FOR_EVER, Routes
 from broker.traffic.rows import (
     ACTIVE,
     BEGUN,
@@ -52,14 +52,16 @@ class Turn:
         *,
         dark: Callable[[], Collection[str]] = tuple,
         quick: float = QUICK,
+        horizons: Mapping[str, float] = FOR_EVER,
     ) -> None:
-        """`dark` says which sides do not answer; `quick`: seconds between two turns while something changes."""
+        """`dark` says which sides do not answer; `quick`: seconds between two turns while something changes;
+        `horizons`: for how many seconds a side keeps files, where it purges them."""
         self._routes, self._store, self._traffic, self._clock = routes, store, store.traffic, clock
         self._quick, self._pauses = quick, dict.fromkeys(routes.slots, quick)
         self._settler = Settler()
         # who looks often has no large batches to wait for
         window = min(WINDOW, micros(quick) // 2)
-        self._beginner = Beginner(routes, store, clock, dark=dark, window=window)
+        self._beginner = Beginner(routes, store, clock, dark=dark, window=window, horizons=horizons)
         self._links: Mapping[Link, Learned] = {}
         self._links_at: int | None = None
 

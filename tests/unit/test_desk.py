@@ -8,6 +8,7 @@ import pytest
 from traffic_kit import Yard, item
 
 from broker.clock import micros
+from broker.traffic import Desk
 from broker.traffic.rows import ReplicaRow, TrafficSeen
 from broker.traffic.turn import QUICK, SLOWER
 from connectors.errors import CredentialError, SiteUnreachable
@@ -243,6 +244,21 @@ def test_of_many_who_want_the_same_file_one_brings_it_and_the_others_take_it_fro
     assert all(yard.state(f"m{n}") is DONE for n in range(10))
     assert sorted(yard.movement(f"m{n}").taken_from for n in range(10)) == ["east"] + ["west"] * 9
     assert len(yard.transfers()) == 2
+
+
+def test_a_copy_that_its_site_may_have_purged_counts_as_gone(yard: Yard) -> None:
+    digest = yard.put("east", "from/a")
+    yard.desk = Desk({"globus": yard.service}, yard.db, yard.clock, horizons={"west": 100.0})
+    yard.ask("m", item("a", sha256=digest, size=5))
+    yard.turns(30)
+    for name, after, source in (("soon", 10, "west"), ("late", 95, "east")):
+        yard.clock.advance(after)
+        yard.ask(name, item("a", sha256=digest, size=5, destination=f"{name}/a"))
+        yard.turns(20)
+        assert yard.movement(name).taken_from == source
+        yard.db.traffic.record(
+            TrafficSeen(replicas=[ReplicaRow(digest, "west", f"{name}/a", 5, "lost", 0, None, "", "")]), now=1
+        )
 
 
 def test_links_are_learned_from_what_arrived(yard: Yard) -> None:
