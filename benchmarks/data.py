@@ -40,7 +40,7 @@ GIVE_UP = 300.0
 
 
 class Idle:
-    """A service that takes everything, and says at once that it is there."""
+    """A service that takes everything, and is never done."""
 
     slots = 3
 
@@ -51,7 +51,7 @@ class Idle:
         return {transfer.key: Accepted(native_id=transfer.key) for transfer in transfers}
 
     def status(self, keys: Sequence[str]) -> Mapping[str, TransferStatus]:
-        return {key: TransferStatus(key=key, state=TransferState.SUCCEEDED) for key in keys}
+        return {key: TransferStatus(key=key, state=TransferState.ACTIVE) for key in keys}
 
     def cancel(self, keys: Sequence[str]) -> Mapping[str, bool]:
         return dict.fromkeys(keys, True)
@@ -74,11 +74,12 @@ def items(count: int, *, size: int | None = 8) -> list[TransferItem]:
 
 
 def planning(folder: Path, count: int) -> dict[str, Any]:
-    """One movement of many files, and many movements of one."""
+    """One movement of many files, and a thousand movements that share them."""
     result: dict[str, Any] = {"files": count}
+    shared = items(count)
     for name, asked in (
-        ("one_movement", [("m", items(count))]),
-        ("many_movements", [(f"m{n}", [item]) for n, item in enumerate(items(count))]),
+        ("one_movement", [("m", shared)]),
+        ("a_thousand", [(f"m{n}", shared[n::1000]) for n in range(1000)]),
     ):
         store = SqlStore.open(folder / f"{name}.db", clock=wall_clock)
         desk = Desk({"globus": Idle()}, store, wall_clock)
@@ -88,13 +89,8 @@ def planning(folder: Path, count: int) -> dict[str, Any]:
         ]
         before, meter = peak_mib(), Meter()
         desk.submit(transfers)
-        desk.turn.take()
         time.sleep(0.6)  # others may come along
-        for _ in range(200):
-            desk.turn.hasten()
-            desk.turn.take()
-            if not store.traffic.wanted(now=wall_clock(), limit=1):
-                break
+        desk.turn.take()
         seconds, cpu, others = meter.read()
         begun = store.traffic.transfers()
         result[name] = {

@@ -30,7 +30,7 @@ PASSING = frozenset({"mover_down", "failed_before"})
 class Begun:
     """What was begun: transfers that the services are to be asked for."""
 
-    batches: Sequence[TransferRow] = ()
+    batches: Sequence[tuple[TransferRow, Transfer]] = ()
     runs: frozenset[str] = frozenset()
     until: int | None = None
     """When the next batch has waited long enough for company."""
@@ -51,6 +51,8 @@ class Beginner:
     ) -> None:
         self._routes, self._traffic, self._clock, self._dark = routes, store.traffic, clock, dark
         self._window, self._horizons = window, horizons
+        self._digests: dict[str, frozenset[str]] = {}
+        """Of what each open transfer carries; a transfer's files never change."""
 
     def links(self) -> Mapping[Link, Learned]:
         return {
@@ -62,11 +64,11 @@ class Beginner:
         rows = {row.key: row for row in self._traffic.wanted(now=now, limit=MOST)}
         if not rows:
             return Begun()
-        known = self._traffic.replicas(_digests(rows.values()))
+        given = {key: row.origins() for key, row in rows.items()}  # read once: they may be very many
+        known = self._traffic.replicas(_digests(given.values()))
         at = Conditions(now=now, links=self.links(), movers=self._traffic.movers(), dark=frozenset(self._dark()))
         origins = {
-            key: (*row.origins(), *by_catalogue(row, known, now=now, horizons=self._horizons))
-            for key, row in rows.items()
+            key: (*given[key], *by_catalogue(given[key], known, now=now, horizons=self._horizons)) for key in rows
         }
         wanted = [self._wanted(row, origins[row.key], known, at) for row in rows.values()]
         planned = plan(wanted, self._under_way(), slots=self._routes.slots, now=now, window=self._window)
@@ -87,25 +89,31 @@ class Beginner:
             files=row.files,
             tries=row.tries,
             asked_at=row.created_at,
-            digests=_digests_of(row),
+            digests=_digests_of(origins[0]),
         )
 
     def _under_way(self) -> Sequence[UnderWay]:
+        open_ = self._traffic.open_transfers()
+        self._digests = {row.key: self._digests.get(row.key) or self._carried(row.key) for row in open_}
         return [
             UnderWay(
                 mover=row.mover,
                 destination=row.destination,
                 urgent=bool(row.urgent),
-                digests=frozenset().union(*(_digests_of(one) for one in self._traffic.carried_by(row.key))),
+                digests=self._digests[row.key],
             )
-            for row in self._traffic.open_transfers()
+            for row in open_
         ]
+
+    def _carried(self, transfer: str) -> frozenset[str]:
+        return frozenset().union(*(_digests_of(one.origins()[0]) for one in self._traffic.carried_by(transfer)))
 
     def _write(
         self, batch: Batch, rows: Mapping[str, MovementRow], origins: Mapping[str, Sequence[Origin]]
-    ) -> TransferRow | None:
-        """The transfer, written down with its movements; None: somebody was quicker."""
-        members = _apart([_with_origin(rows[key], batch.source, origins[key]) for key in batch.keys])
+    ) -> tuple[TransferRow, Transfer] | None:
+        """The transfer, written down with its movements, and as it is asked for; None: somebody was quicker."""
+        apart = _apart({key: origins[key][0] for key in batch.keys})
+        members = [_with_origin(rows[key], batch.source, origins[key]) for key in apart]
         row = TransferRow(
             key=_key(members),
             mover=batch.mover,
@@ -133,7 +141,11 @@ class Beginner:
             open=1,
         )
         taken = self._traffic.begin(row, [(one.key, one.others) for one in members])
-        return row._replace(movements=len(taken)) if taken else None
+        if not taken:
+            return None
+        written = row._replace(movements=len(taken))
+        lie = {key: next(origin for origin in origins[key] if origin.site == batch.source) for key in taken}
+        return written, _transfer(written, [one for one in members if one.key in lie], lie)
 
     def _tell(
         self,
@@ -161,13 +173,18 @@ class Beginner:
 
 def transfer_of(row: TransferRow, members: Sequence[MovementRow]) -> Transfer:
     """A transfer with the files of all its movements, the same every time that it is asked for."""
-    ordered = sorted(members)
+    return _transfer(row, members, {one.key: origin_of(one, row.source) for one in members})
+
+
+def _transfer(row: TransferRow, members: Sequence[MovementRow], lie: Mapping[str, Origin]) -> Transfer:
+    """`lie`: where the files of each are taken from."""
+    ordered = sorted(members, key=lambda one: one.key)
     deadlines = [one.deadline for one in ordered if one.deadline is not None]
     return Transfer(
         key=row.key,
         source_site=row.source,
         destination_site=row.destination,
-        items=tuple(item for one in ordered for item in origin_of(one, row.source).items),
+        items=tuple(item for one in ordered for item in lie[one.key].items),
         label=row.label,
         private=all(one.private for one in ordered),
         urgent=bool(row.urgent),
@@ -195,21 +212,21 @@ def origin_of(row: MovementRow, side: str) -> Origin:
     return next((origin for origin in origins if origin.site == side), origins[0])
 
 
-def _apart(members: Sequence[MovementRow]) -> Sequence[MovementRow]:
+def _apart(asked: Mapping[str, Origin]) -> Sequence[str]:
     """Those of which no two would write to one name: a service fails the whole transfer for that. The others follow."""
     taken: set[str] = set()
     apart = []
-    for one in members:
-        names = {item.destination for item in one.origins()[0].items}
+    for key, origin in asked.items():
+        names = {item.destination for item in origin.items}
         if taken.isdisjoint(names):
             taken |= names
-            apart.append(one)
+            apart.append(key)
     return apart
 
 
 def _with_origin(row: MovementRow, side: str, origins: Sequence[Origin]) -> MovementRow:
     """The row, told where its files lie at a side that only the catalogue knew."""
-    if any(origin.site == side for origin in row.origins()):
+    if side == row.source or any(known == side for known, _ in json.loads(row.others)):
         return row
     origin = next(one for one in origins if one.site == side)
     items = [[item.source, item.destination, item.size, item.sha256, item.mode] for item in origin.items]
@@ -241,15 +258,14 @@ def _passing(reasons: Sequence[Reason]) -> bool:
     return any(reason.rule in PASSING for reason in reasons)
 
 
-def _digests(rows: Iterable[MovementRow]) -> set[str]:
-    return {item.sha256 for row in rows for item in row.origins()[0].items if item.sha256}
+def _digests(given: Iterable[Sequence[Origin]]) -> set[str]:
+    return {item.sha256 for origins in given for item in origins[0].items if item.sha256}
 
 
-def _digests_of(row: MovementRow) -> frozenset[str]:
-    items = row.origins()[0].items
-    return (
-        frozenset(item.sha256 for item in items if item.sha256) if all(item.sha256 for item in items) else frozenset()
-    )
+def _digests_of(origin: Origin) -> frozenset[str]:
+    """Of all its files; empty: not all are known."""
+    found = [item.sha256 for item in origin.items]
+    return frozenset(digest for digest in found if digest) if all(found) else frozenset()
 
 
 def _key(members: Sequence[MovementRow]) -> str:

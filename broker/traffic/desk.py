@@ -30,7 +30,7 @@ from broker.traffic.rows import (
 from broker.traffic.turn import QUICK, Turn
 from connectors.base import ClosableMover
 from connectors.errors import Fault
-from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, TransferState, TransferStatus
+from connectors.model import Accepted, Origin, Refused, SubmitAnswer, Transfer, TransferState, TransferStatus
 from policies.traffic import Way, best, refusals
 
 _STATES = {
@@ -113,15 +113,13 @@ class Desk:
 
     def _way(self, transfer: Transfer) -> tuple[Way | None, str]:
         """The best way as far as what never changes tells; else what speaks against each."""
-        origins = movement_of(transfer, run_id="", n=0, attempt=0, now=0).origins()
-        ways = self.routes.ways(transfer, origins)
+        ways = self.routes.ways(transfer, _origins(transfer))
         way = best(ways)
         return way, "; ".join(dict.fromkeys(reason.fact for reason in refusals(ways))) if way is None else ""
 
     @staticmethod
     def _by(way: Way, transfer: Transfer) -> Transfer:
-        origins = movement_of(transfer, run_id="", n=0, attempt=0, now=0).origins()
-        return taken_from(transfer, next(origin for origin in origins if origin.site == way.source))
+        return taken_from(transfer, next(origin for origin in _origins(transfer) if origin.site == way.source))
 
     def _row(self, transfer: Transfer) -> MovementRow:
         effect = self._store.effect(transfer.about) if transfer.about else None
@@ -169,6 +167,11 @@ class Desk:
             side=status.site,
         )
         self._store.traffic.record(TrafficSeen(movements=[ended]), now=now)
+
+
+def _origins(transfer: Transfer) -> Sequence[Origin]:
+    """Where its files may be taken from, the asked one first."""
+    return (Origin(site=transfer.source_site, items=transfer.items), *transfer.others)
 
 
 def _twice(transfer: Transfer) -> str:

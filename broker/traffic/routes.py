@@ -98,17 +98,16 @@ def failed_before(ways: Iterable[Way], row: MovementRow, now: int) -> Sequence[W
 
 
 def by_catalogue(
-    row: MovementRow,
+    origins: Sequence[Origin],
     known: Mapping[str, Sequence[ReplicaRow]],
     *,
     now: int = 0,
     horizons: Mapping[str, float] = FOR_EVER,
 ) -> Sequence[Origin]:
-    """Where else all of the movement's files are known to lie, by their digests: sides beyond those that were named.
-    What was verified so long ago that its site may have purged it counts as gone. `horizons`: seconds, by side."""
-    origins = row.origins()
+    """Where else all of these files are known to lie, by their digests: sides beyond those that were named. What was
+    verified so long ago that its site may have purged it counts as gone. `horizons`: seconds, by side."""
     items = origins[0].items
-    if any(item.sha256 is None or item.source.endswith("/") for item in items):
+    if not known or any(item.sha256 is None or item.source.endswith("/") for item in items):
         return ()
     at: list[dict[str, str]] = [
         {c.side: c.path for c in known.get(str(item.sha256), ()) if c.state == "available" and _kept(c, now, horizons)}

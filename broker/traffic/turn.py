@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 
 from broker.clock import Clock, micros
 from broker.store.base import Store
@@ -157,7 +156,7 @@ class Turn:
                 self._settler.settle(row, self._carried(row), status, now=self._clock(), known=self._known, seen=seen)
         runs = set(self._traffic.record(seen, now=self._clock()))
         self._forget(name, seen)
-        self._send(name, unknown)
+        self._send(name, [(row, transfer_of(row, self._traffic.carried_by(row.key))) for row in unknown])
         return runs
 
     def _forget(self, name: str, seen: TrafficSeen) -> None:
@@ -186,24 +185,20 @@ class Turn:
     def _known(self, row: TransferRow) -> Learned | None:
         return self._beginner.links().get((row.source, row.destination, row.mover))
 
-    def _send(self, name: str, rows: Sequence[TransferRow]) -> bool:
+    def _send(self, name: str, asked: Sequence[tuple[TransferRow, Transfer]]) -> None:
         """Ask the service for these transfers: new ones, and those of which it said that it does not know them."""
-        if not rows:
-            return True
-        made = {row.key: (row, self._traffic.carried_by(row.key)) for row in rows}
-        transfers = [transfer_of(row, carried) for row, carried in made.values()]
+        if not asked:
+            return
         try:
-            answers: Mapping[str, SubmitAnswer] = self._routes.movers[name].submit(transfers)
+            answers: Mapping[str, SubmitAnswer] = self._routes.movers[name].submit([transfer for _, transfer in asked])
         except SiteError as error:
             self._unanswered(name, error)
-            return False
+            return
         seen = self._answered(name)
-        for key, (row, carried) in made.items():
-            answer = answers.get(key, Doubtful(reason="the service's answer left it out"))
-            status = _status(key, answer)
-            self._settler.settle(row, partial(tuple, carried), status, now=self._clock(), known=self._known, seen=seen)
+        for row, _ in asked:
+            status = _status(row.key, answers.get(row.key, Doubtful(reason="the service's answer left it out")))
+            self._settler.settle(row, self._carried(row), status, now=self._clock(), known=self._known, seen=seen)
         self._traffic.record(seen, now=self._clock())
-        return True
 
     def _answered(self, name: str) -> TrafficSeen:
         before = self._traffic.movers().get(name)
@@ -237,7 +232,7 @@ class Turn:
     def _begin(self) -> Begun:
         begun = self._beginner.begin()
         for name in self._routes.slots:
-            self._send(name, [row for row in begun.batches if row.mover == name])
+            self._send(name, [(row, transfer) for row, transfer in begun.batches if row.mover == name])
         return begun
 
     def transfer_of(self, row: MovementRow) -> Transfer:
