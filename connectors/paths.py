@@ -6,6 +6,7 @@ What is checked here is the spelling. That no symbolic link on the disk leads ou
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from connectors.errors import UnsafePath
 
@@ -21,6 +22,7 @@ RESERVED = frozenset({"jobs", "incoming", ".crossfade-site"})
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\]")
 
 
+@lru_cache(maxsize=1 << 15)  # a path is asked about at every step of its way: a transfer's planning is mostly this
 def clean(path: str) -> str:
     """The path without empty and `.` components; the root itself is "". Raises UnsafePath.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from connectors.errands import check_transfer
 from connectors.errors import UnsafePath
@@ -70,6 +71,9 @@ def refusal(
     return "", False
 
 
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
 def make_plan(
     transfer: Transfer, *, attempt: int, configs: Mapping[str, SiteConfig], places: Mapping[str, PlaceConfig]
 ) -> Plan:
@@ -116,7 +120,7 @@ def plan_digest(transfer: Transfer) -> str:
         transfer.source_site,
         transfer.destination_site,
         transfer.private,
-        [asdict(item) for item in transfer.items],
+        [(item.source, item.destination, item.size, item.sha256, item.mode) for item in transfer.items],
     ]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -183,4 +187,4 @@ def _check_apart(targets: Sequence[str]) -> None:
 
 
 def _is_digest(text: str) -> bool:
-    return len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
+    return _DIGEST.fullmatch(text) is not None
