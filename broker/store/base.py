@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from broker.store.events import NewEvent as NewEvent
 from connectors.base import Notes
 
 if TYPE_CHECKING:
@@ -347,20 +348,6 @@ class StoreFull(StoreError):
 
 class WrongSchema(StoreError):
     """The database was made by another version; the message says which and what to do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEvent:
-    """Something to be told in a stream's chain. With `decision`, a decision row of the same seq is written."""
-
-    kind: str
-    stage: str = ""
-    n: int = -1
-    attempt: int = 0
-    data: str = "{}"
-    actor: str = "engine"
-    decision: tuple[str, str, str] | None = None
-    """(kind, outcome, detail as JSON)"""
 
 
 @dataclass(slots=True, kw_only=True)

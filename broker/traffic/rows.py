@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from broker.store.base import NewEvent
+from broker.store.events import NewEvent
 from connectors.model import Origin, Transfer, TransferItem
 
 WANTED, ACTIVE, HELD, DIRECT = "wanted", "active", "held", "direct"
