@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from broker.store.events import NewEvent as NewEvent
+from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414 - said on: rows are taken from here
 from connectors.base import Notes
 
 if TYPE_CHECKING:
