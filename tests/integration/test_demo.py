@@ -16,7 +16,7 @@ from sandbox.facilities.processes import left
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tomography"
 SLICES, EVERY, FEW = 12, 3, 9
-SMALL = ["--slices", SLICES, "--size", 48, "--checkpoint-every", EVERY, "--pace", 1.0]
+SMALL = ["--slices", SLICES, "--size", 48, "--checkpoint-every", EVERY, "--pace", 1.5]
 
 needs_skimage = pytest.mark.skipif(
     importlib.util.find_spec("skimage") is None, reason="the demo needs scikit-image: install crossfade[examples]"
