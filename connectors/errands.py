@@ -110,17 +110,38 @@ class Errands:
     """The transfers of a mover that carries in this process: by key, each by one of a few threads. Thread-safe.
 
     `carry` does all of one, and raises TransferFailure or Canceled. A canceled one is FAILED with the reason "canceled"
-    and no fault.
+    and no fault. `unfit`: why this mover cannot take a transfer at all, or "". `reserved`: folders at the top of a root
+    that belong to the connectors, and are no destination.
     """
 
-    def __init__(self, carry: Callable[[Errand], None], *, name: str, threads: int = 2) -> None:
+    def __init__(
+        self,
+        carry: Callable[[Errand], None],
+        *,
+        name: str,
+        unfit: Callable[[Transfer], str],
+        reserved: Collection[str],
+        threads: int = 2,
+    ) -> None:
         self._carry, self._name = carry, name
+        self._unfit, self._reserved = unfit, frozenset(reserved)
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
         self._lock = threading.Lock()
         self._errands: dict[str, Errand] = {}
 
-    def begin(self, transfer: Transfer) -> SubmitAnswer:
+    def submit(self, transfers: Sequence[Transfer]) -> Mapping[str, SubmitAnswer]:
         """A key that failed, or was canceled, begins again."""
+        return {transfer.key: self._submit(transfer) for transfer in transfers}
+
+    def _submit(self, transfer: Transfer) -> SubmitAnswer:
+        try:
+            check_transfer(transfer, reserved=self._reserved)
+        except UnsafePath as error:
+            return Refused(reason=str(error), fault=Fault.APPLICATION.value)
+        unfit = self._unfit(transfer)
+        return Refused(reason=unfit, fault=Fault.SITE.value) if unfit else self._begin(transfer)
+
+    def _begin(self, transfer: Transfer) -> SubmitAnswer:
         errand = Errand(transfer)
         with self._lock:
             known = self._errands.get(transfer.key)

@@ -67,9 +67,12 @@ def compile_workflow(
     )
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical(value: object) -> str:
     """Compact JSON with sorted keys: equal values have equal texts."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def _stages(workflow: Workflow, bodies: BodyMaker) -> list[CompiledStage]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,12 +20,19 @@ class Part(BaseModel):
 
         Not `model_dump`, which minds that a whole number of seconds stands where its type says float.
         """
-        fields = type(self).model_fields
-        chosen = self.model_fields_set
-        return {field.alias or name: _plain(getattr(self, name)) for name, field in fields.items() if name in chosen}
+        chosen, values = self.model_fields_set, vars(self)
+        return {key: _plain(values[name]) for name, key in _keys(type(self)).items() if name in chosen}
+
+
+@cache
+def _keys(part: type[BaseModel]) -> dict[str, str]:
+    """The document's key of each field. Kept, since pydantic takes its time to tell a model's fields."""
+    return {name: field.alias or name for name, field in part.model_fields.items()}
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str | int | float):  # nearly all; to ask a model's class whether it is one is slow
+        return value
     if isinstance(value, Part):
         return value.written()
     if isinstance(value, list):

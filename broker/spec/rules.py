@@ -77,7 +77,7 @@ def _rules_at(stage: Stage, at: AtSite) -> Json:
 
 def _whole(part: BaseModel) -> Json:
     """Every key with its value or default."""
-    return {name: getattr(part, name) for name in type(part).model_fields}
+    return dict(vars(part))
 
 
 def _set(part: BaseModel) -> Json:

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from connectors.base import SiteFiles
-from connectors.errands import RELAYED, Errand, Errands, check_transfer
-from connectors.errors import Fault, SiteError, UnsafePath
-from connectors.model import Refused, SubmitAnswer, Transfer, TransferStatus
+from connectors.errands import RELAYED, Errand, Errands
+from connectors.errors import SiteError
+from connectors.model import SubmitAnswer, Transfer, TransferStatus
 from connectors.paths import RESERVED
 from connectors.registry import Clock
 from connectors.relay.carrier import INCOMING, Carrier
@@ -47,12 +47,14 @@ class RelayMover:
         self._sources, self._destinations, self._clock = sources, destinations, clock
         self._limits = limits or {}
         self._lock = threading.Lock()
-        self._errands = Errands(self._carry, name="the relay", threads=threads)
+        self._errands = Errands(
+            self._carry, name="the relay", unfit=self._unfit, reserved={*RESERVED, RELAYED}, threads=threads
+        )
         self._swept: set[str] = set()
 
     def submit(self, transfers: Sequence[Transfer]) -> Mapping[str, SubmitAnswer]:
         """Begin. A key that failed, or was canceled, begins again."""
-        return {transfer.key: self._submit(transfer) for transfer in transfers}
+        return self._errands.submit(transfers)
 
     def refuses(self, transfer: Transfer) -> str:
         """What it has no files of, and what is known beforehand to be too large."""
@@ -76,16 +78,12 @@ class RelayMover:
 
     # -- behind ----------------------------------------------------------------------------------------
 
-    def _submit(self, transfer: Transfer) -> SubmitAnswer:
-        try:
-            check_transfer(transfer, reserved={*RESERVED, RELAYED})
-        except UnsafePath as error:
-            return Refused(reason=str(error), fault=Fault.APPLICATION.value)
+    def _unfit(self, transfer: Transfer) -> str:
         for name, sides in ((transfer.source_site, self._sources), (transfer.destination_site, self._destinations)):
             if name not in sides:
                 known = ", ".join(sorted(filter(None, sides))) or "none"
-                return Refused(reason=f"no files are known for site {name!r} (known: {known})", fault=Fault.SITE.value)
-        return self._errands.begin(transfer)
+                return f"no files are known for site {name!r} (known: {known})"
+        return ""
 
     def _carry(self, errand: Errand) -> None:
         transfer = errand.transfer

@@ -14,9 +14,8 @@ import shutil
 import threading
 from collections.abc import Mapping, Sequence
 
-from connectors.errands import Errand, Errands, check_transfer
-from connectors.errors import Fault, UnsafePath
-from connectors.model import Refused, SubmitAnswer, Transfer, TransferStatus
+from connectors.errands import Errand, Errands
+from connectors.model import SubmitAnswer, Transfer, TransferStatus
 from connectors.paths import RESERVED
 from connectors.registry import Clock
 from connectors.rsync.courier import Courier
@@ -38,13 +37,13 @@ class RsyncMover:
         self, sides: Mapping[str, Side], clock: Clock, *, threads: int = 2, pauses: Sequence[float] = PAUSES
     ) -> None:
         self._sides, self._clock, self._pauses = sides, clock, pauses
-        self._errands = Errands(self._carry, name="rsync", threads=threads)
+        self._errands = Errands(self._carry, name="rsync", unfit=self._unfit, reserved=RESERVED, threads=threads)
         self._lacking: dict[str, tuple[str, int]] = {}
         self._lock = threading.Lock()
 
     def submit(self, transfers: Sequence[Transfer]) -> Mapping[str, SubmitAnswer]:
         """Begin. A key that failed, or was canceled, begins again."""
-        return {transfer.key: self._submit(transfer) for transfer in transfers}
+        return self._errands.submit(transfers)
 
     def refuses(self, transfer: Transfer) -> str:
         """Whatever does not go between this machine and a site behind ssh, and sites that had no rsync lately."""
@@ -82,14 +81,6 @@ class RsyncMover:
         if len(far) == 2:
             return "both ends are elsewhere"
         return "" if far else "both ends are on this machine: that is copied"
-
-    def _submit(self, transfer: Transfer) -> SubmitAnswer:
-        try:
-            check_transfer(transfer, reserved=RESERVED)
-        except UnsafePath as error:
-            return Refused(reason=str(error), fault=Fault.APPLICATION.value)
-        unfit = self._unfit(transfer)
-        return Refused(reason=unfit, fault=Fault.SITE.value) if unfit else self._errands.begin(transfer)
 
     def _carry(self, errand: Errand) -> None:
         transfer = errand.transfer

@@ -21,17 +21,16 @@ from connectors.errands import (
     Receipt,
     TransferFailure,
     blamed,
-    check_transfer,
     receipt_from,
     receipt_path,
     transfer_digest,
 )
-from connectors.errors import Fault, NotThere, SiteError, UnsafePath
+from connectors.errors import Fault, NotThere, SiteError
 from connectors.files.bucket import BucketFiles
 from connectors.files.parts import LEAST, Parts
 from connectors.folders.failure import Side, destination_side, source_side
 from connectors.folders.receipts import Receipts
-from connectors.model import Refused, SubmitAnswer, Transfer, TransferStatus
+from connectors.model import SubmitAnswer, Transfer, TransferStatus
 from connectors.paths import RESERVED
 from connectors.registry import Clock
 from connectors.s3.download import Downloader
@@ -59,13 +58,15 @@ class S3Mover:
     ) -> None:
         """`part`: bytes of one part or range."""
         self._sides, self._clock, self._part = sides, clock, part
-        self._errands = Errands(self._carry, name="s3", threads=threads)
+        self._errands = Errands(
+            self._carry, name="s3", unfit=self.refuses, reserved={*RESERVED, RELAYED}, threads=threads
+        )
         self._lock = threading.Lock()
         self._swept: set[str] = set()
 
     def submit(self, transfers: Sequence[Transfer]) -> Mapping[str, SubmitAnswer]:
         """Begin. A key that failed, or was canceled, begins again."""
-        return {transfer.key: self._submit(transfer) for transfer in transfers}
+        return self._errands.submit(transfers)
 
     def refuses(self, transfer: Transfer) -> str:
         """Whatever does not go between this machine and a bucket."""
@@ -90,14 +91,6 @@ class S3Mover:
         self._errands.close()
 
     # -- behind ----------------------------------------------------------------------------------------
-
-    def _submit(self, transfer: Transfer) -> SubmitAnswer:
-        try:
-            check_transfer(transfer, reserved={*RESERVED, RELAYED})
-        except UnsafePath as error:
-            return Refused(reason=str(error), fault=Fault.APPLICATION.value)
-        unfit = self.refuses(transfer)
-        return Refused(reason=unfit, fault=Fault.SITE.value) if unfit else self._errands.begin(transfer)
 
     def _carry(self, errand: Errand) -> None:
         transfer = errand.transfer

@@ -498,24 +498,18 @@ def _as_yaml(document: dict) -> str:
     return "".join(lines)
 
 
-@pytest.mark.parametrize("kind", ["json", "yaml"])
-def test_ten_times_the_stages_take_about_ten_times_as_long(kind):
-    def compiled(count):
-        document = _big(count)
-        text = json.dumps(document) if kind == "json" else _as_yaml(document)
+@pytest.mark.parametrize(("kind", "limit"), [("json", 3.0), ("yaml", 5.0)])
+def test_ten_thousand_stages_take_seconds(kind, limit):
+    document = _big(10_000)
+    text = json.dumps(document) if kind == "json" else _as_yaml(document)
+    for _ in range(3):  # whatever else the cores do makes it slower, never quicker
         started = time.process_time()
         workflow = load_workflow(parse_document(text, name=f"big.{kind}"), base=Path())
         run = compile_workflow(workflow, params={}, base=Path())
-        return run, time.process_time() - started
-
-    # A ratio, since seconds tell of the machine; the best of three, since whatever else the cores do only adds.
-    # A step that looked at all stages for each would make it a hundred.
-    small = min(compiled(1_000)[1] for _ in range(3))
-    for _ in range(3):
-        run, large = compiled(10_000)
-        if large < 25 * small:
+        taken = time.process_time() - started
+        if taken < limit:
             break
-    assert large < 25 * small
+    assert taken < limit
     assert len(run.stages) == 10_000
     assert run.stages[9_999].needs == [9_997, 9_998]
 
