@@ -22,6 +22,7 @@ from sandbox.serving import FaceServer, InProcess
 CLIENT = Client(id=str(uuid.UUID(int=0xC11E)), secret="a-secret-of-tests")
 NATIVE = Client(id=str(uuid.UUID(int=0x9A71)))
 HOUR = 3_600
+DAY = 24 * HOUR
 
 
 def id_of(name: str) -> str:
@@ -158,3 +159,16 @@ def variables(server: FaceServer) -> dict[str, str]:
         "GLOBUS_SDK_SERVICE_URL_TRANSFER": server.address,
         "GLOBUS_SDK_SERVICE_URL_AUTH": server.address,
     }
+
+
+def told(client: Any, task_id: str) -> dict[str, Any]:
+    """What the service tells of a task."""
+    reply = client.get(f"/v0.10/task/{task_id}")
+    assert reply.status_code == 200, reply.text
+    found: dict[str, Any] = reply.json()
+    return found
+
+
+def codes(globus: Globus, task_id: str) -> list[str]:
+    """What has happened to a task, in order."""
+    return [event.code for event in globus.task(task_id).events]

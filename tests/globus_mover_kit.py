@@ -29,6 +29,8 @@ from sandbox.faces.http import Request
 from sandbox.globus import Collection, Pace, Worker
 from sandbox.serving import FaceServer
 
+CONTENT = b"0123456789" * 1000
+PAIR = ("from/a", "to/a")
 PATIENCE = 300.0
 A_ROOT, B_ROOT = "data/a", "work/b"
 """Where the sites' roots lie on their collections."""
@@ -246,3 +248,11 @@ __all__ = [
     "die_at",
     "steps_of",
 ]
+
+
+def moved(rig: Rig, *pairs: tuple[str, str], **more: Any) -> TransferStatus:
+    """How a transfer of these files (or of one) from `a` to `b` ends."""
+    for source, _ in pairs or (PAIR,):
+        if not source.endswith("/"):
+            rig.put("a", source, CONTENT)
+    return rig.settled(rig.connect(), rig.transfer(*(pairs or (PAIR,)), **more))
