@@ -78,6 +78,14 @@ class Tree:
         except _Linked as error:
             raise UnsafePath(f"{path}: a link in it changed while it was being opened") from error
 
+    def read(self, path: str, *, offset: int = 0, limit: int) -> bytes:
+        """At most `limit` bytes of a regular file; a negative offset counts from its end. Fails as `open` does."""
+        fd = self.open(path)
+        try:
+            return read_at(fd, offset=offset, limit=limit)
+        finally:
+            os.close(fd)
+
     def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         """Create or replace a file whole, by rename; folders on the way are made."""
         folder, name = split(file_path(path))

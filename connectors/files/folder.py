@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 from connectors.errors import RequestRefused, UnsafePath
 from connectors.files.root import Root
 from connectors.model import FileInfo, SmallFile
 from connectors.paths import RESERVED, clean
-from connectors.tree import Tree, read_at
 
 
 class FolderFiles:
@@ -20,14 +18,14 @@ class FolderFiles:
 
     def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
         with self._root.open() as tree:
-            return _read(tree, path, offset=offset, limit=limit)
+            return tree.read(path, offset=offset, limit=limit)
 
     def read_many(self, paths: Sequence[str], *, limit: int = 1 << 16) -> Mapping[str, bytes]:
         found: dict[str, bytes] = {}
         with self._root.open() as tree:
             for path in paths:
                 try:
-                    found[path] = _read(tree, path, offset=0, limit=limit)
+                    found[path] = tree.read(path, limit=limit)
                 except (FileNotFoundError, NotADirectoryError):
                     continue
         return found
@@ -83,11 +81,3 @@ def writable(path: str) -> str:
     if cleaned.split("/", 1)[0] in RESERVED:
         raise UnsafePath(f"path {path!r} belongs to the site's own records; choose another")
     return cleaned
-
-
-def _read(tree: Tree, path: str, *, offset: int, limit: int) -> bytes:
-    fd = tree.open(path)
-    try:
-        return read_at(fd, offset=offset, limit=limit)
-    finally:
-        os.close(fd)

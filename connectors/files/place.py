@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from connectors.errors import NotThere, QuotaError, RequestRefused, SiteUnreachable
 from connectors.model import FileInfo, SmallFile
 from connectors.registry import PlaceSetup
-from connectors.tree import Tree, read_at
+from connectors.tree import Tree
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
@@ -26,7 +25,7 @@ class FolderPlace:
     def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
         with self._open() as tree:
             try:
-                return _read(tree, path, offset=offset, limit=limit)
+                return tree.read(path, offset=offset, limit=limit)
             except _ABSENT as error:
                 raise NotThere(f"{self._side}{path}: {error.strerror}", site=self._side) from error
 
@@ -35,7 +34,7 @@ class FolderPlace:
         with self._open() as tree:
             for path in paths:
                 try:
-                    found[path] = _read(tree, path, offset=0, limit=limit)
+                    found[path] = tree.read(path, limit=limit)
                 except _ABSENT:
                     continue
         return found
@@ -95,14 +94,6 @@ class FolderPlace:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise QuotaError(what, site=self._side) from error
                 raise SiteUnreachable(what, site=self._side) from error
-
-
-def _read(tree: Tree, path: str, *, offset: int, limit: int) -> bytes:
-    fd = tree.open(path)
-    try:
-        return read_at(fd, offset=offset, limit=limit)
-    finally:
-        os.close(fd)
 
 
 def make_place(setup: PlaceSetup) -> FolderPlace:

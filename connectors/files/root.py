@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from connectors.errors import NotThere, QuotaError, RequestRefused, SiteUnreachable
-from connectors.tree import Tree, read_at
+from connectors.tree import Tree
 
 MARKER = ".crossfade-site"
 JOBS = "jobs"
@@ -110,8 +110,4 @@ class Root:
 
     @staticmethod
     def _read_marker(tree: Tree) -> str:
-        fd = tree.open(MARKER)
-        try:
-            return read_at(fd, offset=0, limit=64).decode("ascii", "replace").strip()
-        finally:
-            os.close(fd)
+        return tree.read(MARKER, limit=64).decode("ascii", "replace").strip()

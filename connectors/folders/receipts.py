@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from connectors.errands import LARGEST_RECEIPT, Receipt, receipt_from
-from connectors.tree import Tree, read_at
+from connectors.tree import Tree
 
 INCOMING = "incoming"
 
@@ -19,13 +17,9 @@ class Receipts:
     def get(self, key: str) -> Receipt | None:
         """None also for one that cannot be read. Raises OSError for a sick disk."""
         try:
-            fd = self._tree.open(_path(key))
+            return receipt_from(self._tree.read(_path(key), limit=LARGEST_RECEIPT))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        try:
-            return receipt_from(read_at(fd, offset=0, limit=LARGEST_RECEIPT))
-        finally:
-            os.close(fd)
 
     def put(self, key: str, receipt: Receipt) -> None:
         self._tree.write(_path(key), receipt.content())

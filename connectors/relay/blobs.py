@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from connectors.errors import NotThere, SiteError, SiteUnreachable
 from connectors.model import FileInfo
-from connectors.tree import Tree, read_at
+from connectors.tree import Tree
 
 
 class BlobFiles:
@@ -20,7 +19,7 @@ class BlobFiles:
     def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
         try:
             with self._open() as tree:
-                return _read(tree, path, offset=offset, limit=limit)
+                return tree.read(path, offset=offset, limit=limit)
         except OSError as error:
             raise _translated(path, error) from error
 
@@ -54,14 +53,6 @@ class BlobFiles:
             return Tree(self._root)
         except OSError as error:
             raise SiteUnreachable(f"the broker's own files in {self._root}: {error.strerror}") from error
-
-
-def _read(tree: Tree, path: str, *, offset: int, limit: int) -> bytes:
-    fd = tree.open(path)
-    try:
-        return read_at(fd, offset=offset, limit=limit)
-    finally:
-        os.close(fd)
 
 
 def _translated(path: str, error: OSError) -> SiteError:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sandbox.globus.collections import Collection
 from sandbox.globus.troubles import DEAD
 from sandbox.script import BadScript, FaultScript, Rule
 from sandbox.script_names import By
 
-if TYPE_CHECKING:
-    from sandbox.globus.engine import Engine
+
+class Land(Protocol):
+    """What weather befalls."""
+
+    @property
+    def collections(self) -> Mapping[str, Collection]: ...
+    def purge(self, *, older: float = 0) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +64,7 @@ class Weather:
         times = [at for at in (*(spell.start for spell in self._coming), *ends) if at > now]
         return min(times, default=None)
 
-    def blow(self, service: Engine, now: int) -> None:
+    def blow(self, land: Land, now: int) -> None:
         """Let begin what begins by now, and end what ends."""
         for spell, before in [one for one in self._here if one[0].end is not None and one[0].end <= now]:
             for collection, value in before:
@@ -68,14 +73,14 @@ class Weather:
         while self._coming and self._coming[0].start <= now:
             spell = self._coming.pop(0)
             if spell.end is None or spell.end > now:
-                self._begin(service, spell)
+                self._begin(land, spell)
 
-    def _begin(self, service: Engine, spell: Spell) -> None:
+    def _begin(self, land: Land, spell: Spell) -> None:
         if spell.kind == PURGE:
-            service.purge(older=float(spell.words.get("older", 0)))
+            land.purge(older=float(spell.words.get("older", 0)))
             return
         name, value = SPELLS[spell.kind]
-        befallen = [one for one in service.collections.values() if spell.befalls(one)]
+        befallen = [one for one in land.collections.values() if spell.befalls(one)]
         self._here.append((spell, [(one, getattr(one, name)) for one in befallen]))
         for one in befallen:
             setattr(one, name, value(spell.words))
