@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -174,6 +175,15 @@ class MoverSetup:
     """Where a mover keeps what must outlive its process."""
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     globus: GlobusConfig = field(default_factory=GlobusConfig)
+
+    def on_this_machine(self) -> dict[str, Callable[[], Path]]:
+        """By the names that transfers call them, the folders that this machine sees: the broker's own store (""),
+        sites and places. Each raises SiteUnreachable while it is away."""
+        folders = {"": self.blobs} | {
+            place.side: Path(place.path) for place in self.places.values() if not place.collection and not place.url
+        }
+        sites = {name: site.live_root for name, site in self.sites.items() if isinstance(site, OnThisMachine)}
+        return {name: partial(Path, folder) for name, folder in folders.items()} | sites
 
 
 MoverFactory = Callable[[MoverSetup], ClosableMover]

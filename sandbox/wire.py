@@ -1,7 +1,7 @@
 """How processes of one user talk about simulated sites: frames on a Unix socket.
 
-A frame is four bytes of length, and a pickle that may hold plain values and the nouns of `connectors.model`, nothing
-else: reading one calls no code but the constructors in `_NOUNS`. Each side also asks the kernel who the other one is;
+A frame is four bytes of length, and a pickle that may hold plain values, paths and the nouns of `connectors.model`,
+nothing else: reading one calls no code but the constructors in `_NOUNS`. Each side also asks the kernel who the other one is;
 only the same user is talked to.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 from connectors import errors
@@ -79,6 +80,10 @@ def _state(kind: str, value: str) -> Any:
     return _STATES[kind](value)
 
 
+def _path(words: str) -> Path:
+    return Path(words)
+
+
 def _how(kind: type) -> Callable[[Any], tuple[Callable[..., Any], tuple[Any, ...]]]:
     name = kind.__name__
     values: Callable[[Any], Any] = attrgetter(*_NAMES[name])
@@ -92,12 +97,13 @@ _TABLE: dict[type, Callable[[Any], Any]] = {
     **{kind: _how(kind) for kind in _CLASSES},
     JobState: lambda state: (_state, ("JobState", state.value)),
     TransferState: lambda state: (_state, ("TransferState", state.value)),
+    type(Path()): lambda path: (_path, (str(path),)),
 }
 
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if module == __name__ and name in ("_noun", "_state"):
+        if module == __name__ and name in ("_noun", "_state", "_path"):
             return globals()[name]
         raise Foreign(f"a frame that asks for {module[:40]}.{name[:40]}")
 

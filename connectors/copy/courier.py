@@ -12,11 +12,11 @@ from connectors.copy.staging import staging
 from connectors.errands import Canceled, Receipt, TransferFailure, transfer_digest
 from connectors.errors import Fault
 from connectors.folders.failure import Side
-from connectors.folders.placing import place, place_folder
+from connectors.folders.placing import publish
 from connectors.folders.plan import Piece, Plan, make_plan
 from connectors.folders.receipts import Receipts
 from connectors.model import Transfer
-from connectors.paths import clean, split
+from connectors.paths import split
 from connectors.tree import BLOCK, Tree, write_all
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -133,17 +133,7 @@ class Courier:
     def _publish(self, plan: Plan, waiting: Tree, there: Tree) -> None:
         if self._stop.is_set():
             raise Canceled
-        touched: set[str] = set()
-        for number, item in enumerate(self._transfer.items):
-            target = clean(item.destination)
-            with self._destination.blamed(target):
-                if item.source.endswith("/"):
-                    touched |= place_folder(plan, number, waiting, there, target)
-                else:
-                    touched.add(place(str(number), waiting, there, target))
-        for folder in touched:
-            with self._destination.blamed(folder), there.folder(folder) as at:
-                os.fsync(at)
+        publish(self._transfer.items, plan, waiting=waiting, there=there, side=self._destination)
 
     def _leave_receipt(self, there: Tree, *, moved: int, at: int) -> None:
         self._still_the_same(there)

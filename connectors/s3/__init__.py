@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-
-from connectors.base import OnThisMachine
 from connectors.files.bucket import BucketFiles
 from connectors.files.held import HoldsFiles
 from connectors.registry import MoverSetup
@@ -17,13 +13,9 @@ __all__ = ["Here", "S3Mover", "make_mover"]
 def make_mover(setup: MoverSetup) -> S3Mover:
     """Between the sites and places of this machine, the broker's own store (""), and the sites whose files are in
     buckets."""
-    sides: dict[str, Here | BucketFiles] = {"": Here(live_root=lambda: setup.blobs)}
-    for place in setup.places.values():
-        if not place.collection and not place.url:
-            sides[place.side] = Here(live_root=partial(Path, place.path))
+    here = setup.on_this_machine()
+    sides: dict[str, Here | BucketFiles] = {name: Here(live_root=root) for name, root in here.items()}
     for name, site in setup.sites.items():
-        if isinstance(site, OnThisMachine):
-            sides[name] = Here(live_root=site.live_root)
-        elif isinstance(site, HoldsFiles) and isinstance(site.files, BucketFiles):
+        if name not in here and isinstance(site, HoldsFiles) and isinstance(site.files, BucketFiles):
             sides[name] = site.files
     return S3Mover(sides, setup.clock)

@@ -20,7 +20,7 @@ from connectors.errands import Canceled, Errand, TransferFailure, blamed
 from connectors.errors import BadReply, Fault, NotThere
 from connectors.files.bucket import BucketFiles
 from connectors.folders.failure import Side
-from connectors.folders.placing import place, place_folder
+from connectors.folders.placing import publish
 from connectors.folders.plan import MOST_FILES, Piece, Plan
 from connectors.paths import clean, split
 from connectors.tree import BLOCK, Tree, digest_of, write_all
@@ -201,19 +201,8 @@ class Downloader:
     # -- putting in place ----------------------------------------------------------------------------------
 
     def _place(self, wanted: Sequence[Wanted], waiting: Tree, there: Tree) -> None:
-        items = self._errand.transfer.items
         pieces = [one.piece for one in wanted]
         folders = {split(piece.staged)[0] for piece in pieces if piece.inner}
         above = {"/".join(folder.split("/")[:n]) for folder in folders for n in range(1, folder.count("/") + 2)}
         plan = Plan(pieces=pieces, folders=sorted(above))
-        touched: set[str] = set()
-        for number, item in enumerate(items):
-            target = clean(item.destination)
-            with self._destination.blamed(target):
-                if item.source.endswith("/"):
-                    touched |= place_folder(plan, number, waiting, there, target)
-                else:
-                    touched.add(place(str(number), waiting, there, target))
-        for folder in touched:
-            with self._destination.blamed(folder), there.folder(folder) as at:
-                os.fsync(at)
+        publish(self._errand.transfer.items, plan, waiting=waiting, there=there, side=self._destination)

@@ -126,7 +126,7 @@ def refused_with_a_place(error: DocumentError) -> None:
 
 def compiled(text: str, name: str, **options: Any) -> DocumentError | None:
     """What it was refused for; anything but a DocumentError is raised."""
-    sites: Any = SimpleNamespace(configs={})
+    sites: Any = SimpleNamespace(configs={}, path=None)
     service = Service(settings=Settings(home=Path("home"), user="ann"), store=SimpleNamespace(), sites=sites)  # type: ignore[arg-type]
     try:
         service.compile(Request(document=parse_document(text, name=name), params={"scan": "7_a"}, **options))
