@@ -1,8 +1,8 @@
 """How processes of one user talk about simulated sites: frames on a Unix socket.
 
 A frame is four bytes of length, and a pickle that may hold plain values, paths and the nouns of `connectors.model`,
-nothing else: reading one calls no code but the constructors in `_NOUNS`. Each side also asks the kernel who the other one is;
-only the same user is talked to.
+nothing else: reading one calls no code but the constructors in `_NOUNS`. Each side also asks the kernel who the other
+one is; only the same user is talked to.
 """
 
 from __future__ import annotations
