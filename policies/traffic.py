@@ -119,7 +119,9 @@ def plan(
     direct: dict[str, Way] = {}
     waits: dict[str, Reason] = {}
     impossible: dict[str, Sequence[Reason]] = {}
-    leading = {(one.destination, digest) for one in under_way for digest in one.digests}
+    leading: dict[str, set[str]] = {}
+    for ahead in under_way:
+        leading.setdefault(ahead.destination, set()).update(ahead.digests)
     groups: dict[tuple[bool, str, str, str, bool], list[Wanted]] = {}
     for one in wanted:
         way = best(one.ways)
@@ -129,10 +131,11 @@ def plan(
             waits[one.key] = Reason("pause", "wait", way.pause)
         elif way.mover not in slots:
             direct[one.key] = way
-        elif one.digests and way.source != one.destination and _led(one, leading):
+        elif one.digests and way.source != one.destination and one.digests <= leading.get(one.destination, set()):
+            # it is taken from its own side, once they have arrived
             waits[one.key] = Reason("same_files", "wait", f"the same files are on their way to {one.destination}")
         else:
-            leading |= {(one.destination, digest) for digest in one.digests}
+            leading.setdefault(one.destination, set()).update(one.digests)
             route = (not one.urgent, way.mover, way.source, one.destination, one.private)
             groups.setdefault(route, []).append(one)
     free = _Free(slots, under_way)
@@ -159,11 +162,6 @@ def plan(
                     )
                 )
     return Plan(batches=batches, direct=direct, waits=waits, impossible=impossible, until=until)
-
-
-def _led(one: Wanted, leading: set[tuple[str, str]]) -> bool:
-    """Is every file of it on its way to the same side already? Then it is taken from there, once it has arrived."""
-    return all((one.destination, digest) in leading for digest in one.digests)
 
 
 def _first(group: tuple[tuple[bool, str, str, str, bool], list[Wanted]]) -> tuple[bool, int, str]:

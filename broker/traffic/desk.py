@@ -7,6 +7,7 @@ loses nothing and every process sees the same. `Turn` takes it from there.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from broker.clock import Clock
@@ -176,12 +177,10 @@ def _origins(transfer: Transfer) -> Sequence[Origin]:
 
 def _twice(transfer: Transfer) -> str:
     """A destination that two of its files have; empty: none."""
-    seen: set[str] = set()
-    for item in transfer.items:
-        if item.destination in seen:
-            return item.destination
-        seen.add(item.destination)
-    return ""
+    names = [item.destination for item in transfer.items]
+    if len(set(names)) == len(names):
+        return ""
+    return next(name for name, count in Counter(names).items() if count > 1)
 
 
 def _told(row: MovementRow) -> TransferStatus:

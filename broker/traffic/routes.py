@@ -133,6 +133,8 @@ def _from(item: TransferItem, path: str) -> TransferItem:
 
 def spoiled(origin: Origin, known: Mapping[str, Sequence[ReplicaRow]]) -> str:
     """Why an origin's copy is not to be used where there is another one; empty: nothing is known against it."""
+    if not known:
+        return ""
     for item in origin.items:
         for copy in known.get(item.sha256 or "", ()):
             if (copy.side, copy.path) == (origin.site, item.source) and copy.state in ("suspect", "bad"):

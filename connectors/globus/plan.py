@@ -13,12 +13,14 @@ from connectors.errands import check_transfer
 from connectors.errors import UnsafePath
 from connectors.globus_api.ends import End, NoEnd, end_of
 from connectors.model import Transfer, TransferItem
-from connectors.paths import RESERVED, clean
+from connectors.paths import LONGEST_PATH, RESERVED, clean, split
 from connectors.registry import PlaceConfig, SiteConfig
 
 MOST_ITEMS = 50_000
 """In one transfer: the request has a size limit that Globus does not tell. Whoever has more moves their folder."""
 LONGEST_LABEL = 128
+LONGEST_ABSOLUTE = 4_000
+"""Bytes; Linux takes 4096."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +148,9 @@ def _ends(
 ) -> tuple[End, End]:
     source = end_of(transfer.source_site, configs=configs, places=places)
     destination = end_of(transfer.destination_site, configs=configs, places=places)
-    for end, paths in (
-        (source, [item.source for item in transfer.items]),
-        (destination, [item.destination for item in transfer.items]),
-    ):
-        if any(len(end.at(path).encode()) > 4000 for path in paths):
-            raise NoEnd(f"a path below {end.top or '/'} of {end.side} is too long for a file system")
+    for end in (source, destination):
+        if len(end.top.encode()) + 1 + LONGEST_PATH > LONGEST_ABSOLUTE:
+            raise NoEnd(f"a path below {end.top} of {end.side} could be too long for a file system")
     return source, destination
 
 
@@ -179,11 +178,15 @@ def _check_apart(targets: Sequence[str]) -> None:
         if same in seen:
             raise UnsafePath(f"two items go to {target!r}")
         seen[same] = target
+    open_: set[str] = {""}
+    """Folders with no item of that name above them: most items share theirs."""
     for same, target in seen.items():
-        parts = same.split("/")
-        above = next((a for n in range(1, len(parts)) if (a := "/".join(parts[:n])) in seen), None)
-        if above is not None:
-            raise UnsafePath(f"one item goes to {seen[above]!r}, and another below it, to {target!r}")
+        above = split(same)[0]
+        while above not in open_:
+            if above in seen:
+                raise UnsafePath(f"one item goes to {seen[above]!r}, and another below it, to {target!r}")
+            open_.add(above)
+            above = split(above)[0]
 
 
 def _is_digest(text: str) -> bool:
