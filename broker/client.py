@@ -174,6 +174,10 @@ class Client:
         """Checkpoints by stage, where copies are, and the work that would be lost with a site."""
         return self._views(f"{_of(run)}/checkpoints", stage=stage)
 
+    def where(self, run: str, stage: str | None = None) -> list[View]:
+        """Products by stage, which sides hold them, and how sure that is."""
+        return self._views(f"{_of(run)}/where", stage=stage)
+
     def queue(self, *, limit: int = 100) -> list[View]:
         """Unfinished runs, newest first."""
         return self._views("/v1/runs", limit=limit)

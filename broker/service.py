@@ -61,6 +61,7 @@ from broker.store.base import (
     StoreError,
 )
 from broker.store.sql import SqlStore
+from broker.whereabouts import Known, digests_of, whereabouts
 from connectors.registry import SiteConfig
 from policies.model import Decision, Reason
 from policies.placement import Candidate, copies, place, static_refusal
@@ -558,6 +559,16 @@ class Service:
         rules = {s.n: rules_of(s.rules).checkpoint for s in wanted}
         keep = {n: rule.keep if rule else 1 for n, rule in rules.items()}
         return [holding(held, s, keep=keep[s.n], everything=everything) for s in wanted]
+
+    def where(self, target: str | None) -> list[dict[str, object]]:
+        """Of each stage that has a product: which sides hold it, how much of it, and how sure that is."""
+        run, stage = self.find(target)
+        paths = {s.n: s.path for s in ([stage] if stage else self.store.stages(run.run_id))}
+        products = [row for row in self.store.products(run.run_id) if row.n in paths]
+        digests = frozenset[str]().union(*map(digests_of, products))
+        purges = {name: config.purge for name, config in self.sites.configs.items() if config.purge}
+        known = Known(replicas=self.store.traffic.replicas(digests), purges=purges)
+        return [whereabouts(row, known, stage=paths[row.n]) for row in sorted(products)]
 
     def attempts(self, target: str | None) -> list[dict[str, object]]:
         """Every attempt, with its key and its job's native id."""

@@ -146,6 +146,12 @@ def checkpoints(
     return JSONResponse(service.checkpoints(_target(service, run, stage), everything=everything))
 
 
+@router.get("/runs/{run}/where")
+def where(run: str, service: TheService, stage: OfStage = None) -> Response:
+    """Products by stage, which sides hold them, and how sure that is."""
+    return JSONResponse(service.where(_target(service, run, stage)))
+
+
 @router.get("/runs/{run}/stages/{path:path}")
 def stage(run: str, path: str, service: TheService) -> Response:
     """A run with one of its stages."""

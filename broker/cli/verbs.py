@@ -36,6 +36,7 @@ OTHERS = (
     Verb("timeline", "lists", "Tell what happened to a run, in order."),
     Verb("errors", "lists", "Show how attempts ended badly, with the end of their stderr."),
     Verb("checkpoints", "checkpoints", "Show checkpoints, where copies are, and the work at risk."),
+    Verb("where", "where", "Show which sites and places hold a product, and how sure that is."),
     Verb("get", "get", "Copy a run's products here."),
     Verb("hold", "change", "Start nothing new of a run."),
     Verb("release", "change", "Let a held run go on."),

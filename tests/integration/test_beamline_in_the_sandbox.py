@@ -153,6 +153,12 @@ def test_results_are_delivered_to_every_place_that_was_named(beamline: Beamline,
     assert (beamline.cfs / "scratch" / "fresh" / f"rec{SCAN}.zarr" / "0").exists()
 
 
+def test_where_everything_is_can_be_asked(beamline: Beamline, done: Any) -> None:
+    told = {view["stage"]: view for view in json.loads(beamline.crossfade("where", "-o", "json").stdout)}
+    recon = {copy["at"]: (copy["files"], copy["whole"]) for copy in told["recon"]["copies"]}
+    assert recon == {"nersc": (3, True), "cfs:": (3, True), "data832:": (3, True)}
+
+
 def test_what_is_kept_for_a_while_waits_with_its_date_and_is_not_due_today(beamline: Beamline, done: Any) -> None:
     told = json.loads(beamline.crossfade("keep", "ls", "-o", "json").stdout)
     sides = sorted({entry["side"] for entry in told})

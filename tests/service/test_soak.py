@@ -1,6 +1,6 @@
 """Two serves, three workers and two beats under random faults, then quiet: nothing lost, nothing doubled, no leak.
 
-`--soak MINUTES` says how long the faults last (5 by default), `--seed N` plays the same faults again.
+`--soak MINUTES` says how long the faults last (2 by default), `--seed N` plays the same faults again.
 """
 
 from __future__ import annotations
