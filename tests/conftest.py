@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,17 +58,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folders that are not there yet. Not `mktemp` for each: it looks through all there are for the next number, which
     after thousands of tests takes longer than most of them."""
-    folder = tmp_path_factory.mktemp("homes")
-    return (folder / str(number) for number in itertools.count())
+    base = tmp_path_factory.mktemp("tests")
+    return (base / str(number) for number in itertools.count())
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, folders: Iterator[Path]) -> Path:
+    """As pytest's own, with the test's name: a folder of its own for each test."""
+    folder = next(folders)
+    made = folder.with_name(f"{re.sub('[^A-Za-z0-9_]', '_', request.node.name)[:30]}{folder.name}")
+    made.mkdir(mode=0o700)
+    return made
 
 
 @pytest.fixture(autouse=True)
-def own_home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_home(folders: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test has a home and a state of its own, and the programs of this very environment first on PATH."""
-    home = next(homes)
+    home = next(folders)
     home.mkdir(mode=0o700)
     for name in [name for name in os.environ if name.startswith(("CROSSFADE_", "XDG_"))]:
         monkeypatch.delenv(name)

@@ -13,12 +13,15 @@ import httpx
 
 from broker.clock import VirtualClock
 from connectors.model import JobSpec, Resources, SmallFile
-from connectors.nersc import NerscSite, make
+from connectors.nersc import NerscSite, make, token
 from connectors.registry import SiteConfig
 from sandbox.faces.superfacility import BASE, TOKEN, ApiClient, SuperfacilityFace, new_client
 from sandbox.facilities import FacilityShape, LiveFacility, VirtualFacility
 from sandbox.script import FaultScript, script_of
 from sandbox.serving import InProcess
+
+# the same key is read by every site of every test, and reading one is 65 ms of looking for the factors of its primes
+token.load_pem_private_key = cache(token.load_pem_private_key)
 
 ADDRESS = "http://nersc.test"
 DAY = 86_400 * 1_000_000
