@@ -22,7 +22,7 @@ def test_all_pairs_of_crashes_in_a_short_scenario_lead_to_the_end_of_a_crash_fre
 @pytest.mark.fault("F01", "F02", "F03", "F04", "F05")
 @pytest.mark.parametrize("scenario", ALL, ids=by_name)
 def test_a_sample_of_pairs_leads_to_the_end_of_a_crash_free_run(scenario: Scenario) -> None:
-    twice = some_pairs(scenario, firsts=12, seconds=5)
+    twice = some_pairs(scenario, firsts=8, seconds=4)
     assert wrong_ends(scenario, twice, crash_free_ends(scenario)) == []
 
 
