@@ -11,12 +11,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from functools import partial
 
 from broker.clock import Clock, micros
 from broker.store.base import Store
 from broker.traffic.beginning import Beginner, by_itself, transfer_of
 from broker.traffic.routes import Routes
-from broker.traffic.rows import BEGUN, CANCELING, OVER, MovementRow, TrafficSeen, TransferRow
+from broker.traffic.rows import BEGUN, CANCELING, MovementRow, TrafficSeen, TransferRow
 from broker.traffic.settling import Settler
 from broker.traffic.turn import answered
 from connectors.errors import SiteError
@@ -130,29 +131,21 @@ class Direct:
         return runs
 
     def _judge(self, row: TransferRow, seen: TrafficSeen) -> None:
-        members = [one for one in self._traffic.carried_by(row.key) if one.state not in OVER]
         mover = self._routes.movers[row.mover]
-        if row.state == CANCELING or not members:
-            ending, ended = row._replace(state=CANCELING), mover.cancel([row.key])[row.key]
-            self._told(ending, members, mover.status([row.key])[row.key], seen, ended=ended)
+        if row.state == CANCELING:
+            ended = mover.cancel([row.key])[row.key]
+            self._told(row, mover.status([row.key])[row.key], seen, ended=ended)
             return
         # an end that the mover remembers of an earlier try is not this one's
         known = row.state != BEGUN and row.key in self._carried
-        if known and self._told(row, members, mover.status([row.key])[row.key], seen):
+        if known and self._told(row, mover.status([row.key])[row.key], seen):
             return
-        answer = mover.submit([transfer_of(row, members)])[row.key]
+        answer = mover.submit([transfer_of(row, self._traffic.carried_by(row.key))])[row.key]
         refused = isinstance(answer, Refused)
-        self._told(row, members, answered(row.key, answer) if refused else mover.status([row.key])[row.key], seen)
+        self._told(row, answered(row.key, answer) if refused else mover.status([row.key])[row.key], seen)
 
-    def _told(
-        self,
-        row: TransferRow,
-        members: Sequence[MovementRow],
-        status: TransferStatus,
-        seen: TrafficSeen,
-        *,
-        ended: bool = False,
-    ) -> bool:
+    def _told(self, row: TransferRow, status: TransferStatus, seen: TrafficSeen, *, ended: bool = False) -> bool:
         """False: the mover does not know it."""
         now, known = self._clock(), self._beginner.known
-        return self._settler.judge(row, lambda: members, status, ended=ended, now=now, known=known, seen=seen)
+        carried = partial(self._traffic.carried_by, row.key)
+        return self._settler.judge(row, carried, status, ended=ended, now=now, known=known, seen=seen)

@@ -140,11 +140,19 @@ def _arrived(
         for item in origin_of(one, row.source).items:
             seen.replicas += _copies(row, item, one.run_id, now)
     sample = Sample(bytes=moved, files=status.files_moved or row.files, seconds=seconds)
-    before = known(row)
-    learned = (before or PRIOR).with_sample(sample)
-    seen.links.append(LinkRow(row.source, row.destination, row.mover, learned.json, learned.samples, now))
+    _learned(row, sample, now, known, seen)
     for side in filter(None, {row.source, row.destination}):  # of the broker's own store nobody asks how it is
         seen.evidence.append((side, now, "transfer", True, round(seconds * 1e6), f"{moved} bytes by {row.mover}"))
+
+
+def _learned(row: TransferRow, sample: Sample, now: int, known: Known, seen: TrafficSeen) -> None:
+    """One more sample, on top of those of the same link that were seen together with it."""
+    link = (row.source, row.destination, row.mover)
+    just_now = next((one for one in seen.links if one[:3] == link), None)
+    before = known(row) if just_now is None else Learned.from_json(just_now.learned)
+    learned = (before or PRIOR).with_sample(sample)
+    seen.links[:] = [one for one in seen.links if one is not just_now]
+    seen.links.append(LinkRow(*link, learned.json, learned.samples, now))
 
 
 def _copies(row: TransferRow, item: TransferItem, run_id: str, now: int) -> Sequence[ReplicaRow]:

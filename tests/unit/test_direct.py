@@ -349,3 +349,18 @@ def test_where_only_copies_are_made_it_never_asks_the_store(yard: Yard, monkeypa
     assert yard.state("m") is DONE
     yard.desk.direct.tend()
     assert not yard.desk.turn.due()
+
+
+def test_what_goes_on_costs_no_question_for_each(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(20):
+        yard.put("east", f"from/{n}")
+        yard.ask(f"m{n}", item(str(n)))
+    asked: list[str] = []
+    real = yard.db.traffic.carried_by
+    monkeypatch.setattr(yard.db.traffic, "carried_by", lambda key: asked.append(key) or real(key))
+    yard.desk.direct.tend()
+    assert asked == []
+    yard.clock.advance(10.0)
+    yard.desk.direct.tend()
+    assert len(asked) == 20
+    assert {link.samples for link in yard.db.traffic.links()} == {20}
