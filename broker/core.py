@@ -21,6 +21,7 @@ from broker.limits import Limits, OwnLimits
 from broker.reconcile import Reconciler
 from broker.retention import Retention
 from broker.store.base import Store
+from broker.traffic.direct import Direct
 from broker.traffic.turn import Turn
 from broker.turns import OwnTurns, SharedTurns, Turns
 from broker.watch import Watcher
@@ -45,6 +46,8 @@ class Parts:
     """Who this worker is (`worker_name`): leases and claims carry it."""
     turn: Turn | None = None
     """Of the movers whose transfers live in services of their own; None: there are none."""
+    direct: Direct | None = None
+    """Of what this process itself carries over a network; None: nothing."""
     elapsed: Callable[[], float] = time.monotonic
     """A stopwatch for budgets; seconds."""
     limits: Limits | None = None
@@ -64,7 +67,7 @@ class Broker:
 
     def __init__(self, parts: Parts) -> None:
         self.store, self.clock, self.sites = parts.store, parts.clock, parts.sites
-        self.mover, self._turn = parts.mover, parts.turn
+        self.mover, self._turn, self._direct = parts.mover, parts.turn, parts.direct
         setups = {
             name: SiteSetup(
                 config=config,
@@ -172,6 +175,10 @@ class Broker:
         if self._turn is None:
             return ()
         return self._turn.take()
+
+    def tend(self) -> Collection[str]:
+        """Look after the transfers that this process itself carries; the runs that are concerned."""
+        return () if self._direct is None else self._direct.tend()
 
     def act(self, *, site: str | None = None) -> Collection[str]:
         """Perform due effects, of one site or of any; the runs that wanted them."""

@@ -38,6 +38,11 @@ def own_queue(name: str) -> str:
     return f"worker.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
+def gives_signs(store: Store, name: str, *, now: int) -> bool:
+    """Has the process of that name given a sign of life so lately that it may be at work?"""
+    return any(row.name == name and now - row.seen_at < STUCK_AFTER * 1e6 for row in store.workers())
+
+
 @dataclass(slots=True)
 class Pulse:
     """What was sent to oneself and has not come back. Seconds by a clock that never goes back. Thread-safe."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +14,7 @@ from broker.config import Settings
 from broker.core import Broker, Parts, worker_is_dead, worker_name
 from broker.embedded import Embedded
 from broker.errors import UsageError
+from broker.heart import gives_signs
 from broker.limits import Limits
 from broker.news import Announcer, make_client
 from broker.rates import SharedLimits
@@ -22,6 +23,7 @@ from broker.sites import Sites
 from broker.store.base import Installation, NewEvent, Sightings, Store
 from broker.tasks import RUNS, site_queue
 from broker.traffic import Desk
+from broker.traffic.direct import nobody_else
 from broker.worker import USUAL, Habits, Worker
 from connectors.base import PlaceFiles, Preparable, Site
 from connectors.errors import CredentialError, RequestRefused, SiteBusy, SiteError, SiteUnreachable
@@ -63,9 +65,11 @@ def connect(
     *,
     clock: Clock = wall_clock,
     serves: Collection[str] | None = None,
+    lives: Callable[[str], bool] = nobody_else,
 ) -> Connected:
     """Make the connectors. A site that was never prepared for this installation is, by who serves it (`serves`; None:
-    all of them); one that was is taken as it is, or found dark: it is never made anew. Raises UsageError."""
+    all of them); one that was is taken as it is, or found dark: it is never made anew. `lives`: does the process of
+    that name still work? Raises UsageError."""
     store.ensure_sites(sites.configs)
     ours = short_name(store.installation())
     configs: dict[str, SiteConfig] = {}
@@ -85,7 +89,8 @@ def connect(
     )
     place_files = _place_files(setup)
     horizons = {name: config.purge for name, config in configs.items() if config.purge}
-    desk = Desk(make_movers(setup), store, clock, quick=sites.globus.poll, horizons=horizons)
+    movers, poll = make_movers(setup), sites.globus.poll
+    desk = Desk(movers, store, clock, quick=poll, horizons=horizons, owner=worker_name(), lives=lives)
     return Connected(
         configs=configs,
         sites=made,
@@ -170,6 +175,7 @@ def make_broker(
             sites=connected.sites,
             mover=connected.mover,
             turn=connected.mover.turn,
+            direct=connected.mover.direct,
             clock=clock,
             owner=worker_name(),
             among_others=among_others,
@@ -211,7 +217,7 @@ def working(
     with ExitStack() as stack:
         client = stack.enter_context(make_client(redis, ca=settings.redis_ca))
         serves = [name for name in sites.configs if site_queue(name) in wanted]
-        connected = connect(settings, sites, store, serves=serves)
+        connected = connect(settings, sites, store, serves=serves, lives=lambda name: _lives(store, name, now=clock()))
         stack.callback(connected.close)
         rates = {name: config.submits_per_minute for name, config in sites.configs.items()}
         limits = SharedLimits(client, rates, PREFIX)
@@ -224,6 +230,11 @@ def working(
             habits=habits,
             announcer=Announcer(client),
         )
+
+
+def _lives(store: Store, name: str, *, now: int) -> bool:
+    """Is the worker of that name still at work, here or elsewhere?"""
+    return not worker_is_dead(name) and gives_signs(store, name, now=now)
 
 
 def queues_of(sites: Sites, queues: Sequence[str]) -> list[str]:

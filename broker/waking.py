@@ -97,6 +97,7 @@ class Waker:
         for site in self._broker.sites_to_act_at():
             if not self._hints.act(site) and alone() and self._broker.serves(site):
                 self.act(site)
+        self._wake(self._broker.tend())
         if self._broker.moves_due() and not self._hints.move() and alone():
             self.move()
         for bundle in bundles(self._broker.due()):

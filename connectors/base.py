@@ -218,6 +218,14 @@ class Scheduled(Protocol):
         ...
 
 
+@runtime_checkable
+class Crossing(Protocol):
+    """A mover that carries within the process that asks it, over a network: what it does takes its time, is listed,
+    and teaches how quick that way is. One that copies within a machine has no such thing to tell."""
+
+    crosses_network: bool
+
+
 class ClosableMover(Mover, Protocol):
     """A mover that holds threads or connections."""
 

@@ -617,6 +617,21 @@ class MoverContract:
         assert "corrupt" in status.reason
         assert rig.get(rig.destination, "to/a") is None
 
+    @pytest.mark.parametrize("wrong", ["missing", "size", "sha256", "folder"])
+    def test_of_several_files_exactly_the_one_at_fault_is_named(self, rig: MoverRig, wrong: str) -> None:
+        for name in "abc":
+            rig.put(rig.source, f"from/{name}", name.encode())
+        first, second, third = (_item(f"from/{name}", f"to/{name}") for name in "abc")
+        bad = {
+            "missing": _item("from/absent", "to/b"),
+            "size": replace(second, size=7),
+            "sha256": replace(second, sha256="0" * 64),
+            "folder": _item("from/absent/", "to/b/"),
+        }[wrong]
+        status = self._moved(rig, [first, bad, third])
+        assert status.state is TransferState.FAILED
+        assert list(status.bad_items) == [bad.source]
+
     def test_a_key_asked_for_twice_moves_once(self, rig: MoverRig) -> None:
         rig.put(rig.source, "from/a", b"first")
         mover, transfer = rig.connect(), _transfer(rig, [_item("from/a", "to/a")])

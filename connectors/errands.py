@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from connectors.errors import Fault, SiteError, UnsafePath
-from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, TransferState, TransferStatus
+from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, TransferItem, TransferState, TransferStatus
 from connectors.paths import clean, file_path
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -25,12 +25,25 @@ class Canceled(Exception):
 
 
 class TransferFailure(Exception):
-    """The transfer has failed. `fault` None: canceled, nobody's fault. `site`: the side at fault."""
+    """The transfer has failed. `fault` None: canceled, nobody's fault. `site`: the side at fault. `bad_items`: sources
+    of the items that are known to be missing or damaged."""
 
-    def __init__(self, reason: str, *, fault: Fault | None, site: str) -> None:
+    def __init__(self, reason: str, *, fault: Fault | None, site: str, bad_items: Sequence[str] = ()) -> None:
         super().__init__(reason)
         self.fault = fault
         self.site = site
+        self.bad_items = bad_items
+
+
+@contextmanager
+def about(item: TransferItem) -> Iterator[None]:
+    """What the files themselves are to blame for inside is known to be this item's."""
+    try:
+        yield
+    except TransferFailure as failure:
+        if failure.fault is Fault.STAGING and not failure.bad_items:
+            failure.bad_items = (item.source,)
+        raise
 
 
 @contextmanager
@@ -89,6 +102,7 @@ class Errand:
             reason=str(self.failure),
             fault=self.failure.fault.value if self.failure.fault else "",
             site=self.failure.site,
+            bad_items=self.failure.bad_items,
         )
 
     def stopped(self) -> bool:

@@ -330,4 +330,5 @@ class TransferStatus:
     calls_back: bool = False
     """Whoever it is about is woken when it ends: there is no need to ask again and again."""
     bad_items: Sequence[str] = ()
-    """Of a FAILED transfer, the sources of the items that are known to be at fault; empty: not known, or all."""
+    """Of a FAILED transfer, the sources of the items that are known to be missing or damaged, as they were asked for;
+    empty: not known, or all. One that gave up at the first names that one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from connectors.model import Transfer, TransferState, TransferStatus
@@ -22,12 +23,14 @@ class Errand:
     reason: str = ""
     fault: str = ""
     site: str = ""
+    bad_items: Sequence[str] = ()
 
-    def fail(self, reason: str, *, fault: str, site: str = "") -> None:
+    def fail(self, reason: str, *, fault: str, site: str = "", bad_items: Sequence[str] = ()) -> None:
         self.state = TransferState.FAILED
         self.reason = reason
         self.fault = fault
         self.site = site
+        self.bad_items = bad_items
 
     def status(self, now: int) -> TransferStatus:
         return TransferStatus(
@@ -37,6 +40,7 @@ class Errand:
             reason=self.reason,
             fault=self.fault,
             site=self.site,
+            bad_items=self.bad_items,
         )
 
     def _moved(self, now: int) -> int:

@@ -32,12 +32,13 @@ _STAGING = Fault.STAGING.value
 
 
 class _Broken(Exception):
-    """The transfer cannot be completed; says whose fault that is."""
+    """The transfer cannot be completed; says whose fault that is, and which item's, where that is known."""
 
-    def __init__(self, reason: str, *, fault: str, site: str) -> None:
+    def __init__(self, reason: str, *, fault: str, site: str, item: TransferItem | None = None) -> None:
         super().__init__(reason)
         self.fault = fault
         self.site = site
+        self.bad_items = () if item is None else (item.source,)
 
 
 class SimulatedMover:
@@ -131,7 +132,7 @@ class SimulatedMover:
             errand.bytes = sum(blob.size for _, _, blob in _expanded(transfer, places[0]))
             _reach(places[1])
         except _Broken as error:
-            errand.fail(str(error), fault=error.fault, site=error.site)
+            errand.fail(str(error), fault=error.fault, site=error.site, bad_items=error.bad_items)
             return errand
         seconds = self._latency + (errand.bytes / self._bandwidth if self._bandwidth > 0 else 0.0)
         errand.due_at = None if self._drawn(self._odds.stalled) else now + round(seconds * 1_000_000)
@@ -149,11 +150,11 @@ class SimulatedMover:
             source, destination = self._places(errand.transfer)
             if errand.mishap == "vanished":
                 item = errand.transfer.items[0]
-                raise _Broken(f"{item.source} is not there (any more)", fault=_STAGING, site=source.name)
+                raise _Broken(f"{item.source} is not there (any more)", fault=_STAGING, site=source.name, item=item)
             errand.bytes = self._bring(errand, source, destination, incoming, now)
             errand.state = TransferState.SUCCEEDED
         except _Broken as error:
-            errand.fail(str(error), fault=error.fault, site=error.site)
+            errand.fail(str(error), fault=error.fault, site=error.site, bad_items=error.bad_items)
         except LookupError as error:
             errand.fail(str(error.args[0]), fault=Fault.SITE.value)
 
@@ -168,7 +169,7 @@ class SimulatedMover:
                 arrived = f"{incoming}/{number}"
                 destination.put(arrived, _damaged(blob) if errand.mishap == "corrupt" and number == 0 else blob, now)
                 moves.append((arrived, target))
-                _verified(destination, arrived, blob, target)
+                _verified(destination, arrived, blob, item)
                 total += blob.size
             destination.publish(moves)
         except (SiteError, OSError) as error:
@@ -229,7 +230,7 @@ def _expanded(transfer: Transfer, source: Place) -> Iterator[tuple[TransferItem,
                 for _, blob in found:
                     yield item, item.destination, blob
             if not found:
-                raise _Broken(f"{item.source} is not there", fault=_STAGING, site=source.name)
+                raise _Broken(f"{item.source} is not there", fault=_STAGING, site=source.name, item=item)
     except (SiteError, OSError) as error:
         raise _Broken(str(error), fault=Fault.SITE.value, site=source.name) from error
 
@@ -238,15 +239,18 @@ def _promised(item: TransferItem, blob: Blob, site: str) -> None:
     if item.source.endswith("/"):
         return
     if item.size is not None and blob.size != item.size:
-        raise _Broken(f"corrupt: {item.source} has {blob.size} bytes, not {item.size}", fault=_STAGING, site=site)
+        raise _Broken(
+            f"corrupt: {item.source} has {blob.size} bytes, not {item.size}", fault=_STAGING, site=site, item=item
+        )
     if item.sha256 is not None and blob.sha256 != item.sha256:
-        raise _Broken(f"corrupt: {item.source} has another sha256 than promised", fault=_STAGING, site=site)
+        raise _Broken(f"corrupt: {item.source} has another sha256 than promised", fault=_STAGING, site=site, item=item)
 
 
-def _verified(destination: Place, arrived: str, blob: Blob, target: str) -> None:
+def _verified(destination: Place, arrived: str, blob: Blob, item: TransferItem) -> None:
     there = destination.get(arrived)
     if there is None or there.size != blob.size or there.sha256 != blob.sha256:
-        raise _Broken(f"corrupt: {target} did not arrive as it was sent", fault=_STAGING, site=destination.name)
+        reason = f"corrupt: {item.source} did not arrive as it was sent"
+        raise _Broken(reason, fault=_STAGING, site=destination.name, item=item)
 
 
 def _damaged(blob: Blob) -> Blob:

@@ -28,6 +28,12 @@ class SimulatedWorld:
         self.active: dict[str, Errand] = {}
         """Those that have not ended."""
 
+    def apart(self) -> SimulatedWorld:
+        """The same places, now and later, with a memory of transfers of its own: it is gone with who has it."""
+        other = SimulatedWorld()
+        other._places = self._places
+        return other
+
     def add(self, site: SimulatedSite) -> SimulatedSite:
         self._places[site.name] = SitePlace(site)
         return site

@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from scheduled_kit import Relay, Service
-from simulation.seams import Hook, Seam, ServiceSeam, StoreSeam
+from simulation.seams import CrossingSeam, Hook, Seam, ServiceSeam, StoreSeam
 
 from broker.clock import VirtualClock, micros
 from broker.core import Broker, Parts
@@ -148,9 +148,11 @@ class Lab:
         store: SqlStore | None = None,
         seed: int = 1,
         service: bool = False,
+        direct: bool = False,
         places: Sequence[str] = (),
     ) -> None:
-        """`service`: files go by a mover with a service of its own, over a desk."""
+        """`service`: files go by a mover with a service of its own, over a desk; `direct`: each worker carries them
+        itself over a network, with all that it knows of them."""
         self.clock = clock or VirtualClock()
         self.bits = _bits(seed)
         self.store = store or fresh_store(self.clock, self.bits)
@@ -160,6 +162,7 @@ class Lab:
         self.stored = {name: self.world.add_memory(f"{name}:") for name in places}
         self.configs = {config.name: config for config in sites}
         self.sites: dict[str, SimulatedSite] = {c.name: self.world.add(make(c, self.clock)) for c in sites}
+        self.direct = direct
         self.mover = Service(self.world, self.clock) if service else SimulatedMover(self.world, self.clock)
         self.store.ensure_sites(self.sites)
         self._numbers = count(1)
@@ -169,7 +172,8 @@ class Lab:
         """Another worker over the same store and sites; `hook` is called at every call to them."""
         store: Any = StoreSeam(self.store, "store", hook) if hook else self.store
         sites, mover = self.sites, self.mover
-        desk = self.desk(store, hook) if isinstance(mover, Service) else None
+        owner = owner or f"worker-{next(self._numbers)}"
+        desk = self.desk(store, hook, owner=owner) if isinstance(mover, Service) or self.direct else None
         return Broker(
             Parts(
                 store=store,
@@ -177,20 +181,23 @@ class Lab:
                 sites={name: Seam(s, f"site:{name}", hook) for name, s in sites.items()} if hook else sites,
                 mover=desk or (Seam(mover, "mover", hook) if hook else mover),
                 turn=desk.turn if desk else None,
+                direct=desk.direct if desk else None,
                 clock=self.clock,
-                owner=owner or f"worker-{next(self._numbers)}",
+                owner=owner,
                 elapsed=lambda: 0.0,
                 places=self.places,
             )
         )
 
-    def desk(self, store: Any, hook: Hook | None = None) -> Desk:
+    def desk(self, store: Any, hook: Hook | None = None, *, owner: str) -> Desk:
         """Over the service, and over a relay for what it does not reach: the broker's own store."""
+        if self.direct:
+            relay = Relay(self.world.apart(), self.clock, latency=self.mover._latency)
+            return Desk({"relay": CrossingSeam(relay, hook) if hook else relay}, store, self.clock, owner=owner)
         assert isinstance(self.mover, Service)
         relay = Relay(self.world, self.clock)
-        return Desk(
-            {"globus": ServiceSeam(self.mover, hook) if hook else self.mover, "relay": relay}, store, self.clock
-        )
+        service = ServiceSeam(self.mover, hook) if hook else self.mover
+        return Desk({"globus": service, "relay": relay}, store, self.clock, owner=owner)
 
     def submit(self, *stages: Stage, name: str = "test", run_id: str = "", key: str | None = None) -> str:
         """Store a run of these stages; its id."""
@@ -207,6 +214,7 @@ class Lab:
         """Let time pass once, look at every site, go on with every run that is due."""
         self.clock.advance(seconds)
         self.look()
+        self.broker.tend()
         if self.broker.moves_due():
             self.broker.move()
         self.settle()

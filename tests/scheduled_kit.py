@@ -73,16 +73,23 @@ class Service(SimulatedMover):
 
 
 class Relay(SimulatedMover):
-    """The simulated mover as one that carries within this process."""
+    """The simulated mover as one that carries within this process, over a network."""
 
-    def __init__(self, world: SimulatedWorld, clock: VirtualClock) -> None:
-        super().__init__(world, clock)
+    crosses_network = True
+
+    def __init__(self, world: SimulatedWorld, clock: VirtualClock, *, latency: float = 0.0) -> None:
+        super().__init__(world, clock, latency=latency)
+        self.canceled: list[str] = []
         self.asked: list[Transfer] = []
         self.most = 1 << 20
 
     def refuses(self, transfer: Transfer) -> str:
         size = sum(item.size or 0 for item in transfer.items)
         return "" if size <= self.most else f"{size} bytes are too many"
+
+    def cancel(self, keys: Sequence[str]) -> Mapping[str, bool]:
+        self.canceled += keys
+        return super().cancel(keys)
 
     def submit(self, transfers: Sequence[Transfer]) -> Mapping[str, SubmitAnswer]:
         self.asked += transfers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from broker_kit import fresh_store, site
 from scheduled_kit import Relay, Service
@@ -27,21 +28,35 @@ class Yard:
 
     clock: VirtualClock = field(default_factory=VirtualClock)
     latency: float = 10.0
+    """Seconds that the service takes for a transfer, and the relay where there is no service."""
     store: SqlStore | None = None
+    scheduled: bool = True
+    """Is there a service? Else all goes by the relay."""
 
     def __post_init__(self) -> None:
         self.db = self.store or fresh_store(self.clock, random_bits)
         self.world = SimulatedWorld()
         self.sites = {name: self.world.add(make(site(name), self.clock)) for name in SIDES}
         self.service = Service(self.world, self.clock, latency=self.latency)
-        other = SimulatedWorld()  # what a relay knows is gone with its process: it has errands of its own
-        for one in self.sites.values():
-            other.add(one)
-        self.relay = Relay(other, self.clock)
+        self.relay = self.new_relay()
         self.desk = self.new_desk()
 
-    def new_desk(self) -> Desk:
-        return Desk({"globus": self.service, "relay": self.relay}, self.db, self.clock)
+    def new_relay(self) -> Relay:
+        """What a relay knows is gone with its process: it has errands of its own."""
+        world = SimulatedWorld()
+        for one in self.sites.values():
+            world.add(one)
+        return Relay(world, self.clock, latency=0.0 if self.scheduled else self.latency)
+
+    def new_desk(self, **said: Any) -> Desk:
+        service = {"globus": self.service} if self.scheduled else {}
+        return Desk({**service, "relay": self.relay}, self.db, self.clock, **said)
+
+    def next_process(self, owner: str = "next", **said: Any) -> Desk:
+        """The desk of another process: its relay knows nothing of what the other one carries."""
+        self.relay = self.new_relay()
+        self.desk = self.new_desk(owner=owner, **said)
+        return self.desk
 
     def put(self, side: str, path: str, content: bytes = b"data\n") -> str:
         """Write a file there; its digest."""

@@ -19,9 +19,9 @@ _WAITING = ("for", "from", "to", "files", "state", "reason")
 
 @click.group()
 def transfer() -> None:
-    """List, show, cancel and retry transfers: what a mover's service carries between sites and places.
+    """List, show, cancel and retry transfers: what goes between sites and places over a network.
 
-    What is copied within this machine, or passes through it at once, is over before it could be listed.
+    What is copied within this machine is over before it could be listed.
     """
 
 
@@ -55,7 +55,10 @@ def ls(session: Session, target: str | None, open_only: bool, output: str) -> No
 @output_option
 @click.pass_obj
 def show(session: Session, key: str, output: str) -> None:
-    """Show one transfer with all that it carries. TRANSFER: its key, the start of it, or the service's own id."""
+    """Show one transfer with all that it carries. TRANSFER: its key, the start of it, or the service's own id.
+
+    `native_id` is that id; of what rsync, S3 and the relay carry, the process that carries it.
+    """
     view = _traffic(session).show(key)
     carries = view["carries"]
 

@@ -397,9 +397,7 @@ movement = Table(  # files that somebody wants brought from one side to another;
     _time("deadline"),
     _int("files"),  # items, as far as they are known: a folder counts as one
     _size("bytes"),  # 0: not known
-    _text(
-        "state"
-    ),  # wanted, active, held, direct (a mover of the asker's own process has it), succeeded, failed, canceled
+    _text("state"),  # wanted, active, held, succeeded, failed, canceled
     _text("mover"),  # that has it, or had it last; empty: none is chosen yet
     _text("taken_from"),  # the side that it is taken from, which may be one of the others
     _text("transfer"),  # key of the transfer that has it, or had it last
@@ -429,7 +427,7 @@ transfer = Table(  # one job of a mover, with one or more movements of one link
     _text("label"),
     _int("urgent"),
     _text("state"),  # begun (meant, not yet sure to be there), active, held, canceling, succeeded, failed, canceled
-    _text("native_id"),
+    _text("native_id"),  # what the service calls it; of a direct one, the process that carries it
     _int("movements"),
     _int("files"),
     _size("bytes"),

@@ -79,6 +79,28 @@ UNWANTED = Statement(
     .order_by(movement.c.key)
 )
 INSERT_TRANSFER = insert_row(transfer)
+
+
+def _open_transfer(dialect: str) -> Any:
+    """One that had ended is begun again under its key: what has arrived of it is gone on with."""
+    new = upsert(dialect, transfer)
+    anew = {name: new.excluded[name] for name in TransferRow._fields if name != "key"}
+    return new.values({name: given(name) for name in TransferRow._fields}).on_conflict_do_update(
+        index_elements=[transfer.c.key], set_=anew, where=transfer.c.open == literal_column("0")
+    )
+
+
+OPEN_TRANSFER = Statement(_open_transfer, *TransferRow._fields)
+HOLD = Statement(
+    transfer.update()
+    .values(native_id=given("by"))
+    .where(
+        transfer.c.key == given("key"), transfer.c.open == literal_column("1"), transfer.c.native_id == given("was")
+    ),
+    "key",
+    "by",
+    "was",
+)
 PUT_ON = Statement(
     movement.update()
     .values(
@@ -151,7 +173,9 @@ def _update(table: Table, fields: Sequence[str], where: ColumnElement[bool]) -> 
     return Statement(table.update().values(values).where(table.c.key == given("key"), where), *fields)
 
 
-SAVE_TRANSFER = _update(transfer, TransferRow._fields, transfer.c.open == literal_column("1"))
+# somebody may have asked for its end since the row was read: only the end takes that away
+_NOT_TAKEN_BACK = or_(transfer.c.state != _word(CANCELING), transfer.c.open > given("open"))
+SAVE_TRANSFER = _update(transfer, TransferRow._fields, and_(transfer.c.open == literal_column("1"), _NOT_TAKEN_BACK))
 SAVE_MOVEMENT = _update(movement, MovementRow._fields, movement.c.state.not_in(_OVER))
 
 
@@ -247,6 +271,20 @@ class StoredTraffic:
             return taken
 
         return self._database.do(work)
+
+    def carry(self, given: Sequence[tuple[TransferRow, MovementRow]]) -> None:
+        def work(tx: Tx) -> None:
+            now = self._clock()
+            for row, one in sorted(given, key=lambda pair: pair[1].key):
+                tx.run(WANT, one)
+                if tx.run(PUT_ON, (one.key, one.others, row.key, row.mover, row.source, now)):
+                    tx.run(OPEN_TRANSFER, row)
+
+        if given:
+            self._database.do(work)
+
+    def hold(self, key: str, *, by: str, was: str) -> bool:
+        return self._database.do(lambda tx: tx.run(HOLD, (key, by, was))) == 1
 
     def open_transfers(self) -> Sequence[TransferRow]:
         return self._transfers(OPEN_TRANSFERS)

@@ -7,7 +7,7 @@ import json
 from broker.clock import Clock
 from broker.errors import NotFound, RefusedByPolicy, UsageError
 from broker.store.base import NewEvent, Store
-from broker.traffic.rows import OVER, WANTED, MovementRow, TrafficSeen, TransferRow
+from broker.traffic.rows import OVER, SUCCEEDED, WANTED, MovementRow, TrafficSeen, TransferRow
 from broker.views import when
 
 View = dict[str, object]
@@ -68,9 +68,11 @@ class Traffic:
         """Look at it now, and try again what waits: ways that had failed are open again. A failed transfer's files are
         asked for anew by whoever needs them still. Raises NotFound, UsageError."""
         row, now = self._found(key), self._clock()
-        waiting = [one for one in self._traffic.carried_by(row.key) if one.state == WANTED]
-        anew = [one._replace(due_at=now, refused="[]", reason="") for one in waiting]
-        self._traffic.record(TrafficSeen(movements=anew, wake=[one.about for one in anew if one.about]), now=now)
+        carried = self._traffic.carried_by(row.key)
+        anew = [one._replace(due_at=now, refused="[]", reason="") for one in carried if one.state == WANTED]
+        # those who wait for a while to ask again for what has failed do it now
+        askers = [one.about for one in carried if one.about and one.state != SUCCEEDED]
+        self._traffic.record(TrafficSeen(movements=anew, wake=askers), now=now)
         self._hasten(row, "transfer_retry", reason)
         return self.show(row.key)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from broker.clock import Clock, micros
 from broker.store.base import Store
 from broker.traffic.routes import FOR_EVER, Conditions, Routes, by_catalogue, failed_before, spoiled
-from broker.traffic.rows import BEGUN, DIRECT, FAILED, MovementRow, ReplicaRow, TrafficSeen, TransferRow
+from broker.traffic.rows import BEGUN, FAILED, MovementRow, ReplicaRow, TrafficSeen, TransferRow
 from connectors.errors import Fault
 from connectors.model import Origin, Transfer
 from policies.links import Learned
@@ -59,9 +59,15 @@ class Beginner:
             (row.source, row.destination, row.mover): Learned.from_json(row.learned) for row in self._traffic.links()
         }
 
-    def begin(self) -> Begun:
+    def known(self, row: TransferRow) -> Learned | None:
+        """What its link has taught by now."""
+        return self.links().get((row.source, row.destination, row.mover))
+
+    def begin(self, only: Collection[str] | None = None) -> Begun:
+        """Plan what is wanted; of these movements `only`, where somebody plans for himself."""
         now = self._clock()
-        rows = {row.key: row for row in self._traffic.wanted(now=now, limit=MOST)}
+        wished = self._traffic.wanted(now=now, limit=MOST)
+        rows = {row.key: row for row in wished if only is None or row.key in only}
         if not rows:
             return Begun()
         given = {key: row.origins() for key, row in rows.items()}  # read once: they may be very many
@@ -114,32 +120,7 @@ class Beginner:
         """The transfer, written down with its movements, and as it is asked for; None: somebody was quicker."""
         apart = _apart({key: origins[key][0] for key in batch.keys})
         members = [_with_origin(rows[key], batch.source, origins[key]) for key in apart]
-        row = TransferRow(
-            key=_key(members),
-            mover=batch.mover,
-            source=batch.source,
-            destination=batch.destination,
-            label=_label(members),
-            urgent=int(batch.urgent),
-            state=BEGUN,
-            native_id="",
-            movements=len(members),
-            files=sum(one.files for one in members),
-            bytes=sum(one.bytes for one in members),
-            moved=0,
-            files_moved=0,
-            faults=0,
-            detail="",
-            reason="",
-            fault="",
-            side="",
-            help="",
-            created_at=self._clock(),
-            began_at=None,
-            progress_at=None,
-            ended_at=None,
-            open=1,
-        )
+        row = begun(_key(members), members, mover=batch.mover, source=batch.source, now=self._clock())
         taken = self._traffic.begin(row, [(one.key, one.others) for one in members])
         if not taken:
             return None
@@ -154,12 +135,11 @@ class Beginner:
         origins: Mapping[str, Sequence[Origin]],
         now: int,
     ) -> Collection[str]:
-        """What becomes of those that go on no transfer: given back to the asker's process, put off, or failed."""
+        """What becomes of those that no service takes: given back to the asker's process, put off, or failed."""
         seen = TrafficSeen()
-        for key, way in planned.direct.items():
-            row = _with_origin(rows[key], way.source, origins[key])
-            seen.movements.append(row._replace(state=DIRECT, mover=way.mover, taken_from=way.source, began_at=now))
-            seen.wake.append(row.about)
+        given = [(way, _with_origin(rows[key], way.source, origins[key])) for key, way in planned.direct.items()]
+        self._traffic.carry([(by_itself(row, way, now=now), row) for way, row in given])
+        seen.wake += [row.about for _, row in given]
         for key, why in planned.waits.items():
             if rows[key].reason != why.fact:
                 seen.movements.append(rows[key]._replace(reason=why.fact))
@@ -169,6 +149,44 @@ class Beginner:
                 seen.wake.append(rows[key].about)
         seen.wake = [about for about in seen.wake if about]
         return self._traffic.record(seen, now=now)
+
+
+def begun(
+    key: str, members: Sequence[MovementRow], *, mover: str, source: str, now: int, native_id: str = ""
+) -> TransferRow:
+    """A transfer of these movements as it is written down before anybody is asked for it."""
+    return TransferRow(
+        key=key,
+        mover=mover,
+        source=source,
+        destination=members[0].destination,
+        label=_label(members),
+        urgent=int(any(one.urgent for one in members)),
+        state=BEGUN,
+        native_id=native_id,
+        movements=len(members),
+        files=sum(one.files for one in members),
+        bytes=sum(one.bytes for one in members),
+        moved=0,
+        files_moved=0,
+        faults=0,
+        detail="",
+        reason="",
+        fault="",
+        side="",
+        help="",
+        created_at=now,
+        began_at=None,
+        progress_at=None,
+        ended_at=None,
+        open=1,
+    )
+
+
+def by_itself(one: MovementRow, way: Way, *, now: int, native_id: str = "") -> TransferRow:
+    """The transfer of one movement by a mover of the asker's own process. `native_id`: the process that has it."""
+    key = _named(f"{one.key} {way.mover} {way.source}")  # the same at every try: what has arrived is gone on with
+    return begun(key, [one], mover=way.mover, source=way.source, now=now, native_id=native_id)
 
 
 def transfer_of(row: TransferRow, members: Sequence[MovementRow]) -> Transfer:
@@ -270,7 +288,10 @@ def _digests_of(origin: Origin) -> frozenset[str]:
 
 def _key(members: Sequence[MovementRow]) -> str:
     """Of the transfer that takes these along: the same when a plan is made twice, another one at every new try."""
-    text = "\n".join(f"{one.key} {one.transfer} {one.tries}" for one in sorted(members))
+    return _named("\n".join(f"{one.key} {one.transfer} {one.tries}" for one in sorted(members)))
+
+
+def _named(text: str) -> str:
     return "cft" + base64.b32encode(hashlib.sha256(text.encode()).digest())[:20].decode().lower()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from broker.traffic.rows import MovementRow, MoverRow, ReplicaRow
-from connectors.base import Able, ClosableMover, Scheduled
+from connectors.base import Able, ClosableMover, Crossing, Scheduled
 from connectors.model import Origin, Transfer, TransferItem
 from policies.links import PRIOR, Learned
 from policies.traffic import Link, Way
@@ -41,6 +41,14 @@ class Routes:
         self._ranks = {name: rank for rank, name in enumerate(movers)}
         self.slots = {name: mover.slots for name, mover in movers.items() if isinstance(mover, Scheduled)}
         """Of the movers whose transfers live in a service of their own: how many are under way at a time."""
+        self.direct = frozenset(movers) - self.slots.keys()
+        """Those that carry within the process that asks them."""
+        self.crossing = frozenset(
+            name for name in self.direct if isinstance(mover := movers[name], Crossing) and mover.crosses_network
+        )
+        """Those of them that cross a network: what they carry has rows from the first."""
+        self.rows = bool(self.slots or self.crossing)
+        """Does anything here leave rows?"""
 
     def ways(self, transfer: Transfer, origins: Sequence[Origin], at: Conditions | None = None) -> Sequence[Way]:
         """All of them. Without conditions only what never changes speaks against one."""

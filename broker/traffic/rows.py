@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from broker.store.events import NewEvent
 from connectors.model import Origin, Transfer, TransferItem
 
-WANTED, ACTIVE, HELD, DIRECT = "wanted", "active", "held", "direct"
+WANTED, ACTIVE, HELD = "wanted", "active", "held"
 SUCCEEDED, FAILED, CANCELED = "succeeded", "failed", "canceled"
 BEGUN, CANCELING = "begun", "canceling"
 OVER = frozenset({SUCCEEDED, FAILED, CANCELED})
@@ -67,6 +67,7 @@ class TransferRow(NamedTuple):
     urgent: int
     state: str
     native_id: str
+    """What the service calls it; where a process of ours carries it, that process, and empty until one does."""
     movements: int
     files: int
     bytes: int
@@ -162,6 +163,15 @@ class TrafficStore(Protocol):
     def begin(self, row: TransferRow, members: Sequence[tuple[str, str]]) -> Sequence[str]:
         """Write a transfer down, with those of these movements (key, `others` by now) that are wanted still; their
         keys. None: nothing was written."""
+        ...
+
+    def carry(self, given: Sequence[tuple[TransferRow, MovementRow]]) -> None:
+        """Want each of these movements, as `want` does, and write down its transfer, or open it again, where the
+        movement is wanted by then. What is on its way, or has arrived, stays as it is."""
+        ...
+
+    def hold(self, key: str, *, by: str, was: str) -> bool:
+        """The open transfer is carried by the process `by` from now on. False: it is not `was` that has it."""
         ...
 
     def open_transfers(self) -> Sequence[TransferRow]: ...

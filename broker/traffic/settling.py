@@ -10,6 +10,7 @@ from broker.traffic.beginning import origin_of
 from broker.traffic.rows import (
     ACTIVE,
     CANCELED,
+    CANCELING,
     FAILED,
     HELD,
     OVER,
@@ -35,6 +36,29 @@ Known = Callable[[TransferRow], Learned | None]
 
 class Settler:
     """Turns what a mover says into rows. Keeps nothing."""
+
+    def judge(
+        self,
+        row: TransferRow,
+        carried: Carried,
+        status: TransferStatus,
+        *,
+        ended: bool,
+        now: int,
+        known: Known,
+        seen: TrafficSeen,
+    ) -> bool:
+        """Add to `seen` what follows for an open transfer. `ended`: of one that is to end, does the mover say that
+        nothing more will be written? False: the mover does not know it, and is to be asked for it again."""
+        if row.state == CANCELING and not ended:
+            return True
+        if row.state == CANCELING and status.state is not TransferState.SUCCEEDED:
+            self.canceled(row, carried, now=now, seen=seen)
+        elif status.state is TransferState.UNKNOWN:
+            return False
+        else:
+            self.settle(row, carried, status, now=now, known=known, seen=seen)
+        return True
 
     def settle(
         self, row: TransferRow, carried: Carried, status: TransferStatus, *, now: int, known: Known, seen: TrafficSeen
@@ -116,11 +140,19 @@ def _arrived(
         for item in origin_of(one, row.source).items:
             seen.replicas += _copies(row, item, one.run_id, now)
     sample = Sample(bytes=moved, files=status.files_moved or row.files, seconds=seconds)
-    before = known(row)
-    learned = (before or PRIOR).with_sample(sample)
-    seen.links.append(LinkRow(row.source, row.destination, row.mover, learned.json, learned.samples, now))
-    for side in {row.source, row.destination}:
+    _learned(row, sample, now, known, seen)
+    for side in filter(None, {row.source, row.destination}):  # of the broker's own store nobody asks how it is
         seen.evidence.append((side, now, "transfer", True, round(seconds * 1e6), f"{moved} bytes by {row.mover}"))
+
+
+def _learned(row: TransferRow, sample: Sample, now: int, known: Known, seen: TrafficSeen) -> None:
+    """One more sample, on top of those of the same link that were seen together with it."""
+    link = (row.source, row.destination, row.mover)
+    just_now = next((one for one in seen.links if one[:3] == link), None)
+    before = known(row) if just_now is None else Learned.from_json(just_now.learned)
+    learned = (before or PRIOR).with_sample(sample)
+    seen.links[:] = [one for one in seen.links if one is not just_now]
+    seen.links.append(LinkRow(*link, learned.json, learned.samples, now))
 
 
 def _copies(row: TransferRow, item: TransferItem, run_id: str, now: int) -> Sequence[ReplicaRow]:
@@ -173,7 +205,7 @@ def _at_fault(row: TransferRow, one: MovementRow, status: TransferStatus, now: i
     """A copy is doubted after its first damaged arrival, and bad after the second; what is missing is so at once."""
     corrupt = status.fault == Fault.STAGING.value and "corrupt" in status.reason
     doubted = corrupt and one.tries == 0
-    if corrupt:
+    if corrupt and status.site != row.destination:  # there it was spoiled on arrival: the copy may be as good as ever
         bad = set(status.bad_items)
         for item in origin_of(one, row.source).items:
             if item.sha256 and (not bad or item.source in bad):

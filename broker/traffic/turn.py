@@ -12,8 +12,8 @@ from contextlib import suppress
 
 from broker.clock import Clock, micros
 from broker.store.base import Store
-from broker.traffic.beginning import Beginner, Begun, origin_of, single, transfer_of
-from broker.traffic.routes import FOR_EVER, Routes
+from broker.traffic.beginning import Beginner, Begun, transfer_of
+from broker.traffic.routes import Routes
 from broker.traffic.rows import (
     ACTIVE,
     BEGUN,
@@ -30,7 +30,7 @@ from connectors.base import HealthSource, Scheduled
 from connectors.errors import CredentialError, SiteError, SiteUnreachable
 from connectors.model import Accepted, Doubtful, Refused, SubmitAnswer, Ticket, Transfer, TransferState, TransferStatus
 from policies.links import Learned
-from policies.traffic import WINDOW, Link
+from policies.traffic import Link
 
 QUICK, SLOWER = 1.0, 12
 """Seconds between two turns while something changes; while nothing does they double, up to so many times that."""
@@ -48,19 +48,14 @@ class Turn:
         routes: Routes,
         store: Store,
         clock: Clock,
+        beginner: Beginner,
         *,
-        dark: Callable[[], Collection[str]] = tuple,
         quick: float = QUICK,
-        horizons: Mapping[str, float] = FOR_EVER,
     ) -> None:
-        """`dark` says which sides do not answer; `quick`: seconds between two turns while something changes;
-        `horizons`: for how many seconds a side keeps files, where it purges them."""
+        """`quick`: seconds between two turns while something changes."""
         self._routes, self._store, self._traffic, self._clock = routes, store, store.traffic, clock
         self._quick, self._pauses = quick, dict.fromkeys(routes.slots, quick)
-        self._settler = Settler()
-        # who looks often has no large batches to wait for
-        window = min(WINDOW, micros(quick) // 2)
-        self._beginner = Beginner(routes, store, clock, dark=dark, window=window, horizons=horizons)
+        self._settler, self._beginner = Settler(), beginner
         self._links: Mapping[Link, Learned] = {}
         self._links_at: int | None = None
 
@@ -74,12 +69,13 @@ class Turn:
         if all((row := rows.get(name)) and row.next_at and row.next_at > now for name in self._routes.slots):
             return False
         traffic = self._traffic
-        return bool(traffic.open_transfers() or traffic.wanted(now=now, limit=1) or traffic.unwanted())
+        open_ = any(row.mover in self._routes.slots for row in traffic.open_transfers())
+        return bool(open_ or traffic.wanted(now=now, limit=1) or traffic.unwanted())
 
     def learned(self) -> Mapping[Link, Learned]:
         """What the ways have taught, whichever process was told, some seconds old at the most."""
         now = self._clock()
-        if self._routes.slots and (self._links_at is None or now - self._links_at > micros(LINKS_EVERY)):
+        if self._routes.rows and (self._links_at is None or now - self._links_at > micros(LINKS_EVERY)):
             self._links, self._links_at = self._beginner.links(), now
         return self._links
 
@@ -145,15 +141,17 @@ class Turn:
         seen = self._answered(name)
         unknown = []
         for row in rows:
-            status = told[row.key]
-            if row.state == CANCELING and not ended.get(row.key):
-                continue
-            if row.state == CANCELING and status.state is not TransferState.SUCCEEDED:
-                self._settler.canceled(row, self._carried(row), now=self._clock(), seen=seen)
-            elif status.state is TransferState.UNKNOWN:
+            known = self._settler.judge(
+                row,
+                self._carried(row),
+                told[row.key],
+                ended=bool(ended.get(row.key)),
+                now=self._clock(),
+                known=self._known,
+                seen=seen,
+            )
+            if not known:
                 unknown.append(row)
-            else:
-                self._settler.settle(row, self._carried(row), status, now=self._clock(), known=self._known, seen=seen)
         runs = set(self._traffic.record(seen, now=self._clock()))
         self._forget(name, seen)
         self._send(name, [(row, transfer_of(row, self._traffic.carried_by(row.key))) for row in unknown])
@@ -183,7 +181,7 @@ class Turn:
         return lambda: self._traffic.carried_by(row.key)
 
     def _known(self, row: TransferRow) -> Learned | None:
-        return self._beginner.links().get((row.source, row.destination, row.mover))
+        return self._beginner.known(row)
 
     def _send(self, name: str, asked: Sequence[tuple[TransferRow, Transfer]]) -> None:
         """Ask the service for these transfers: new ones, and those of which it said that it does not know them."""
@@ -196,7 +194,7 @@ class Turn:
             return
         seen = self._answered(name)
         for row, _ in asked:
-            status = _status(row.key, answers.get(row.key, Doubtful(reason="the service's answer left it out")))
+            status = answered(row.key, answers.get(row.key, Doubtful(reason="the service's answer left it out")))
             self._settler.settle(row, self._carried(row), status, now=self._clock(), known=self._known, seen=seen)
         self._traffic.record(seen, now=self._clock())
 
@@ -235,12 +233,8 @@ class Turn:
             self._send(name, [(row, transfer) for row, transfer in begun.batches if row.mover == name])
         return begun
 
-    def transfer_of(self, row: MovementRow) -> Transfer:
-        """One movement as a transfer of its own, for a mover of the asker's process."""
-        return single(row, origin_of(row, row.taken_from))
 
-
-def _status(key: str, answer: SubmitAnswer) -> TransferStatus:
+def answered(key: str, answer: SubmitAnswer) -> TransferStatus:
     """What an answer to a submission says of the transfer."""
     if isinstance(answer, Refused):
         return TransferStatus(key=key, state=TransferState.FAILED, reason=answer.reason, fault=answer.fault)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from connectors.copy.staging import staging
-from connectors.errands import Canceled, Receipt, TransferFailure, transfer_digest
+from connectors.errands import Canceled, Receipt, TransferFailure, about, transfer_digest
 from connectors.errors import Fault
 from connectors.folders.failure import Side
 from connectors.folders.placing import publish
@@ -63,7 +63,8 @@ class Courier:
             with self._destination.blamed(folder):
                 waiting.below(folder, create=True).close()
         for piece in plan.pieces:
-            self._bring(piece, here, waiting, progress)
+            with about(self._transfer.items[piece.item]):
+                self._bring(piece, here, waiting, progress)
 
     def _bring(self, piece: Piece, here: Tree, waiting: Tree, progress: Progress) -> None:
         with self._source.blamed(piece.source):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from connectors.errands import about
 from connectors.errors import Fault
 from connectors.folders.failure import Side
 from connectors.model import TransferItem
@@ -52,7 +53,7 @@ def make_plan(tree: Tree, items: Sequence[TransferItem], side: Side) -> Plan:
             pieces.append(_file(number, item))
             continue
         folders.append(str(number))
-        for inner, is_dir in _walk(tree, clean(item.source), side):
+        for inner, is_dir in _walk(tree, item, side):
             if is_dir:
                 folders.append(f"{number}/{inner}")
             else:
@@ -92,8 +93,13 @@ def _size(tree: Tree, path: str) -> int:
         os.close(fd)
 
 
-def _walk(tree: Tree, top: str, side: Side) -> Iterator[tuple[str, bool]]:
-    """Path within `top`, and is it a folder; parents first. Nothing is left out in silence."""
+def _walk(tree: Tree, item: TransferItem, side: Side) -> Iterator[tuple[str, bool]]:
+    """Path within the item's folder, and is it a folder; parents first. Nothing is left out in silence."""
+    with about(item):
+        yield from _entries(tree, clean(item.source), side)
+
+
+def _entries(tree: Tree, top: str, side: Side) -> Iterator[tuple[str, bool]]:
     waiting = [""]
     while waiting:
         here = waiting.pop()

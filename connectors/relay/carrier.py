@@ -17,6 +17,7 @@ from connectors.errands import (
     Canceled,
     Receipt,
     TransferFailure,
+    about,
     receipt_from,
     receipt_path,
     transfer_digest,
@@ -115,7 +116,10 @@ class Carrier:
             raise self._changed(piece)
 
     def _changed(self, piece: Piece) -> TransferFailure:
-        return self._from.failure(f"corrupt: {piece.source} was changed while it was being read, or damaged on its way")
+        reason = f"corrupt: {piece.source} was changed while it was being read, or damaged on its way"
+        return TransferFailure(
+            reason, fault=Fault.STAGING, site=self._transfer.source_site, bad_items=(piece.item.source,)
+        )
 
     def _go_on(self) -> None:
         if self._stop.is_set():
@@ -160,7 +164,8 @@ class Carrier:
                 found |= self._destination.digests(batch)
         for piece, path in zip(pieces, paths, strict=True):
             if found.get(path) != (piece.size, piece.sha256):
-                raise self._to.failure(f"corrupt: {piece.source} did not arrive intact")
+                with about(piece.item):
+                    raise self._to.failure(f"corrupt: {piece.source} did not arrive intact")
 
 
 def _loads(

@@ -35,6 +35,8 @@ class RelayMover:
     "canceled" and no fault. `submit` and `status` ask no site.
     """
 
+    crosses_network = True
+
     def __init__(
         self,
         sources: Mapping[str, Source],

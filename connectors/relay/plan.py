@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from connectors.errands import about
 from connectors.model import FileInfo, Transfer, TransferItem
 from connectors.paths import clean, split
 from connectors.relay.side import Side, Source
@@ -42,7 +43,12 @@ class Piece:
     target: str
     size: int
     sha256: str
-    mode: int = 0o600
+    item: TransferItem
+    """That it is, or lies in."""
+
+    @property
+    def mode(self) -> int:
+        return 0o600 if self.item.mode is None else self.item.mode & 0o777
 
 
 class _Scales:
@@ -77,11 +83,13 @@ def make_plan(transfer: Transfer, source: Source, side: Side, limits: Limits) ->
     scales = _Scales(side, limits)
     for path, target, item in wanted:
         if path not in found:
-            raise side.failure(f"source missing: {path}")
+            with about(item):
+                raise side.failure(f"source missing: {path}")
         size, sha256 = found[path]
         scales.add(path, size)
-        _keep_promise(path, item, size, sha256, side)
-        pieces.append(Piece(source=path, target=target, size=size, sha256=sha256, mode=_mode(item)))
+        with about(item):
+            _keep_promise(path, item, size, sha256, side)
+        pieces.append(Piece(source=path, target=target, size=size, sha256=sha256, item=item))
     return pieces
 
 
@@ -105,7 +113,8 @@ def _wanted(
         if item.source.endswith("/"):
             below = [info for info in source.list(path, recursive=True) if not info.is_dir]
             if not below:
-                raise side.failure(f"source missing or empty: {path}/")
+                with about(item):
+                    raise side.failure(f"source missing or empty: {path}/")
             for info in below:
                 scales.add(info.path, info.size)
                 yield info.path, f"{target}/{_inner(info, path, side)}", item
@@ -130,7 +139,3 @@ def _keep_promise(path: str, item: TransferItem, size: int, sha256: str, side: S
         raise side.failure(f"corrupt: {path} has {size} bytes, not {item.size}")
     if item.sha256 is not None and sha256 != item.sha256:
         raise side.failure(f"corrupt: {path} has SHA-256 {sha256}, not {item.sha256}")
-
-
-def _mode(item: TransferItem) -> int:
-    return 0o600 if item.mode is None else item.mode & 0o777

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 
-from connectors.errands import Canceled, Errand, Receipt, TransferFailure, receipt_from, transfer_digest
+from connectors.errands import Canceled, Errand, Receipt, TransferFailure, about, receipt_from, transfer_digest
 from connectors.errors import Fault
 from connectors.paths import clean
 from connectors.rsync import scripts
 from connectors.rsync.ends import End
-from connectors.rsync.plan import Piece, Plan, digests, make_plan
+from connectors.rsync.plan import Piece, Plan, Seen, digests, make_plan
 from connectors.rsync.program import Dropped, Progress, Run
 from connectors.ssh.transport import Stopped
 
@@ -123,22 +123,25 @@ class Courier:
         arrived = digests(self._destination, plan.pieces, below=stage)
         sent = digests(self._source, plan.pieces)
         for piece in plan.pieces:
-            mine, theirs = sent.get(piece.source), arrived.get(piece.source)
-            if mine is None:
-                raise self._source.failure(f"source missing: {piece.source} is not there any more, or not readable")
-            if (mine.size, mine.written) != (piece.size, piece.written):
-                reason = f"corrupt: {piece.source} was changed while it was being copied"
-                raise self._source.failure(reason)
-            item = self._transfer.items[piece.item]
-            if item.sha256 is not None and not piece.inner and mine.sha256 != item.sha256:
-                reason = f"corrupt: {piece.source} has SHA-256 {mine.sha256}, not {item.sha256}"
-                raise self._source.failure(reason)
-            if theirs is None:
-                gone = f"{piece.source} has arrived and is gone: another process may have put it in place"
-                raise self._destination.failure(gone, Fault.SITE)
-            if (theirs.sha256, theirs.size) != (mine.sha256, mine.size):
-                self._unless_busy(scripts.DROP, [self._transfer.key], about=["incoming"])
-                raise self._destination.failure(f"corrupt: {piece.source} did not arrive intact")
+            with about(self._transfer.items[piece.item]):
+                self._compared(piece, sent.get(piece.source), arrived.get(piece.source))
+
+    def _compared(self, piece: Piece, mine: Seen | None, theirs: Seen | None) -> None:
+        if mine is None:
+            raise self._source.failure(f"source missing: {piece.source} is not there any more, or not readable")
+        if (mine.size, mine.written) != (piece.size, piece.written):
+            reason = f"corrupt: {piece.source} was changed while it was being copied"
+            raise self._source.failure(reason)
+        item = self._transfer.items[piece.item]
+        if item.sha256 is not None and not piece.inner and mine.sha256 != item.sha256:
+            reason = f"corrupt: {piece.source} has SHA-256 {mine.sha256}, not {item.sha256}"
+            raise self._source.failure(reason)
+        if theirs is None:
+            gone = f"{piece.source} has arrived and is gone: another process may have put it in place"
+            raise self._destination.failure(gone, Fault.SITE)
+        if (theirs.sha256, theirs.size) != (mine.sha256, mine.size):
+            self._unless_busy(scripts.DROP, [self._transfer.key], about=["incoming"])
+            raise self._destination.failure(f"corrupt: {piece.source} did not arrive intact")
 
     # -- putting in place ----------------------------------------------------------------------------------
 

@@ -33,6 +33,8 @@ class RsyncMover:
     """The port `connectors.base.Mover` between `sides`, by the names that transfers call them: one end is here, the
     other one behind ssh. `submit` and `status` ask no site."""
 
+    crosses_network = True
+
     def __init__(
         self, sides: Mapping[str, Side], clock: Clock, *, threads: int = 2, pauses: Sequence[float] = PAUSES
     ) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from connectors.errands import about
 from connectors.errors import Fault, UnsafePath
 from connectors.model import TransferItem
 from connectors.paths import clean, file_path
@@ -74,7 +75,9 @@ def make_plan(items: Sequence[TransferItem], source: End) -> Plan:
     told = set[int]()
     for record in records:
         if record.kind == "m":
-            raise source.failure(f"source missing: {record.about(paths)} (no such file or folder)")
+            path = record.about(paths)
+            with about(items[record.number(0) - 1]):
+                raise source.failure(f"source missing: {path} (no such file or folder)")
         if record.kind not in {"s", "l"}:
             continue
         with source.blamed():
@@ -102,7 +105,8 @@ def make_plan(items: Sequence[TransferItem], source: End) -> Plan:
 
 def _expect_size(item: TransferItem, size: int, source: End) -> None:
     if item.size is not None and size != item.size:
-        raise source.failure(f"corrupt: {item.source} has {size} bytes, not {item.size}")
+        with about(item):
+            raise source.failure(f"corrupt: {item.source} has {size} bytes, not {item.size}")
 
 
 def _entries(listing: bytes, folder: str, source: End) -> Iterator[tuple[str, bool, int, int]]:

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from connectors.errands import Canceled, Errand, TransferFailure, blamed
+from connectors.errands import Canceled, Errand, TransferFailure, about, blamed
 from connectors.errors import BadReply, Fault, NotThere
 from connectors.files.bucket import BucketFiles
 from connectors.folders.failure import Side
@@ -61,7 +61,8 @@ class Downloader:
             there = Tree(self._destination.root)
         with there, self._stage(there, wanted) as waiting, ThreadPoolExecutor(AT_ONCE) as pool:
             for one in wanted:
-                self._bring(one, waiting, pool)
+                with about(self._errand.transfer.items[one.piece.item]):
+                    self._bring(one, waiting, pool)
             self._go_on()
             self._place(wanted, waiting, there)
         return sum(one.size for one in wanted)
@@ -75,7 +76,7 @@ class Downloader:
     def _look(self) -> Sequence[Wanted]:
         with blamed(self._site):
             pieces = list(self._pieces())
-            return list(self._bucket.each(self._told, pieces))
+            return list(self._bucket.each(self._looked_at, pieces))
 
     def _pieces(self) -> Iterator[Piece]:
         for number, item in enumerate(self._errand.transfer.items):
@@ -85,12 +86,17 @@ class Downloader:
                 continue
             below = [info for info in self._bucket.list(path, recursive=True) if not info.is_dir]
             if not below:
-                raise NotThere(f"source missing or empty: {path}/", site=self._site)
+                with about(item), blamed(self._site):
+                    raise NotThere(f"source missing or empty: {path}/", site=self._site)
             if len(below) > MOST_FILES:
                 raise TransferFailure(f"more than {MOST_FILES} files", fault=Fault.STAGING, site=self._site)
             for info in below:
                 inner = clean(info.path).removeprefix(f"{path}/")
                 yield Piece(item=number, inner=inner, source=info.path, mode=item.mode)
+
+    def _looked_at(self, piece: Piece) -> Wanted:
+        with about(self._errand.transfer.items[piece.item]), blamed(self._site):
+            return self._told(piece)
 
     def _told(self, piece: Piece) -> Wanted:
         self._go_on()

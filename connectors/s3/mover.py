@@ -53,6 +53,8 @@ class S3Mover:
     """The port `connectors.base.Mover` between `sides`, by the names that transfers call them: one end is here, the
     other one a bucket. `submit` and `status` ask nobody."""
 
+    crosses_network = True
+
     def __init__(
         self, sides: Mapping[str, Here | BucketFiles], clock: Clock, *, threads: int = 2, part: int = LEAST
     ) -> None:

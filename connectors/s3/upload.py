@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from connectors.errands import Canceled, Errand, TransferFailure, blamed
+from connectors.errands import Canceled, Errand, TransferFailure, about, blamed
 from connectors.errors import BadReply, Fault, RequestRefused, SiteError, SiteUnreachable
 from connectors.files.bucket import BucketFiles
 from connectors.files.parts import Parts, Upload, part_size
@@ -62,15 +62,10 @@ class Uploader:
                 straight = transfer.private or len(plan.pieces) == 1
                 for piece in plan.pieces:
                     self._go_on()
-                    with self._source.blamed(piece.source):
-                        fd = here.open(piece.source)
-                    try:
-                        begun.append(sending := self._looked_at(piece, fd))
-                        self._send(sending, fd, pool)
-                    finally:
-                        os.close(fd)
+                    with about(transfer.items[piece.item]):
+                        self._begin(piece, here, pool, begun)
                     if straight:
-                        self._show(sending)
+                        self._show(begun[-1])
             self._go_on()
             for sending in begun:
                 self._show(sending)
@@ -84,6 +79,16 @@ class Uploader:
             raise Canceled
 
     # -- one object ----------------------------------------------------------------------------------------
+
+    def _begin(self, piece: Piece, here: Tree, pool: ThreadPoolExecutor, begun: list[Sending]) -> None:
+        """Sent whole, and not shown. What is in `begun` is given up by whoever fails."""
+        with self._source.blamed(piece.source):
+            fd = here.open(piece.source)
+        try:
+            begun.append(sending := self._looked_at(piece, fd))
+            self._send(sending, fd, pool)
+        finally:
+            os.close(fd)
 
     def _looked_at(self, piece: Piece, fd: int) -> Sending:
         facts, item = os.fstat(fd), self._errand.transfer.items[piece.item]
@@ -174,7 +179,8 @@ class Uploader:
                 with suppress(SiteError):
                     self._bucket.remove([sending.target])
                 reason = f"corrupt: {sending.piece.source} did not arrive intact"
-                raise TransferFailure(reason, fault=Fault.STAGING, site=self._site)
+                with about(self._errand.transfer.items[sending.piece.item]):
+                    raise TransferFailure(reason, fault=Fault.STAGING, site=self._site)
 
     def _abort(self, begun: Sequence[Sending]) -> None:
         for sending in begun:

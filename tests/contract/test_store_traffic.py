@@ -237,3 +237,49 @@ def test_of_many_who_note_first_all_are_told_the_same(store: SqlStore) -> None:
         thread.join()
     assert len(told) == 8
     assert len(set(told)) == 1
+
+
+def direct(key: str, **said: Any) -> TransferRow:
+    return transfer(key, mover="relay", native_id="first", **said)
+
+
+def test_what_a_process_carries_is_wanted_and_on_its_transfer_in_one_step(store: SqlStore) -> None:
+    store.traffic.carry([(direct("t"), wanted("m"))])
+    row = store.traffic.movements(["m"])["m"]
+    assert (row.state, row.transfer, row.mover) == ("active", "t", "relay")
+    assert [one.key for one in store.traffic.open_transfers()] == ["t"]
+    store.traffic.carry([(direct("t2"), wanted("m"))])
+    assert store.traffic.movements(["m"])["m"].transfer == "t"
+    assert store.traffic.transfer("t2") is None
+
+
+def test_a_transfer_that_ended_is_opened_again_under_its_key(store: SqlStore) -> None:
+    store.traffic.carry([(direct("t"), wanted("m"))])
+    row = store.traffic.movements(["m"])["m"]
+    over = direct("t", state="failed", open=0, ended_at=20)
+    store.traffic.record(
+        TrafficSeen(transfers=[over], movements=[row._replace(state="failed", due_at=None, ended_at=20)]), now=20
+    )
+    assert store.traffic.open_transfers() == []
+    store.traffic.carry([(direct("t", state="begun"), wanted("m", at=30))])
+    (again,) = store.traffic.open_transfers()
+    assert (again.state, again.ended_at) == ("begun", None)
+    assert store.traffic.movements(["m"])["m"].state == "active"
+
+
+def test_of_two_who_take_a_transfer_over_one_has_it(store: SqlStore) -> None:
+    store.traffic.carry([(direct("t"), wanted("m"))])
+    assert store.traffic.hold("t", by="second", was="first")
+    assert not store.traffic.hold("t", by="third", was="first")
+    assert not store.traffic.hold("absent", by="third", was="first")
+    assert store.traffic.open_transfers()[0].native_id == "second"
+
+
+def test_a_cancel_is_taken_back_by_no_progress_only_by_the_end(store: SqlStore) -> None:
+    store.traffic.carry([(direct("t"), wanted("m"))])
+    seen = store.traffic.open_transfers()[0]._replace(state="active", moved=5)
+    assert store.traffic.ask_to_cancel("t", reason="by ada")
+    store.traffic.record(TrafficSeen(transfers=[seen]), now=20)
+    assert [(one.state, one.reason) for one in store.traffic.open_transfers()] == [("canceling", "by ada")]
+    store.traffic.record(TrafficSeen(transfers=[seen._replace(state="succeeded", open=0)]), now=30)
+    assert store.traffic.open_transfers() == []

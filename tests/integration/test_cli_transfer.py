@@ -13,8 +13,10 @@ from click.testing import CliRunner, Result
 from broker.cli.app import app
 from broker.clock import wall_clock
 from broker.store.sql import SqlStore
+from broker.traffic.beginning import by_itself
 from broker.traffic.rows import MovementRow, MoverRow, TrafficSeen, TransferRow, movement_of
 from connectors.model import Transfer, TransferItem
+from policies.traffic import Way
 
 NOW = 1_767_225_600_000_000
 
@@ -104,6 +106,27 @@ def test_a_cancel_is_kept_with_who_and_why_and_a_dry_run_keeps_nothing(store: Sq
     assert row.reason.endswith(": wrong beamline")
     (event,) = store.events("movers")
     assert (event.kind, json.loads(event.data)["reason"]) == ("transfer_cancel", "wrong beamline")
+
+
+def carried_here(store: SqlStore) -> str:
+    """A transfer that a process carries itself; its key."""
+    one = movement("m-here", about="stage_in:k")
+    row = by_itself(one, Way(mover="rsync", source="nersc", rank=2), now=NOW, native_id="42@login1")
+    store.traffic.carry([(row, one)])
+    return row.key
+
+
+def test_what_a_process_carries_itself_is_listed_shown_and_canceled_like_the_others(store: SqlStore) -> None:
+    key = carried_here(store)
+    told = answer("transfer", "ls", "--open")
+    assert [(t["transfer"], t["mover"], t["state"], t["label"]) for t in told["transfers"]] == [
+        (key, "rsync", "begun", "run/m-here@1")
+    ]
+    assert told["waiting"] == []
+    shown = answer("transfer", "show", key)
+    assert (shown["native_id"], [one["for"] for one in shown["carries"]]) == ("42@login1", ["run/m-here@1"])
+    xf("transfer", "cancel", key, "--yes", "--reason", "wrong beamline")
+    assert store.traffic.open_transfers()[0].state == "canceling"
 
 
 def test_what_is_over_is_not_canceled(store: SqlStore) -> None:

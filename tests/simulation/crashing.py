@@ -90,6 +90,8 @@ class Scenario:
     """(site, fault from the story's first moment)"""
     service: bool = False
     """Do files go by a service, over the desk?"""
+    direct: bool = False
+    """Does each worker carry files itself, over a network?"""
     places: Sequence[str] = ()
     files: Sequence[str] = ()
     """PLACE:path of what lies in places from the beginning."""
@@ -126,7 +128,8 @@ class Rig:
         points = Points(strikes)
         self.scenario, self.points = scenario, points
         clock, store = ground()
-        self.lab = Lab(*scenario.sites, clock=clock, store=store, service=scenario.service, places=scenario.places)
+        kinds = {"service": scenario.service, "direct": scenario.direct}
+        self.lab = Lab(*scenario.sites, clock=clock, store=store, places=scenario.places, **kinds)
         self.lab.mover._latency = scenario.latency
         for where in scenario.files:
             self.lab.put(where, where.encode())
@@ -164,6 +167,7 @@ class Rig:
             self.lab.clock.advance(STEP)
         found = judge(self.lab.store, self.lab.sites, Broken())
         found += copies_are_real(self.lab.store, self.lab.world)
+        found += [f"open: transfer {row.key} is {row.state}" for row in self.lab.store.traffic.open_transfers()]
         if self.lab.state(self.run_id) not in ("SUCCEEDED", "FAILED", "CANCELED"):
             found.append(f"stuck: {ends(self.lab.store, self.run_id)}")
         return Played(ends(self.lab.store, self.run_id), found, tuple(self.points.seen), self.points.answered)
@@ -173,6 +177,7 @@ class Rig:
         try:
             for name in self.broker.sites_to_look_at():
                 self._guarded(lambda name=name: self.broker.look(name))
+            self._guarded(self.broker.tend)
             if self.broker.moves_due():
                 self._guarded(self.broker.move)
             for run_id in self.broker.due():
@@ -206,4 +211,6 @@ class Rig:
         final = run.state in ("SUCCEEDED", "FAILED", "CANCELED") and not run.commands
         if not final or run.open_attempts:
             return False
-        return not any(effect.state == "pending" for effect in store.effects(self.run_id))
+        if any(effect.state == "pending" for effect in store.effects(self.run_id)):
+            return False
+        return not store.traffic.open_transfers()

@@ -207,9 +207,20 @@ COPY_CANCELED_BY_SERVICE = replace(
     service=True,
     commands=[(4, "cancel", "", {})],
 )
+BY_WORKERS = replace(
+    BY_SERVICE, name="a chain whose files each worker carries itself", service=False, direct=True, latency=12.0
+)
+SHIPPED_BY_WORKERS = replace(SHIPPED, name="a checkpoint shipped by who works", service=False, direct=True, latency=3.0)
+CANCELED_AT_WORKERS = replace(
+    BY_WORKERS, name="a cancel while a worker carries", commands=CANCELED_UNDER_WAY.commands, latency=30.0
+)
+COPY_CANCELED_AT_WORKERS = replace(
+    COPY_CANCELED_BY_SERVICE, name="a cancel while a worker copies", service=False, direct=True
+)
 
 ALL = [
     *(CHAIN, FAILOVER, REFUSED, CANCEL, CONTINUED, MOVED, OPTIONAL, RETRIED, STOPPED, REQUEUED, HELD),
     *(BY_SERVICE, SHIPPED, CANCELED_UNDER_WAY),
     *(COPIES, COPY_CANCELED, COPIES_BY_SERVICE, COPY_CANCELED_BY_SERVICE),
+    *(BY_WORKERS, SHIPPED_BY_WORKERS, CANCELED_AT_WORKERS, COPY_CANCELED_AT_WORKERS),
 ]

@@ -85,6 +85,16 @@ class ServiceSeam(Seam):
         return self._wrapped("forget", self._behind.forget)(keys)
 
 
+class CrossingSeam(Seam):
+    """A mover that carries within the worker, over a network."""
+
+    crosses_network = True
+
+    def __init__(self, behind: Any, hook: Hook) -> None:
+        super().__init__(behind, "mover", hook)
+        self.refuses = behind.refuses
+
+
 class StoreSeam(Seam):
     """A store. Inside a decision transaction each call is a seam of its own, and so is the commit."""
 

@@ -88,9 +88,19 @@ def test_two_movements_to_one_name_go_one_after_the_other(yard: Yard) -> None:
 # -- the way ---------------------------------------------------------------------------------------------
 
 
-def test_what_no_service_reaches_is_carried_at_once_and_leaves_no_row(yard: Yard) -> None:
+def test_what_no_service_reaches_is_carried_at_once(yard: Yard) -> None:
     yard.put("east", "from/a")
     yard.service.refused = {"east"}
+    yard.ask("m")
+    assert yard.state("m") is DONE
+    assert [(row.mover, row.state) for row in yard.transfers()] == [("relay", "succeeded")]
+
+
+def test_what_is_copied_within_this_machine_leaves_no_row(yard: Yard) -> None:
+    yard.put("east", "from/a")
+    yard.relay.crosses_network = False
+    yard.service.refused = {"east"}
+    yard.desk = yard.new_desk()
     yard.ask("m")
     assert yard.state("m") is DONE
     assert yard.db.traffic.movements(["m"]) == {}
@@ -110,7 +120,7 @@ def test_while_the_service_is_down_small_files_go_another_way(yard: Yard) -> Non
     yard.ask("m")
     yard.turns(60)
     assert yard.state("m") is DONE
-    assert [one.key for one in yard.relay.asked] == ["m"]
+    assert [one.key for one in yard.relay.asked] == [yard.movement("m").transfer]
     assert yard.read("west", "to/a") == b"data\n"
     assert yard.service.asked == []
 

@@ -139,3 +139,60 @@ def test_what_links_have_taught_is_there_for_the_policies(lab: Lab) -> None:
     assert lab.finish(run, step=1.0) == "SUCCEEDED"
     lab.step(15.0)
     assert lab.broker.world.links[("nersc", "alcf", "globus")].samples >= 1
+
+
+# -- carried by who works ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def direct() -> Lab:
+    lab = Lab(site("nersc"), site("alcf"), direct=True)
+    lab.mover._latency = 20.0
+    lab.broker = lab.new_broker()
+    return lab
+
+
+def test_inputs_that_a_worker_carries_are_seen_and_teach_the_link(direct: Lab) -> None:
+    run = direct.submit(*fan(2))
+    assert direct.finish(run, step=1.0) == "SUCCEEDED"
+    rows = direct.store.traffic.transfers(run_id=run)
+    assert [(row.mover, row.source, row.destination, row.state) for row in rows] == [
+        ("relay", "nersc", "alcf", "succeeded")
+    ] * 2
+    direct.broker.moves_due()
+    direct.step(15.0)
+    learned = direct.broker.world.links[("nersc", "alcf", "relay")]
+    assert learned.samples == 2
+    assert 19.0 < learned.estimate(bytes=10, files=1).p50 < 25.0
+
+
+def test_a_canceled_run_leaves_no_transfer_open_though_no_service_has_turns(direct: Lab) -> None:
+    direct.mover._latency = 10_000.0
+    direct.broker = direct.new_broker()
+    run = direct.submit(*fan(1))
+    direct.run_for(20.0, step=1.0)
+    assert len(direct.store.traffic.open_transfers()) == 1
+    direct.command(run, "cancel")
+    assert direct.finish(run) == "CANCELED"
+    direct.step(1.0)
+    assert [row.state for row in direct.store.traffic.movements_of(run)] == ["canceled"]
+    assert direct.store.traffic.open_transfers() == []
+
+
+def test_a_worker_that_died_has_its_transfers_carried_by_the_next_under_the_same_keys(direct: Lab) -> None:
+    run = direct.submit(*fan(1))
+    direct.run_for(15.0, step=1.0)
+    (before,) = direct.store.traffic.open_transfers()
+    direct.broker = direct.new_broker("second")
+    assert direct.finish(run, step=1.0) == "SUCCEEDED"
+    (after,) = direct.store.traffic.transfers(run_id=run)
+    assert (after.key, after.native_id, after.state) == (before.key, "second", "succeeded")
+
+
+def test_a_side_that_is_dark_for_long_leaves_one_row_however_often_it_is_tried(direct: Lab) -> None:
+    run = direct.submit(*fan(1))
+    direct.run_for(6.0, step=1.0)
+    now = direct.clock()
+    direct.sites["nersc"].model.inject(Partition(start=now, end=now + micros(300)))
+    assert direct.finish(run) == "SUCCEEDED"
+    assert len(direct.store.traffic.transfers(run_id=run)) == 1
