@@ -5,8 +5,9 @@
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 
-# most tests wait for real processes or for the disk, and no two share anything; 0: all in one process
-WORKERS ?= 2
+# most tests wait for real processes or for the disk, and no two share anything: more of them at a time than there are
+# cores; 0: all in one process
+WORKERS ?= 4
 PYTEST_ARGS ?=
 SHAPE ?= layered
 N ?= 1000
@@ -28,7 +29,7 @@ demo: setup ## reconstruct a picture, lose the facility half-way, end with the s
 	@command -v curl >/dev/null || sh tools/apt-install.sh curl || true # what pods reach their bucket by
 	@$(BIN)/crossfade demo
 
-test: setup ## all tests; installs missing Debian packages first (WORKERS=2 PYTEST_ARGS=...)
+test: setup ## all tests; installs missing Debian packages first (WORKERS=4 PYTEST_ARGS=...)
 	@sh tools/test-tools.sh
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 

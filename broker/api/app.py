@@ -59,12 +59,21 @@ def make_api(
     app.state.screens = Screens(news)
     app.state.looks = Looks(service.store)
     app.include_router(router)
+    _build_routes(app)
     for kind in _EXPECTED:
         app.add_exception_handler(kind, _expected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _of_status)
     app.add_middleware(Guard, token=token)
     return app
+
+
+def _build_routes(app: FastAPI) -> None:
+    """Now, not within the first request: it is slow, and changes the process's warning filters for a moment, which two
+    servers of one process must not do at a time."""
+    nowhere = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
+    for route in app.router.routes:
+        route.matches(dict(nowhere))
 
 
 def close_api(app: FastAPI) -> None:

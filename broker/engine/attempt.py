@@ -158,6 +158,8 @@ def _exited(row: AttemptRow, now: int) -> Progress | None:
         job = _job_of(row)
         if job and job["state"] == JobState.OUT_OF_MEMORY.value:
             return fail(row, _A.FAILED, Fault.MEMORY, f"out of memory (exit code {code})", exit_code=code)
+        if record.get("signal") and job and job["state"] == JobState.PREEMPTED.value:
+            return fail(row, _A.PREEMPTED, Fault.PREEMPTED, "the site ended it before its wrapper heard of it")
         words = f"exit code {code}" + (f" (signal {record['signal']})" if record.get("signal") else "")
         return fail(row, _A.FAILED, Fault.APPLICATION, words, exit_code=code)
     if record["missing"]:

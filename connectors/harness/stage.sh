@@ -619,6 +619,8 @@ note() { # note stop|ask: a signal from the scheduler, for the watcher to act up
 settle() { # after the payload: its leftovers, its verdict, its last checkpoint, its outputs
     : >"$gen/.ended"
     kill -s KILL -- "-$payload" 2>/dev/null
+    # a scheduler signals one process after the other: where the payload was before us, our own signal is on its way
+    case $code in 129 | 130 | 143) [ -e "$gen/.stop" ] || sleep 1 ;; esac
     verdict=''
     { read -r verdict <"$gen/.verdict"; } 2>/dev/null
     # a scheduler that signals the whole group ends the payload before the watcher can: that is a stop, no failure

@@ -230,3 +230,28 @@ def test_a_scheduler_that_ends_payload_and_wrapper_at_once_has_stopped_the_stage
         assert (record.kind, record.exit_code) == ("stopped", 143)
 
     in_every_shell(tmp_path, story)
+
+
+def test_a_scheduler_that_reaches_the_payload_before_the_wrapper_has_stopped_the_stage_not_failed_it(tmp_path):
+    def story(site: Site) -> None:
+        site.put(plan("echo $$ > payload.pid; sleep 60 & wait"))
+        process = site.start()
+        until(lambda: (site.cwd / "payload.pid").exists() and (site.cwd / "payload.pid").read_text().strip())
+        payload = int((site.cwd / "payload.pid").read_text())
+        os.killpg(os.getpgid(payload), 15)
+        until((site.cwd / ".crossfade" / "g1" / ".ended").exists)
+        os.kill(process.pid, 15)
+        process.communicate(timeout=20)
+        record = site.exit()
+        assert (record.kind, record.exit_code) == ("stopped", 143)
+
+    in_every_shell(tmp_path, story)
+
+
+def test_a_payload_that_ends_by_a_signal_of_its_own_has_failed(tmp_path):
+    def story(site: Site) -> None:
+        assert site.run(plan("kill -TERM $$")) == 143
+        record = site.exit()
+        assert (record.kind, record.exit_code, record.signal) == ("failed", 143, 15)
+
+    in_every_shell(tmp_path, story)

@@ -102,11 +102,12 @@ def test_between_here_and_a_site_behind_ssh_rsync_carries_and_the_relay_is_last(
         assert list(desk.routes.movers) == ["copy", "rsync", "relay"]
         there = transfer("desk", "far", "from/a", BIG)
         desk.submit([there])
-        assert settled(desk, there).state is TransferState.SUCCEEDED
+        arrived = settled(desk, there)
+        assert arrived.state is TransferState.SUCCEEDED
         back = transfer("far", "desk", "to/a", BIG)
         desk.submit([back])
         assert settled(desk, back).state is TransferState.SUCCEEDED
-    assert (lab.folder / "far" / "incoming" / f"{there.key}.done").exists()
+    assert (lab.folder / "far" / "incoming" / f"{arrived.native_id}.done").exists()
     assert not (lab.folder / "far" / "relay").exists()
     assert (lab.folder / "desk" / "to" / "a").read_bytes() == b"x" * BIG
 

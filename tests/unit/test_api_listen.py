@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -50,6 +51,25 @@ def test_the_same_installation_answers_at_its_socket_and_at_a_port(service: Serv
     assert told == [run, run]
     assert not service.settings.socket.exists()
     assert no_thread_is_left()
+
+
+def test_no_request_changes_the_process_s_warning_filters(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the whole process's: a server that sets them aside for a moment meets the other one's warnings."""
+    changed: list[str] = []
+    enter = warnings.catch_warnings.__enter__
+
+    def noted(self: Any) -> Any:
+        changed.append(threading.current_thread().name)
+        return enter(self)
+
+    monkeypatch.setattr(warnings.catch_warnings, "__enter__", noted)
+    with (
+        listening(service, service.settings, "127.0.0.1:0") as at,
+        Client.of_home(service.settings, where=at.places[0]) as client,
+    ):
+        client.submit(HELLO, key="k")
+        client.history()
+    assert "crossfade-http" not in changed
 
 
 def test_two_servers_over_one_store_keep_a_key_once(service: Service) -> None:

@@ -113,6 +113,13 @@ FACTS: list[tuple[str, AttemptRow, str, Fault | None, str]] = [
         Fault.MEMORY,
         "",
     ),
+    (
+        "a signal, and the site says that it preempted the job",
+        row("RUNNING", exit=exited("failed", code=143, signal=15), job=job("preempted")),
+        "PREEMPTED",
+        Fault.PREEMPTED,
+        "",
+    ),
     ("its own bound", row("RUNNING", exit=exited("timed_out", code=124)), "TIMED_OUT", Fault.TIME_LIMIT, ""),
     ("too late", row("QUEUED", exit=exited("too_late", code=75)), "FAILED", Fault.SITE, ""),
     (
