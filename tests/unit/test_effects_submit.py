@@ -74,6 +74,7 @@ def test_a_listing_that_is_not_complete_is_never_believed() -> None:
     assert len(lab.executions()) == 1
 
 
+@pytest.mark.fault("F29")
 def test_a_busy_site_is_asked_again_without_doubt_and_without_the_settle_time() -> None:
     lab, wire = wired(site("nersc"))
     wire.lose_request("submit", times=3, error=SiteBusy("come later"))
