@@ -1,18 +1,18 @@
 """Where a stage starts: hard constraints first, each refusal named, then an order among what is left.
 
 Outcomes: `place` (site is set), `copy` (no site: it only moves data), `wait` (no room, or nobody answers; ask again at
-`until`), `impossible` (no site known could ever take it).
+`until`), `impossible` (no site known could ever take it), `forbidden` (it may not copy to where it should).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policies.checkpoint import readable_from
 from policies.fit import Fit, fit
 from policies.model import CheckpointFacts, Decision, Reason, Rules, SiteFacts
-from policies.residency import allowed, side_of
+from policies.residency import WAIVED, Waiver, allowed, judged, side_of
 
 WAIT_FOR_ROOM = 1_000_000
 WAIT_FOR_ANSWER = 5_000_000
@@ -27,14 +27,15 @@ class Candidate:
     rules: Rules
 
 
-def static_refusal(rules: Rules, site: SiteFacts) -> Reason | None:
-    """Why this site could never take the stage, as far as documents tell; None: it could."""
+def static_refusal(rules: Rules, site: SiteFacts, waived: Sequence[Waiver] = ()) -> Reason | None:
+    """Why this site could never take the stage, as far as documents tell; None: it could. `waived`: the run's waivers
+    that are in force now."""
     names = {site.name, site.facility, site.profile}
     if rules.sites.allow and not names.intersection(rules.sites.allow):
         return _refused("sites.allow", f"only {', '.join(rules.sites.allow)} may run it", site)
     if names.intersection(rules.sites.deny):
         return _refused("sites.deny", f"{site.name} is denied", site)
-    against = allowed(rules.data, site.name, side_of(site))
+    against = allowed(rules.data, site.name, side_of(site), waived)
     if against is not None:
         return against
     if rules.duplicates == "never" and site.claim == "none":
@@ -82,6 +83,11 @@ def copies(*, to: Sequence[str]) -> Decision:
     )
 
 
+def no_place(against: Sequence[Reason]) -> Decision:
+    """A stage that only moves data may not bring it where the document says."""
+    return Decision("placement", "forbidden", tuple(against))
+
+
 def place(
     candidates: Sequence[Candidate],
     *,
@@ -91,18 +97,19 @@ def place(
     checkpoints: Sequence[CheckpointFacts] = (),
     near: str = "",
     static: Mapping[str, Reason | None] | None = None,
+    waived: Sequence[Waiver] = (),
 ) -> Decision:
     """Choose a site.
 
     `want`: an operator's wish, which beats every preference but no constraint. `avoid`: where it failed before;
     taken again only when nothing else is left. `near`: the site where the files are that it would rather be beside.
-    `static`: refusals by site if the caller has them already.
+    `static`: refusals by site if the caller has them already. `waived`: the run's waivers that are in force now.
     """
     reasons: list[Reason] = []
     possible: list[Candidate] = []
     for candidate in candidates:
         site = candidate.site
-        never = static[site.name] if static is not None else static_refusal(candidate.rules, site)
+        never = static[site.name] if static is not None else static_refusal(candidate.rules, site, waived)
         if never is not None:
             reasons.append(never)
         else:
@@ -123,7 +130,21 @@ def place(
     if not open_:
         reasons.append(Reason("candidates", "wait", "no site that could take it answers and is open"))
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
-    return _rank(open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints, near=near)
+    ranked = _rank(open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints, near=near)
+    return _with_waivers(ranked, possible, waived)
+
+
+def _with_waivers(decision: Decision, candidates: Sequence[Candidate], waived: Sequence[Waiver]) -> Decision:
+    """Where a site was chosen that a rule of the data forbids, the decision names who let it."""
+    if decision.outcome != "place" or not waived:
+        return decision
+    chosen = next(c for c in candidates if c.site.name == decision.site)
+    told = [
+        reason
+        for reason in judged(chosen.rules.data, chosen.site.name, side_of(chosen.site), waived)
+        if reason.verdict == WAIVED
+    ]
+    return replace(decision, reasons=(*decision.reasons, *told))
 
 
 def _rank(
