@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from broker.addresses import Address, read_address
 from broker.errors import UsageError
+from broker.people import whoami
 
 DATABASE = "CROSSFADE_DATABASE"
 REDIS = "CROSSFADE_REDIS"
@@ -26,6 +25,9 @@ class Settings:
     sites: Path | None = None
     """`--sites` or CROSSFADE_SITES; None: searched."""
     user: str = ""
+    """As events name it: USER or LOGNAME."""
+    person: str = ""
+    """Who this is where two persons must agree: as the operating system knows it, whatever variables say."""
     postgres: Address | None = None
     """CROSSFADE_DATABASE: the truth of a service; None: SQLite in the home, for one process."""
     redis: Address | None = None
@@ -86,7 +88,8 @@ def read_settings(environ: Mapping[str, str], *, sites: Path | None = None) -> S
     settings = Settings(
         home=_home(environ),
         sites=sites or (Path(told).expanduser() if told else None),
-        user=environ.get("USER") or environ.get("LOGNAME") or _login(),
+        user=environ.get("USER") or environ.get("LOGNAME") or whoami(),
+        person=whoami(),
         postgres=read_address(environ, DATABASE, ("postgresql", "postgresql+psycopg")),
         redis=read_address(environ, REDIS, ("redis", "rediss", "redis+socket")),
         redis_ca=Path(ca).expanduser() if ca else None,
@@ -113,14 +116,6 @@ def _check_ca(redis: Address, ca: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(f"{REDIS_CA}: cannot read {ca}: {error.strerror}", help="name a file in PEM form") from error
-
-
-def _login() -> str:
-    """The user's name, or the bare number where the machine knows no name for it (containers)."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _home(environ: Mapping[str, str]) -> Path:
