@@ -11,6 +11,7 @@ from broker.errors import UsageError
 from broker.people import whoami
 
 DATABASE = "CROSSFADE_DATABASE"
+PEOPLE_FILE = "CROSSFADE_PEOPLE_FILE"
 REDIS = "CROSSFADE_REDIS"
 REDIS_CA = "CROSSFADE_REDIS_CA_FILE"
 TOKEN_FILE = "CROSSFADE_TOKEN_FILE"  # noqa: S105 - the name of a variable
@@ -38,6 +39,9 @@ class Settings:
     token_file: Path | None = None
     """CROSSFADE_TOKEN_FILE: what HTTP clients must show; None: `token` in the home."""
 
+    people_file: Path | None = None
+    """CROSSFADE_PEOPLE_FILE: who asks over HTTP under a name of his own; None: `people` in the home, if it is there."""
+
     @property
     def database(self) -> Path:
         return self.home / "crossfade.db"
@@ -63,6 +67,11 @@ class Settings:
         return self.token_file or self.home / "token"
 
     @property
+    def people(self) -> Path:
+        """The file with the digests of persons' own tokens."""
+        return self.people_file or self.home / "people"
+
+    @property
     def socket(self) -> Path:
         """Where the server of this home listens."""
         return self.home / "serve.sock"
@@ -84,7 +93,7 @@ class Settings:
 def read_settings(environ: Mapping[str, str], *, sites: Path | None = None) -> Settings:
     """Settings from the environment; `sites` beats CROSSFADE_SITES. Raises UsageError."""
     told = environ.get("CROSSFADE_SITES")
-    ca, token = environ.get(REDIS_CA), environ.get(TOKEN_FILE)
+    ca, token, people = (environ.get(name) for name in (REDIS_CA, TOKEN_FILE, PEOPLE_FILE))
     settings = Settings(
         home=_home(environ),
         sites=sites or (Path(told).expanduser() if told else None),
@@ -94,6 +103,7 @@ def read_settings(environ: Mapping[str, str], *, sites: Path | None = None) -> S
         redis=read_address(environ, REDIS, ("redis", "rediss", "redis+socket")),
         redis_ca=Path(ca).expanduser() if ca else None,
         token_file=Path(token).expanduser() if token else None,
+        people_file=Path(people).expanduser() if people else None,
     )
     if settings.redis is not None and settings.postgres is None:
         raise UsageError(

@@ -5,6 +5,7 @@ Everything here is a row written or read; whoever serves carries it out. Nothing
 
 from __future__ import annotations
 
+import copy
 import difflib
 import getpass
 import hashlib
@@ -107,6 +108,12 @@ class Service:
         """Who asks, as events name it."""
         self.person = settings.person or whoami()
         """Who asks, where two persons must agree."""
+
+    def on_behalf_of(self, person: str) -> Service:
+        """The same for somebody else, who is known by that name."""
+        other = copy.copy(self)
+        other.actor = other.person = person
+        return other
 
     # -- submitting --------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from broker import sse
 from broker.api.events import Stream
+from broker.api.guard import PERSON
 from broker.api.health import Health
 from broker.api.models import (
     Body,
@@ -48,7 +49,8 @@ _STAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
-    return service
+    person = request.scope.get(PERSON)
+    return service if person is None else service.on_behalf_of(str(person))
 
 
 async def _wakes(request: Request) -> Wakes:
