@@ -112,7 +112,8 @@ class Waivers:
             against = f"it ended at {when(row.ends_at)}"
         if against:
             same = row.asked_by == self._person
-            cure = "another person types that" if same else f"crossfade waiver ls {row.run_id}"
+            other = f"another person types: crossfade waiver confirm {row.id} --reason ..."
+            cure = other if same else f"crossfade waiver ls {row.run_id}"
             raise RefusedByPolicy(f"cannot confirm {row.id}: {against}", help=cure)
         return row
 

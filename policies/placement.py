@@ -6,7 +6,7 @@ Outcomes: `place` (site is set), `copy` (no site: it only moves data), `wait` (n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from policies.checkpoint import readable_from
@@ -130,21 +130,17 @@ def place(
     if not open_:
         reasons.append(Reason("candidates", "wait", "no site that could take it answers and is open"))
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
-    ranked = _rank(open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints, near=near)
-    return _with_waivers(ranked, possible, waived)
+    exceptions = {c.site.name: told for c in open_ if (told := _waived_at(c, waived))}
+    ranked = _rank(
+        open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints, near=near, last=exceptions.keys()
+    )
+    return replace(ranked, reasons=(*ranked.reasons, *exceptions.get(ranked.site, ())))
 
 
-def _with_waivers(decision: Decision, candidates: Sequence[Candidate], waived: Sequence[Waiver]) -> Decision:
-    """Where a site was chosen that a rule of the data forbids, the decision names who let it."""
-    if decision.outcome != "place" or not waived:
-        return decision
-    chosen = next(c for c in candidates if c.site.name == decision.site)
-    told = [
-        reason
-        for reason in judged(chosen.rules.data, chosen.site.name, side_of(chosen.site), waived)
-        if reason.verdict == WAIVED
-    ]
-    return replace(decision, reasons=(*decision.reasons, *told))
+def _waived_at(candidate: Candidate, waived: Sequence[Waiver]) -> Sequence[Reason]:
+    """Rules that forbid a site to the data, and that are waived; each names who agreed to that."""
+    told = judged(candidate.rules.data, candidate.site.name, side_of(candidate.site), waived) if waived else ()
+    return [reason for reason in told if reason.verdict == WAIVED]
 
 
 def _rank(
@@ -156,13 +152,15 @@ def _rank(
     avoid: Sequence[str],
     checkpoints: Sequence[CheckpointFacts],
     near: str,
+    last: Collection[str],
 ) -> Decision:
+    """`last`: sites that are allowed by way of exception, and taken where no other one has room."""
     pool = _wanted(candidates, want, reasons) or _not_failed_at(candidates, avoid, reasons)
     roomy = [c for c in pool if c.site.share > 0]
     if not roomy:
         reasons.extend(Reason("room", "wait", _full(c.site), c.site.name) for c in pool)
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ROOM, facts={"for": "room"})
-    best = min(roomy, key=lambda c: (c.site.name != near, *_order(c, checkpoints)))
+    best = min(roomy, key=lambda c: (c.site.name in last, c.site.name != near, *_order(c, checkpoints)))
     reasons.extend(_merits(best, checkpoints))
     if near and best.site.name == near:
         reasons.append(Reason("near", "for", f"the files that it is to be near are at {near}", near))

@@ -162,7 +162,10 @@ def waits_for_death(look: Look, stage: StageRow, copies: Sequence[AttemptRow]) -
 
 def not_placed(look: Look, stage: StageRow, decision: Decision) -> StageRow:
     """No site now: wait for room or an answer, or for a person."""
-    words = "; ".join(map(told, (r for r in decision.reasons if r.verdict in ("wait", "refused"))))[:500]
+    against = [reason for reason in decision.reasons if reason.verdict in ("wait", "refused")]
+    if decision.outcome in NOWHERE_TO_GO and len(against) > 1:
+        against = [reason for reason in against if reason.rule != "candidates"]  # it says what the others come to
+    words = "; ".join(map(told, against))[:500]
     if decision.outcome in NOWHERE_TO_GO:
         helps = what_helps(stage.run_id, *decision.reasons)
         words += f"; what helps: {helps}" if helps else ""

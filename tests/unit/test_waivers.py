@@ -145,6 +145,23 @@ def test_a_waiver_for_one_run_site_or_rule_is_none_for_another() -> None:
     assert lab.state(other) == "WAITING"
 
 
+def test_a_site_that_is_allowed_by_way_of_exception_is_taken_last_unless_a_person_wants_it() -> None:
+    cleared = site("nersc", clearance=frozenset({"export_control"}), slots=1)
+    lab = Lab(site("alcf"), cleared)
+    rules = {**EXPORT, "sites": {"prefer": ["alcf"]}}
+    run = lab.submit(*(Stage(name, "seconds=50", rules=rules) for name in "ab"))
+    confirmed(lab, run)
+    lab.run_for(10)
+    assert [lab.attempts(run, name)[0].site for name in "ab"] == ["nersc", "alcf"]
+    other = lab.submit(Stage("a", "seconds=5", rules=EXPORT))
+    lab.run_for(10)
+    assert lab.attempts(other, "a") == []  # no waiver of this run: it waits for room at nersc
+    confirmed(lab, other)
+    lab.command(other, "move", "a", to="alcf")
+    assert lab.finish(other, limit=600) == "SUCCEEDED"
+    assert lab.attempts(other, "a")[0].site == "alcf"
+
+
 def test_what_waits_for_a_person_for_another_reason_is_left_alone() -> None:
     lab, run = stuck()
     stage = lab.stage(run, "a")
