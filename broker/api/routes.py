@@ -236,20 +236,20 @@ def ask_waiver(run: str, content: Content, service: TheService) -> Response:
     return JSONResponse(Waivers.of(service).ask(found, wish), 201, {"Location": f"/v1/runs/{found.run_id}/waivers"})
 
 
-@router.post("/waivers/{ident}/confirm", openapi_extra=_takes(ConfirmBody))
-def confirm_waiver(ident: str, content: Content, service: TheService, wakes: TheWakes) -> Response:
+@router.post("/waivers/{waiver}/confirm", openapi_extra=_takes(ConfirmBody))
+def confirm_waiver(waiver: str, content: Content, service: TheService, wakes: TheWakes) -> Response:
     """Let a waiver hold that another person has asked for."""
     body = content.json(ConfirmBody)
-    view = Waivers.of(service).confirm(_waiver(service, ident), reason=body.reason)
+    view = Waivers.of(service).confirm(_waiver(service, waiver), reason=body.reason)
     wakes.give(str(view["run"]))
     return JSONResponse(view)
 
 
-@router.post("/waivers/{ident}/withdraw", openapi_extra=_takes(WithdrawBody))
-def withdraw_waiver(ident: str, content: Content, service: TheService, wakes: TheWakes) -> Response:
+@router.post("/waivers/{waiver}/withdraw", openapi_extra=_takes(WithdrawBody))
+def withdraw_waiver(waiver: str, content: Content, service: TheService, wakes: TheWakes) -> Response:
     """Let a waiver hold no longer."""
     body = content.json(WithdrawBody)
-    view = Waivers.of(service).withdraw(_waiver(service, ident), reason=body.reason)
+    view = Waivers.of(service).withdraw(_waiver(service, waiver), reason=body.reason)
     wakes.give(str(view["run"]))
     return JSONResponse(view)
 
