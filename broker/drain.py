@@ -191,7 +191,16 @@ class Drainer:
         if self._world.installation.incarnation:  # only a restored backup has lost hours
             strays = tx.strays([stage.n for stage in snapshot.stages])
         near = self._near(tx, snapshot)
-        changes = decide(self._world, snapshot, now=now, checkpoints=checkpoints, strays=strays, near=near)
+        ruled = any(rules_of(stage.rules).data is not None for stage in snapshot.stages)
+        changes = decide(
+            self._world,
+            snapshot,
+            now=now,
+            checkpoints=checkpoints,
+            strays=strays,
+            near=near,
+            waivers=tx.waivers() if ruled else (),
+        )
         return changes, snapshot.more, bool((changes.run or snapshot.run).wants)
 
     @staticmethod

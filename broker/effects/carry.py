@@ -40,7 +40,7 @@ class Carrier:
                 self._absent(effect, job, str(absent), result)
                 continue
             if (against := self._moving.forbidden(job, transfers)) is not None:
-                result.finish(effect, job, staged=against_it(against))
+                result.finish(effect, job, staged=against_it(job, against))
             else:
                 wanted.append((effect, job, transfers))
         anew = {transfer.key for effect, _, transfers in wanted if effect.tries > 1 for transfer in transfers}

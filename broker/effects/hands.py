@@ -17,6 +17,7 @@ from broker.effects.submit import Submitter
 from broker.facts import NOWHERE, World
 from broker.jobs import Job
 from broker.limits import NO_LIMITS, Limits
+from broker.residency import Residency
 from broker.states import ENDS_WITH_ATTEMPT
 from broker.store.base import EffectRow, Sightings, Store
 from connectors.base import Mover, PlaceFiles, Site
@@ -66,7 +67,7 @@ class Hands:
     ) -> None:
         self._store, self._world, self._sites, self._clock = store, world, sites, clock
         submitter = Submitter(store=store, world=world, clock=clock, limits=limits)
-        moving = Moving(world=world, mover=mover, clock=clock)
+        moving = Moving(residency=Residency.of(store, world, clock), mover=mover, clock=clock)
         inputs = PlacedInputs(world=world, places=places, clock=clock)
         carrier = Carrier(store=store, world=world, moving=moving, inputs=inputs, clock=clock)
         copier = Copier(store=store, moving=moving, mover=mover, clock=clock)

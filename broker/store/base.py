@@ -267,6 +267,26 @@ class RetentionRow(NamedTuple):
     done_at: int | None
 
 
+class WaiverRow(NamedTuple):
+    """A rule of where data may be that does not hold at one side for one run."""
+
+    id: str
+    run_id: str
+    side: str
+    """A place (`NAME:`) or a site."""
+    rule: str
+    reason: str
+    asked_by: str
+    asked_at: int
+    ends_at: int
+    confirmed_by: str
+    confirmed_at: int | None
+    confirm_reason: str
+    withdrawn_by: str
+    withdrawn_at: int | None
+    withdraw_reason: str
+
+
 class EndedAttempt(NamedTuple):
     """An attempt of a run that is over."""
 
@@ -466,6 +486,10 @@ class DecisionTx(Protocol):
     def strays(self, stages: Collection[int]) -> Mapping[int, StrayRow]:
         """For each of these stages the earliest attempt of the hours that a restored backup does not know, found
         at its site and not taken up yet."""
+        ...
+
+    def waivers(self) -> Sequence[WaiverRow]:
+        """All of the run, whether they hold or not, by id."""
         ...
 
     def apply(self, changes: Changes, *, now: int) -> None:
@@ -774,6 +798,28 @@ class Store(Protocol):
 
     def ended_attempts(self, site: str, *, after: tuple[int, str], until: int, limit: int) -> Sequence[EndedAttempt]:
         """Attempts at that site of runs that are over, by (end, run id), from behind `after` on."""
+        ...
+
+    # -- waivers -------------------------------------------------------------------------------------------
+
+    def ask_waiver(self, row: WaiverRow) -> bool:
+        """Keep what is asked for, and tell of it in the run's stream. False: there is one for the same run, side and
+        rule that is neither withdrawn nor at its end at `asked_at`; nothing was written."""
+        ...
+
+    def confirm_waiver(self, ident: str, *, by: str, reason: str, now: int) -> bool:
+        """Let it hold from now on; told in the run's stream, and what waits of the run becomes due. False: nothing was
+        written, since it was asked for by the same person, confirmed or withdrawn before, or is at its end."""
+        ...
+
+    def withdraw_waiver(self, ident: str, *, by: str, reason: str, now: int) -> bool:
+        """Let it hold no longer; told in the run's stream. False: it was withdrawn before, or there is none."""
+        ...
+
+    def waiver(self, ident: str) -> WaiverRow | None: ...
+
+    def waivers(self, run_id: str = "", *, limit: int = 1000) -> Sequence[WaiverRow]:
+        """Of a run or of all, those asked for last first."""
         ...
 
     # -- read ----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from broker.clock import micros
 from broker.states import StageState
-from broker.store import look, retention, stray, wake
+from broker.store import look, retention, stray, waiving, wake
 from broker.store.base import (
     AttemptRow,
     Changes,
@@ -25,6 +25,7 @@ from broker.store.base import (
     StageRow,
     StaleRow,
     StrayRow,
+    WaiverRow,
 )
 from broker.store.chain import Chain
 from broker.store.children import UPDATE_CHILD, changes_of_children
@@ -152,6 +153,9 @@ class Decision:
 
     def strays(self, stages: Collection[int]) -> Mapping[int, StrayRow]:
         return stray.adoptable(self._tx, self._lease.run_id, stages)
+
+    def waivers(self) -> Sequence[WaiverRow]:
+        return waiving.of_run(self._tx, self._lease.run_id)
 
     # -- write -------------------------------------------------------------------------------------------------
 

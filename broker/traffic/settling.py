@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from broker.clock import micros
-from broker.traffic.beginning import origin_of
+from broker.traffic.beginning import origin_of, refuse
 from broker.traffic.rows import (
     ACTIVE,
     CANCELED,
@@ -25,6 +25,7 @@ from broker.traffic.rows import (
 from connectors.errors import Fault
 from connectors.model import TransferItem, TransferState, TransferStatus
 from policies.links import PRIOR, Learned, Sample
+from policies.model import Reason
 
 GO_AROUND = 60.0
 """Seconds for which a way that failed by a side's fault is not tried again where there is another one."""
@@ -74,6 +75,20 @@ class Settler:
             _arrived(row, members, status, now, known, seen)
         else:
             _failed(row, members, status, now, seen)
+
+    def refused(
+        self, row: TransferRow, carried: Carried, against: Mapping[str, Reason], *, now: int, seen: TrafficSeen
+    ) -> None:
+        """Nobody has been asked for it yet, and some of its movements, by key, may not be moved any more. They end; the
+        others are put on another transfer."""
+        words = "; ".join(sorted({f"{reason.rule}: {reason.fact}" for reason in against.values()}))[:500]
+        closed = row._replace(state=FAILED, open=0, ended_at=now, detail="", help="")
+        seen.transfers.append(closed._replace(reason=words, fault=Fault.POLICY.value, side=row.destination))
+        for one in carried():
+            if one.key in against:
+                refuse(one, against[one.key], now, seen)
+            elif one.state not in OVER:
+                seen.movements.append(_again(one, now))
 
     def canceled(self, row: TransferRow, carried: Carried, *, now: int, seen: TrafficSeen) -> None:
         """The service has ended it because it was asked to. A person gave a reason; without one nobody wanted it."""

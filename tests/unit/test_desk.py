@@ -9,10 +9,12 @@ from traffic_kit import Yard, item
 
 from broker.clock import micros
 from broker.traffic import Desk
+from broker.traffic.beginning import Against
 from broker.traffic.rows import ReplicaRow, TrafficSeen
 from broker.traffic.turn import QUICK, SLOWER
 from connectors.errors import CredentialError, SiteUnreachable
 from connectors.model import Accepted, Origin, Refused, Transfer, TransferState, TransferStatus
+from policies.model import Reason
 
 ACTIVE, DONE, FAILED, HELD = (
     TransferState.ACTIVE,
@@ -434,3 +436,63 @@ def test_nothing_is_due_where_nothing_is_wanted(yard: Yard) -> None:
     yard.ask("m")
     yard.clock.advance(1.0)
     assert yard.desk.turn.due()
+
+
+# -- what may not be moved any more --------------------------------------------------------------------------
+
+
+def against(*keys: str) -> Against:
+    """A rule that is against these movements."""
+    reason = Reason("data.stay", "refused", "the data stays at east", "west")
+    return lambda rows: {row.key: reason for row in rows if row.key in keys}
+
+
+def test_what_a_rule_is_against_by_then_is_not_begun_and_its_asker_is_told(yard: Yard) -> None:
+    for name in "ab":
+        yard.put("east", f"from/{name}")
+        yard.ask(name, item(name))
+    yard.desk = yard.new_desk(against=against("a"))
+    yard.turns(60)
+    status = yard.desk.status(["a", "b"])
+    assert (status["a"].state, status["b"].state) == (FAILED, DONE)
+    assert (status["a"].fault, status["a"].site) == ("policy", "west")
+    assert status["a"].reason == "data.stay: the data stays at east"
+    assert [one.key for one in yard.service.asked] == [yard.movement("b").transfer]
+
+
+def test_a_transfer_that_no_service_has_heard_of_is_not_asked_for_again_when_a_rule_is_against_part_of_it(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Died
+
+    for name in "ab":
+        yard.put("east", f"from/{name}")
+        yard.ask(name, item(name))
+    yard.clock.advance(1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(yard.service, "submit", die)
+        with pytest.raises(Died):
+            yard.turn()
+    (begun,) = yard.transfers()
+    assert begun.movements == 2
+    yard.desk = yard.new_desk(against=against("a"))
+    yard.turns(300)
+    assert (yard.state("a"), yard.state("b")) == (FAILED, DONE)
+    assert begun.key not in [one.key for one in yard.service.asked]
+    closed = yard.db.traffic.transfer(begun.key)
+    assert closed is not None
+    assert (closed.state, closed.fault) == ("failed", "policy")
+    assert not [info.path for info in yard.sites["west"].list("to") if info.path.endswith("a")]
+
+
+def test_what_a_service_carries_already_is_not_asked_about(yard: Yard) -> None:
+    yard.put("east", "from/a")
+    yard.ask("a", item("a"))
+    yard.turn(after=1.0)
+    yard.desk = yard.new_desk(against=against("a"))  # whoever wanted it lets it go, and cancels it then
+    yard.turns(60)
+    assert yard.state("a") is DONE

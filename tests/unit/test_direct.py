@@ -12,6 +12,7 @@ from broker.clock import micros
 from broker.traffic.direct import LOOK_EVERY
 from broker.traffic.rows import TransferRow
 from connectors.model import Origin, Transfer, TransferItem, TransferState, TransferStatus
+from policies.model import Reason
 
 ACTIVE, DONE, FAILED = TransferState.ACTIVE, TransferState.SUCCEEDED, TransferState.FAILED
 
@@ -364,3 +365,14 @@ def test_what_goes_on_costs_no_question_for_each(yard: Yard, monkeypatch: pytest
     yard.desk.direct.tend()
     assert len(asked) == 20
     assert {link.samples for link in yard.db.traffic.links()} == {20}
+
+
+def test_what_a_rule_is_against_by_then_is_not_taken_over(yard: Yard) -> None:
+    yard.put("east", "from/a")
+    yard.ask("m")
+    reason = Reason("data.stay", "refused", "the data stays at east", "west")
+    yard.next_process(against=lambda rows: {row.key: reason for row in rows})
+    status = yard.desk.status(["m"])["m"]
+    assert (status.state, status.fault) == (FAILED, "policy")
+    assert yard.relay.asked == []
+    assert (the(yard).state, the(yard).fault) == ("failed", "policy")

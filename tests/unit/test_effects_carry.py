@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from broker_kit import CHECKPOINT, Lab, Stage, site
-from effects_kit import Case, Porter, facts, placed
+from effects_kit import Case, Porter, facts, moving_of, placed
 
 from broker.clock import micros
 from broker.effects.carry import Carrier
-from broker.effects.moving import DARK_PAUSE, Moving
+from broker.effects.moving import DARK_PAUSE
 from broker.effects.placed_inputs import PlacedInputs
 from broker.jobs import RESTORE, Job, short_name
 from broker.store.base import EffectRow
@@ -37,7 +37,7 @@ def case(*, files: int = 0, restore: bool = False) -> Case:
 
 
 def carrier(c: Case, porter: Any) -> Carrier:
-    moving = Moving(world=c.world, mover=porter, clock=c.lab.clock)
+    moving = moving_of(c.lab, c.world, porter)
     inputs = PlacedInputs(world=c.world, places={}, clock=c.lab.clock)
     return Carrier(store=c.lab.store, world=c.world, moving=moving, inputs=inputs, clock=c.lab.clock)
 
