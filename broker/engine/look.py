@@ -20,7 +20,7 @@ from broker.facts import (
 )
 from broker.spec import body_for
 from broker.states import AttemptState, StageState
-from broker.store.base import AttemptRow, Changes, CheckpointRow, NewEvent, Snapshot, StageRow, StrayRow
+from broker.store.base import AttemptRow, Changes, CheckpointRow, EffectRow, NewEvent, Snapshot, StageRow, StrayRow
 from policies import placement
 from policies.model import Decision, Reason, Rules, SiteFacts
 
@@ -39,6 +39,7 @@ class Look:
         checkpoints: Mapping[int, Sequence[CheckpointRow]],
         strays: Mapping[int, StrayRow],
         near: Mapping[int, str],
+        standby: Mapping[int, Sequence[EffectRow]],
     ) -> None:
         self.world, self.snapshot, self.now = world, snapshot, now
         self.changes = Changes()
@@ -50,6 +51,7 @@ class Look:
         self.checkpoints = checkpoints
         self.strays = strays
         self.near = near
+        self.standby = standby
         self.load = Counter(snapshot.load)
         self.own = Counter(snapshot.own_load)
         self.seen: dict[int, dict[int, Progress]] = {}
