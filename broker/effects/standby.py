@@ -155,15 +155,17 @@ class Standby:
 
 def nearest(moving: Moving, job: Job, transfers: Sequence[Transfer], keys: Iterable[str]) -> dict[str, Transfer]:
     """The transfers that can be replaced, by their keys, by ones that take the same files at the attempt's own site,
-    where they were sent ahead under one of `keys`. What cannot be taken from there comes from where it lies."""
+    where they were sent ahead under one of `keys`. What cannot be taken from there comes from where it lies, and so
+    does what is on its way already."""
     found: dict[str, Transfer] = {}
     for key in keys:
         pairs = [(one, _sent_as(one, job, key)) for one in transfers if not _carries_restore(one)]
-        known = moving.standing([name for one, sent in pairs for name in (sent, f"{one.key}{TAKEN}")])
+        known = moving.standing([name for one, sent in pairs for name in (one.key, sent, f"{one.key}{TAKEN}")])
         for one, sent in pairs:
             arrived = _state(known, sent) is TransferState.SUCCEEDED
             spoiled = _state(known, f"{one.key}{TAKEN}") is TransferState.FAILED
-            if arrived and not spoiled and one.source_site != job.attempt.site:
+            begun = _state(known, one.key) not in (None, TransferState.UNKNOWN)
+            if arrived and not spoiled and not begun and one.source_site != job.attempt.site:
                 found.setdefault(one.key, _taken_there(one, job, key))
     return found
 

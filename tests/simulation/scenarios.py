@@ -239,21 +239,23 @@ STANDBY = Scenario(
     places=["data"],
     files=["data:raw/x"],
 )
-STANDBY_BY_SERVICE = replace(STANDBY, name="inputs sent ahead by a service", service=True)
+STANDBY_BY_SERVICE = replace(
+    STANDBY, name="inputs sent ahead by a service", service=True, faults=[("a", partition(32, 75))]
+)
 STANDBY_CANCELED = replace(
     STANDBY,
     name="a cancel while inputs are sent ahead",
+    stages=[replace(STANDBY.stages[0], sim="seconds=80 checkpoint_every=10 outputs=o:10")],
     faults=(),
-    commands=[(24, "cancel", "", {})],
+    commands=[(38, "cancel", "", {})],
     service=True,
     latency=8.0,
 )
-STANDBY_BY_WORKERS = replace(STANDBY, name="inputs sent ahead by who works", direct=True, latency=3.0)
 
 ALL = [
     *(CHAIN, FAILOVER, REFUSED, CANCEL, CONTINUED, MOVED, OPTIONAL, RETRIED, STOPPED, REQUEUED, HELD),
     *(BY_SERVICE, SHIPPED, CANCELED_UNDER_WAY),
     *(COPIES, COPY_CANCELED, COPIES_BY_SERVICE, COPY_CANCELED_BY_SERVICE),
-    *(STANDBY, STANDBY_BY_SERVICE, STANDBY_CANCELED, STANDBY_BY_WORKERS),
+    *(STANDBY, STANDBY_BY_SERVICE, STANDBY_CANCELED),
     *(BY_WORKERS, SHIPPED_BY_WORKERS, CANCELED_AT_WORKERS, COPY_CANCELED_AT_WORKERS),
 ]
