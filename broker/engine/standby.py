@@ -109,7 +109,9 @@ def recall(look: Look, stage: StageRow) -> None:
 # -- the orders ------------------------------------------------------------------------------------------------
 
 
-def _orders(look: Look, stage: StageRow, kind: str) -> list[EffectRow]:
+def _orders(look: Look, stage: StageRow, kind: str) -> Sequence[EffectRow]:
+    if not look.standby:  # as in nearly every look: no copy of any checkpoint was sent
+        return ()
     return [row for row in look.standby.get(stage.n, ()) if row.kind == kind]
 
 

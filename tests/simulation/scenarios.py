@@ -240,7 +240,11 @@ STANDBY = Scenario(
     files=["data:raw/x"],
 )
 STANDBY_BY_SERVICE = replace(
-    STANDBY, name="inputs sent ahead by a service", service=True, faults=[("a", partition(32, 75))]
+    STANDBY,
+    name="inputs sent ahead by a service",
+    stages=[replace(STANDBY.stages[0], sim="seconds=30 checkpoint_every=10 outputs=o:10")],
+    faults=[("a", partition(26, 42))],
+    service=True,
 )
 STANDBY_CANCELED = replace(
     STANDBY,
