@@ -27,6 +27,8 @@ _OPENINGS = {
     ("ship", "ship"): "Sends a copy of its checkpoint to {site}",
     ("ship", "wait"): "Keeps its checkpoint where it is for now",
     ("ship", "keep"): "Keeps its checkpoint where it is",
+    ("inputs", "send"): "Sends its inputs ahead to {site}",
+    ("inputs", "keep"): "Sends no inputs ahead",
     ("prune", "prune"): "Removes old copies of checkpoints at {site}",
     ("interval", "ask"): "Is asked for checkpoints at the best interval",
     ("command", "cancel"): "Somebody canceled it",

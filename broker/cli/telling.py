@@ -25,6 +25,7 @@ _WORDS: dict[str, str] = {
     "failover": "leaves {from}: {reason}",
     "restore": "goes on from checkpoint {seq}, kept at {from}",
     "ship": "sends a copy of checkpoint {seq} to {to}",
+    "inputs": "inputs sent ahead to {to}: {why}",
     "prune": "removes old copies of checkpoints at {site}: {seqs}",
     "interval": "is asked for a checkpoint every {every} s",
     "published": "done: its product is at {site}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from broker.clock import Clock
 from broker.effects.outcome import Result, again, compact, seen
@@ -55,6 +55,14 @@ class Moving:
         """Has the mover anything under that key?"""
         status = self._mover.status([key]).get(key)
         return status is not None and status.state is not TransferState.UNKNOWN
+
+    def standing(self, keys: Sequence[str]) -> Mapping[str, TransferStatus]:
+        """How these are, as far as the mover knows any of them."""
+        return self._mover.status(keys) if keys else {}
+
+    def end(self, keys: Sequence[str]) -> bool:
+        """Have these ended. True: nothing is written for any of them from now on."""
+        return not keys or all(self._mover.cancel(keys).values())
 
     def later(self, effect: EffectRow, states: Iterable[TransferStatus]) -> EffectAgain:
         """Nobody need ask often for what calls back."""

@@ -19,12 +19,23 @@ from broker.facts import (
     World,
 )
 from broker.states import AttemptState, RunState, StageState, move
-from broker.store.base import AttemptRow, Changes, CheckpointRow, NewEvent, Snapshot, StageRow, StrayRow, WaiverRow
+from broker.store.base import (
+    AttemptRow,
+    Changes,
+    CheckpointRow,
+    EffectRow,
+    NewEvent,
+    Snapshot,
+    StageRow,
+    StrayRow,
+    WaiverRow,
+)
 from policies.model import Decision, Reason
 
 _S, _A = StageState, AttemptState
 NO_STRAYS: Mapping[int, StrayRow] = {}
 NO_PRODUCTS: Mapping[int, str] = {}
+NO_ORDERS: Mapping[int, Sequence[EffectRow]] = {}
 
 
 def decide(
@@ -35,13 +46,24 @@ def decide(
     checkpoints: Mapping[int, Sequence[CheckpointRow]],
     strays: Mapping[int, StrayRow] = NO_STRAYS,
     near: Mapping[int, str] = NO_PRODUCTS,
+    standby: Mapping[int, Sequence[EffectRow]] = NO_ORDERS,
     waivers: Sequence[WaiverRow] = (),
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
-    its stages want to be near, by the number of their stage; `waivers`: of the run, whether they hold or not, where any
-    of its stages has a rule of where its data may be."""
-    look = Look(world, snapshot, now=now, checkpoints=checkpoints, strays=strays, near=near, waivers=waivers)
+    its stages want to be near, by the number of their stage; `standby`: the orders to send inputs ahead, and to remove
+    them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
+    its stages has a rule of where its data may be."""
+    look = Look(
+        world,
+        snapshot,
+        now=now,
+        checkpoints=checkpoints,
+        strays=strays,
+        near=near,
+        standby=standby,
+        waivers=waivers,
+    )
     carry_out(look)
     for row in snapshot.stages:
         if row.n not in look.done:

@@ -21,7 +21,17 @@ from broker.facts import (
 )
 from broker.spec import body_for
 from broker.states import AttemptState, StageState
-from broker.store.base import AttemptRow, Changes, CheckpointRow, NewEvent, Snapshot, StageRow, StrayRow, WaiverRow
+from broker.store.base import (
+    AttemptRow,
+    Changes,
+    CheckpointRow,
+    EffectRow,
+    NewEvent,
+    Snapshot,
+    StageRow,
+    StrayRow,
+    WaiverRow,
+)
 from policies import placement
 from policies.model import Decision, Reason, Rules, SiteFacts
 
@@ -40,6 +50,7 @@ class Look:
         checkpoints: Mapping[int, Sequence[CheckpointRow]],
         strays: Mapping[int, StrayRow],
         near: Mapping[int, str],
+        standby: Mapping[int, Sequence[EffectRow]],
         waivers: Sequence[WaiverRow],
     ) -> None:
         self.world, self.snapshot, self.now = world, snapshot, now
@@ -52,6 +63,7 @@ class Look:
         self.checkpoints = checkpoints
         self.strays = strays
         self.near = near
+        self.standby = standby
         self.waived = waived_now(waivers, now=now)
         """The run's waivers that are in force."""
         self.load = Counter(snapshot.load)

@@ -9,6 +9,7 @@ from typing import Any
 from broker.engine.copying import brought_to
 from broker.engine.look import Look
 from broker.engine.orphans import leave, unsubmitted
+from broker.engine.standby import sent_to
 from broker.engine.start import Start, start, start_copy
 from broker.engine.start import take_up as start_found
 from broker.engine.words import what_helps
@@ -64,7 +65,10 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     best, choice = choose(known, target=decision.site, dark=dark, started_before=stage.attempt > 0)
     walltime = next(c.rules.resources.walltime for c in candidates if c.site.name == decision.site)
     leave_behind(look, stage)
-    begun = start(look.world, stage, site=decision.site, why=why, restore=best, walltime=walltime, now=look.now)
+    ahead = sent_to(look, stage, decision.site)
+    begun = start(
+        look.world, stage, site=decision.site, why=why, restore=best, walltime=walltime, now=look.now, ahead=ahead
+    )
     row = begin(look, stage, begun, decision)
     if stage.attempt or rows:
         origin: dict[str, object] = {"seq": best.seq if best else None, "from": best.site if best else None}

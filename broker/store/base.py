@@ -483,6 +483,10 @@ class DecisionTx(Protocol):
 
     def parents(self, stages: Collection[int]) -> Mapping[int, Sequence[DepRow]]: ...
 
+    def effects(self, keys: Collection[str]) -> Sequence[EffectRow]:
+        """Those of these effects that there are, whatever became of them."""
+        ...
+
     def strays(self, stages: Collection[int]) -> Mapping[int, StrayRow]:
         """For each of these stages the earliest attempt of the hours that a restored backup does not know, found
         at its site and not taken up yet."""

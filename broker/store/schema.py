@@ -239,7 +239,7 @@ effect = Table(
     _text("run_id"),
     _int("n"),
     _int("attempt"),
-    _text("kind"),  # stage_in, submit, cancel, verify, check, ship, prune
+    _text("kind"),  # stage_in, submit, cancel, verify, copy, check, ship, prune, ahead, recall
     _text("site"),  # whose connector performs it
     _text("payload"),  # JSON
     _text("state"),  # pending, done, dropped
