@@ -16,6 +16,8 @@ from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, Transfer
 from connectors.paths import clean, file_path
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MISSING = "source missing"
+"""So begins what every mover says of a file that is not where it should be taken from."""
 PATIENCE = 0.05
 """Seconds that a cancel waits for a transfer to stop."""
 

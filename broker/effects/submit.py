@@ -16,7 +16,7 @@ from broker.effects.outcome import Result, again, compact, died_since, note_of
 from broker.engine.start import FIND_FIRST
 from broker.facts import World
 from broker.ids import submit_key
-from broker.jobs import Job, NoLongerFits, job_spec
+from broker.jobs import Job, NoLongerFits, fed_by, job_spec
 from broker.limits import NO_LIMITS, Limits
 from broker.spec import MissingSiteVariable
 from broker.store.base import AttemptRow, EffectRow, Store
@@ -81,7 +81,7 @@ class Submitter:
             if effect.claim_until is not None and effect.claim_until <= self._clock():
                 continue  # this worker stood still for too long: another one may be at it by now
             try:
-                specs.append(job_spec(self._world, replace(job, contact=self._contacts.of(effect.run_id))))
+                specs.append(job_spec(self._world, self._completed(job)))
                 sent.append((effect, job))
             except (UnsafePlan, UnsupportedPattern) as error:
                 result.finish(effect, job, answer=_refusal(str(error), Fault.APPLICATION))
@@ -94,6 +94,12 @@ class Submitter:
         for effect, job in sent:
             missing = Doubtful(reason="the site's answer left this job out")
             self._take(effect, job, answers.get(job.attempt.submit_key, missing), result)
+
+    def _completed(self, job: Job) -> Job:
+        """The job with what only the store knows of it."""
+        run_id, feeders = job.attempt.run_id, fed_by(job)
+        products = self._store.products_of(run_id, feeders) if feeders else {}
+        return replace(job, contact=self._contacts.of(run_id), products=products)
 
     def _take(self, effect: EffectRow, job: Job, answer: SubmitAnswer | None, result: Result) -> None:
         now = self._clock()

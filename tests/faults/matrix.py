@@ -101,6 +101,8 @@ ROWS = (
     Row("F46", "The database is put back to an old backup", "Sites are reconciled first; no job runs again that is "
         "there, or was"),
     Row("F47", "Everything is killed at once, as when the power fails", "Nothing lost that was answered; one product"),
+    Row("F48", "An input is missing at the site, or cut short, when the job starts", "The payload does not start; the "
+        "copy counts as lost; the input is brought again, or the stage goes on elsewhere"),
 )  # fmt: skip
 
 IN_SCOPE = frozenset(row.name for row in ROWS if not row.later)
