@@ -13,8 +13,10 @@ from broker.effects.outcome import Result, again, compact, done
 from broker.effects.placed_inputs import Absent, PlacedInputs
 from broker.effects.standby import TAKEN, nearest
 from broker.facts import World, rules_of
-from broker.jobs import RESTORE, Job, inbound, short_name
+from broker.jobs import RESTORE, Job, fed_by, inbound, short_name
 from broker.store.base import CheckpointRow, EffectRow, ProductRow, Store
+from broker.traffic.rows import TrafficSeen
+from broker.traffic.settling import copies_of, is_missing
 from connectors.base import Site
 from connectors.errors import Fault
 from connectors.model import Transfer, TransferItem, TransferState, TransferStatus
@@ -65,7 +67,7 @@ class Carrier:
         """To the attempt's own folder, which nobody reads before all of it is there; and the inputs that are brought
         although the site mounts a place of theirs. Raises Absent."""
         a = job.attempt
-        wanted = {given["stage"] for given in json.loads(job.stage.body)["inputs"] if "stage" in given}
+        wanted = fed_by(job)
         products: dict[str, ProductRow] = {}
         if wanted:
             products = dict(self._store.products_of(a.run_id, wanted))
@@ -120,6 +122,7 @@ class Carrier:
             reason = f"what was sent ahead is of no use: {failed.reason}"
             result.again.append(again(effect, self._clock(), reason=reason, pause=0.0))
             return
+        self._lost(job, transfer, failed)
         if self._inputs.may_still_come(job, failed):
             reason = f"waits: {failed.reason}"
             result.again.append(again(effect, self._clock(), reason=reason, pause=WAIT_PAUSE))
@@ -147,6 +150,13 @@ class Carrier:
                 }
             ),
         )
+
+    def _lost(self, job: Job, transfer: Transfer, failed: TransferStatus) -> None:
+        """Of what was copied on the spot nobody but us has seen that its source is gone."""
+        side, run = transfer.source_site, job.attempt.run_id
+        if is_missing(failed) and failed.bad_items and failed.site == side:
+            lost = copies_of(side, transfer.items, failed, state="lost", failures=0, run_id=run)
+            self._store.traffic.record(TrafficSeen(replicas=list(lost)), now=self._clock())
 
     def ship(self, _: Site, batch: Batch) -> Result:
         """Bring a copy of a checkpoint to another site; what arrived verified is a checkpoint there."""

@@ -16,7 +16,7 @@ from broker.effects.outcome import Result, again, compact, died_since, note_of
 from broker.engine.start import FIND_FIRST
 from broker.facts import World, rules_of
 from broker.ids import submit_key
-from broker.jobs import Job, NoLongerFits, job_spec
+from broker.jobs import Job, NoLongerFits, fed_by, job_spec
 from broker.limits import NO_LIMITS, Limits
 from broker.residency import Residency
 from broker.spec import MissingSiteVariable
@@ -87,7 +87,7 @@ class Submitter:
                 result.finish(effect, job, answer=_refusal(f"{against.rule}: {against.fact}", Fault.SITE))
                 continue
             try:
-                specs.append(job_spec(self._world, replace(job, contact=self._contacts.of(effect.run_id))))
+                specs.append(job_spec(self._world, self._completed(job)))
                 sent.append((effect, job))
             except (UnsafePlan, UnsupportedPattern) as error:
                 result.finish(effect, job, answer=_refusal(str(error), Fault.APPLICATION))
@@ -105,6 +105,12 @@ class Submitter:
         """Why the stage's data may not be at that site, asked a second time now that the job would be there."""
         rule = rules_of(job.stage.rules).data
         return None if rule is None else self._residency.against(rule, effect.run_id, effect.site)
+
+    def _completed(self, job: Job) -> Job:
+        """The job with what only the store knows of it."""
+        run_id, feeders = job.attempt.run_id, fed_by(job)
+        products = self._store.products_of(run_id, feeders) if feeders else {}
+        return replace(job, contact=self._contacts.of(run_id), products=products)
 
     def _take(self, effect: EffectRow, job: Job, answer: SubmitAnswer | None, result: Result) -> None:
         now = self._clock()

@@ -536,6 +536,17 @@ class AttemptSeen:
     stood still for too long may be one to an earlier question."""
 
 
+class CopySeen(NamedTuple):
+    """A file that is not as it was when it was brought."""
+
+    side: str
+    path: str
+    """Relative to the side's root."""
+    state: str
+    """lost, or bad."""
+    reason: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Sightings:
     """What was seen outside, written in one transaction that needs no lease.
@@ -549,6 +560,8 @@ class Sightings:
     checkpoints: list[CheckpointRow] = field(default_factory=list)
     """Inserted; where the row exists, `state` only moves on (seen < checking < verified < shipped < gone < suspect <
     bad), and manifest, bytes, verified_at and reason follow it."""
+    copies: list[CopySeen] = field(default_factory=list)
+    """What the catalogue of files knows of them follows; of others it need not know. Gives no hint."""
     wake_effects: list[str] = field(default_factory=list)
     """Keys of effects that something has happened to which they wait for: due now, unless somebody is at them."""
     logs: list[LogTail] = field(default_factory=list)
@@ -575,6 +588,7 @@ class Sightings:
                 self.effects_again,
                 self.attempts,
                 self.checkpoints,
+                self.copies,
                 self.wake_effects,
                 self.logs,
                 self.sites,

@@ -22,6 +22,7 @@ from broker.traffic.rows import (
     TrafficSeen,
     TransferRow,
 )
+from connectors.errands import MISSING
 from connectors.errors import Fault
 from connectors.model import TransferItem, TransferState, TransferStatus
 from policies.links import PRIOR, Learned, Sample
@@ -221,23 +222,9 @@ def _at_fault(row: TransferRow, one: MovementRow, status: TransferStatus, now: i
     corrupt = status.fault == Fault.STAGING.value and "corrupt" in status.reason
     doubted = corrupt and one.tries == 0
     if corrupt and status.site != row.destination:  # there it was spoiled on arrival: the copy may be as good as ever
-        bad = set(status.bad_items)
-        for item in origin_of(one, row.source).items:
-            if item.sha256 and (not bad or item.source in bad):
-                state = "suspect" if doubted else "bad"
-                seen.replicas.append(
-                    ReplicaRow(
-                        item.sha256,
-                        row.source,
-                        item.source,
-                        item.size or 0,
-                        state,
-                        one.tries + 1,
-                        None,
-                        status.reason[:200],
-                        one.run_id,
-                    )
-                )
+        seen.replicas += _not_good(row, one, status, state="suspect" if doubted else "bad")
+    elif is_missing(status) and status.site == row.source:
+        seen.replicas += _not_good(row, one, status, state="lost")
     marked = one._replace(tries=one.tries + 1)
     if doubted:
         seen.movements.append(_again(marked, now))
@@ -245,6 +232,34 @@ def _at_fault(row: TransferRow, one: MovementRow, status: TransferStatus, now: i
         seen.movements.append(_again(_refused(marked, row, status.reason, until=None), now))
     else:
         _end(_with_fault(marked._replace(state=FAILED), status), now, seen)
+
+
+def _not_good(row: TransferRow, one: MovementRow, status: TransferStatus, *, state: str) -> Sequence[ReplicaRow]:
+    items = origin_of(one, row.source).items
+    return copies_of(row.source, items, status, state=state, failures=one.tries + 1, run_id=one.run_id)
+
+
+def copies_of(
+    side: str, items: Sequence[TransferItem], status: TransferStatus, *, state: str, failures: int, run_id: str
+) -> Sequence[ReplicaRow]:
+    """The copies at a side, of which a failure tells that they are not what they should be: those that the mover
+    names; where it names none, of damaged ones all, of missing ones the only one."""
+    bad = set(status.bad_items)
+    known = [item for item in items if item.sha256 and not item.source.endswith("/")]
+    if not bad and state == "lost" and len(items) > 1:
+        return ()
+    return [
+        ReplicaRow(
+            str(item.sha256), side, item.source, item.size or 0, state, failures, None, status.reason[:200], run_id
+        )
+        for item in known
+        if not bad or item.source in bad
+    ]
+
+
+def is_missing(status: TransferStatus) -> bool:
+    """Did it fail because a file is not where it should be taken from?"""
+    return status.fault == Fault.STAGING.value and status.reason.startswith(MISSING)
 
 
 def _others_left(one: MovementRow, row: TransferRow) -> bool:

@@ -99,6 +99,10 @@ ROWS = (
     Row("F46", "The database is put back to an old backup", "Sites are reconciled first; no job runs again that is "
         "there, or was"),
     Row("F47", "Everything is killed at once, as when the power fails", "Nothing lost that was answered; one product"),
+    Row("F48", "An input is missing at the site, or cut short, when the job starts", "The payload does not start; the "
+        "copy counts as lost; the input is brought again, or the stage goes on elsewhere"),
+    Row("F49", "A file is larger than its target takes, or than there is room", "Refused before it is carried where "
+        "that is known, else told as a lack of room; nothing of it is in place"),
 )  # fmt: skip
 
 IN_SCOPE = frozenset(row.name for row in ROWS if not row.later)

@@ -219,6 +219,45 @@ def test_a_copy_is_suspect_after_one_damaged_arrival_and_bad_after_two(yard: Yar
     assert yard.state("m") is FAILED
 
 
+def test_a_copy_whose_file_is_missing_is_lost_and_another_one_is_taken(yard: Yard) -> None:
+    digest = yard.put("east", "from/a")
+    yard.put("north", "kept/a")
+    asked = item("a", sha256=digest, size=5)
+    yard.sites["east"].remove(["from/a"])
+    others = (Origin(site="north", items=(replace(asked, source="kept/a"),)),)
+    yard.desk.submit([Transfer(key="m", source_site="east", destination_site="west", items=(asked,), others=others)])
+    yard.turns(60)
+    assert yard.movement("m").taken_from == "north"
+    found = {(row.side, row.path): row.state for row in yard.db.traffic.replicas([digest])[digest]}
+    assert found == {("east", "from/a"): "lost", ("north", "kept/a"): "available", ("west", "to/a"): "available"}
+
+
+def test_a_copy_of_the_catalogue_that_is_gone_is_not_tried_again_until_it_was_verified_again(yard: Yard) -> None:
+    digest = yard.put("east", "from/a")
+    yard.ask("m", item("a", sha256=digest, size=5))
+    yard.turns(30)
+    yard.sites["west"].remove(["to/a"])
+
+    def asked(name: str) -> str:
+        yard.ask(name, item("a", sha256=digest, size=5, destination=f"{name}/a"))
+        yard.turns(60)
+        return yard.movement(name).taken_from
+
+    def standing() -> str:
+        return next(row.state for row in yard.db.traffic.replicas([digest])[digest] if row.path == "to/a")
+
+    assert asked("first") == "east"  # the nearer one was tried before, in vain
+    assert standing() == "lost"
+    # when nothing else is left it is tried all the same, and is as good as ever once it was verified
+    yard.sites["east"].remove(["from/a"])
+    yard.sites["west"].remove(["first/a"])
+    yard.put("west", "to/a")
+    back = item("a", sha256=digest, size=5, source="to/a", destination="back/a")
+    yard.ask("back", back, source="west", to="north")
+    yard.turns(60)
+    assert standing() == "available"
+
+
 def test_a_suspect_copy_is_not_used_where_there_is_another(yard: Yard) -> None:
     digest = yard.put("east", "from/a")
     yard.put("north", "kept/a")

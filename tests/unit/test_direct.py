@@ -172,6 +172,27 @@ def test_a_damaged_copy_is_suspect_then_bad(yard: Yard, monkeypatch: pytest.Monk
     assert yard.db.traffic.open_transfers() == []
 
 
+def test_of_several_files_only_the_missing_one_is_lost(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = yard.put("east", "from/a", b"1"), yard.put("east", "from/b", b"2")
+    gone = TransferStatus(
+        key="", state=FAILED, fault="staging", site="east", reason="source missing: from/b", bad_items=("from/b",)
+    )
+    failing(yard, monkeypatch, lambda _: gone)
+    yard.ask("m", item("a", sha256=one, size=1), item("b", sha256=two, size=1))
+    assert yard.state("m") is FAILED
+    found = yard.db.traffic.replicas([one, two])
+    assert [(row.side, row.path, row.state) for rows in found.values() for row in rows] == [("east", "from/b", "lost")]
+
+
+def test_where_nobody_can_tell_which_file_is_missing_none_is_lost(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = yard.put("east", "from/a", b"1"), yard.put("east", "from/b", b"2")
+    gone = TransferStatus(key="", state=FAILED, fault="staging", site="east", reason="source missing: some file")
+    failing(yard, monkeypatch, lambda _: gone)
+    yard.ask("m", item("a", sha256=one, size=1), item("b", sha256=two, size=1))
+    assert yard.state("m") is FAILED
+    assert yard.db.traffic.replicas([one, two]) == {}
+
+
 def test_what_is_spoiled_on_arrival_says_nothing_against_its_copy(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = yard.put("east", "from/a")
     spoiled = TransferStatus(key="", state=FAILED, fault="staging", site="west", reason="corrupt: not intact")

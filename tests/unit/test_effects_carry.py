@@ -133,6 +133,14 @@ def test_what_became_of_the_transfer_decides(
         assert result.again[0].due_at == c.lab.clock() + micros(pause)
 
 
+def test_a_source_that_is_gone_is_lost_in_the_catalogue_also_where_it_is_copied_on_the_spot() -> None:
+    c, source = case(files=1), f"{OWN_FILE['sha256'][:2]}/{OWN_FILE['sha256']}"
+    gone = replace(failed("staging", reason=f"source missing: {source}"), bad_items=(source,))
+    brought(c, Porter(UNKNOWN, gone))
+    (copy,) = c.lab.store.traffic.replicas([OWN_FILE["sha256"]])[OWN_FILE["sha256"]]
+    assert (copy.side, copy.path, copy.state, copy.reason) == ("", source, "lost", f"source missing: {source}")
+
+
 def test_a_dark_side_is_named_while_it_is_waited_for() -> None:
     result = brought(case(files=1), Porter(UNKNOWN, failed("site", at="nersc", reason="timed out")))
     assert json.loads(result.again[0].note)["last"] == "nersc gives no answer: timed out"

@@ -140,7 +140,7 @@ def test_a_source_that_is_missing_is_tried_again_with_pauses_and_then_given_up()
     assert made.stage(run, "d").state == "SKIPPED"
     judged = [d for d in decisions(made, run, "c") if d.kind == "retry"]
     assert [d.outcome for d in judged] == ["again", "again", "fail"]
-    assert "nothing is not there" in judged[0].reasons[0].fact
+    assert "source missing: nothing" in judged[0].reasons[0].fact
     assert audit_run(made.store, run) == []
 
 
