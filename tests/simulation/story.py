@@ -220,14 +220,12 @@ def _stage(rng: random.Random, i: int, parents: Sequence[Stage], takes: Sequence
     }
     if checkpoint:
         rules["checkpoint"] = {**CHECKPOINT, "ship": ("always", "auto")[i % 2], "keep": 1 + i % 3}
-        if i % 3 < 2:  # so long that inputs pay to be sent ahead, and no job meets it
-            rules["resources"] = {"walltime": 4000.0}
     return Stage(
         name=f"t{i}",
         sim=" ".join(words),
         needs=[p.name for p in parents],
         outputs=outputs,
-        inputs=[(p.outputs[0], p.name) for p in takes if p.outputs],
+        inputs=[(f"in{n}", p.name) for n, p in enumerate(takes)],
         rules=rules,
     )
 
