@@ -60,7 +60,7 @@ class Carrier:
                 told = {t.key: states[t.key] for t in transfers}
                 self._judge(effect, job, transfers, told, missed[effect.key], sides, result)
             else:
-                result.finish(effect, job, staged=compact({"ok": True}))
+                result.finish(effect, job, staged=compact({"ok": True, **_weighed(job, (), {}, {})}))
         return result
 
     def _inbound(self, effect: EffectRow, job: Job) -> tuple[list[Transfer], Collection[str]]:
@@ -248,7 +248,7 @@ def _weighed(
         files, before = found.get(sides[transfer.key], (0, 0))
         count = max(len(inputs), states[transfer.key].files_moved)
         found[sides[transfer.key]] = (files + count, before + size)
-    return {"from": found} if found else {}
+    return {"from": found}
 
 
 def _size(job: Job, transfer: Transfer, inputs: Sequence[TransferItem], status: TransferStatus) -> int:
