@@ -81,7 +81,7 @@ class Submitter:
             if effect.claim_until is not None and effect.claim_until <= self._clock():
                 continue  # this worker stood still for too long: another one may be at it by now
             try:
-                specs.append(job_spec(self._world, self._completed(job)))
+                specs.append(job_spec(self._world, completed(job, self._store, self._contacts)))
                 sent.append((effect, job))
             except (UnsafePlan, UnsupportedPattern) as error:
                 result.finish(effect, job, answer=_refusal(str(error), Fault.APPLICATION))
@@ -94,12 +94,6 @@ class Submitter:
         for effect, job in sent:
             missing = Doubtful(reason="the site's answer left this job out")
             self._take(effect, job, answers.get(job.attempt.submit_key, missing), result)
-
-    def _completed(self, job: Job) -> Job:
-        """The job with what only the store knows of it."""
-        run_id, feeders = job.attempt.run_id, fed_by(job)
-        products = self._store.products_of(run_id, feeders) if feeders else {}
-        return replace(job, contact=self._contacts.of(run_id), products=products)
 
     def _take(self, effect: EffectRow, job: Job, answer: SubmitAnswer | None, result: Result) -> None:
         now = self._clock()
@@ -171,6 +165,13 @@ class Submitter:
             else:
                 result.again.append(again(effect, self._clock(), reason="asked, not yet confirmed"))
         return result
+
+
+def completed(job: Job, store: Store, contacts: Contacts) -> Job:
+    """The job with what only the store knows of it, as its site is asked for it. Raises StoreError."""
+    run_id, feeders = job.attempt.run_id, fed_by(job)
+    products = store.products_of(run_id, feeders) if feeders else {}
+    return replace(job, contact=contacts.of(run_id), products=products)
 
 
 def _refusal(reason: str, fault: Fault) -> str:
