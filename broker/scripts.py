@@ -9,6 +9,7 @@ from broker import ids
 from broker.clock import Clock
 from broker.effects.contacts import Contacts
 from broker.effects.hands import JobCache
+from broker.effects.submit import completed
 from broker.engine.start import effect, start
 from broker.errors import NotFound, RefusedByPolicy, UsageError
 from broker.facts import SiteSetup, World, is_copy, rules_at
@@ -51,7 +52,7 @@ def attempt_script(run_id: str, path: str, row: AttemptRow, config: SiteConfig, 
     job = JobCache(store).get(effect(world, row, "submit", now=row.created_at))
     if job is None:
         raise NotFound(f"{run_id}/{path} has no attempt {row.number}")
-    told = replace(job, contact=Contacts(store).of(run_id))
+    told = completed(job, store, Contacts(store))
     return {"stage": path, "attempt": row.number, **_view(_spec(world, told), named, site)}
 
 

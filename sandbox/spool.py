@@ -33,12 +33,14 @@ def exit_bytes(
     outputs_digest: str,
     asked: str,
     missing: tuple[str, ...],
+    wrong_size: tuple[tuple[str, int], ...] = (),
 ) -> bytes:
     """As `format_record(ExitRecord(...))`."""
     signaled = "" if signal is None else f"signal {signal}\n"
     digest = f"outputs_digest {outputs_digest}\n" if outputs_digest else ""
     why = f"asked {asked}\n" if asked else ""
     absent = "".join(f"missing {path}\n" for path in missing)
+    absent += "".join(f"wrong_size {size} {path}\n" for path, size in wrong_size)
     return (
         f"crossfade-exit 1\nkey {key}\ngeneration {generation}\nkind {kind}\nexit_code {exit_code}\n{signaled}"
         f"started_at {started_at}\nended_at {ended_at}\noutputs_count {outputs_count}\n{digest}{why}{absent}end\n"

@@ -87,7 +87,7 @@ class Submitter:
                 result.finish(effect, job, answer=_refusal(f"{against.rule}: {against.fact}", Fault.SITE))
                 continue
             try:
-                specs.append(job_spec(self._world, self._completed(job)))
+                specs.append(job_spec(self._world, completed(job, self._store, self._contacts)))
                 sent.append((effect, job))
             except (UnsafePlan, UnsupportedPattern) as error:
                 result.finish(effect, job, answer=_refusal(str(error), Fault.APPLICATION))
@@ -105,12 +105,6 @@ class Submitter:
         """Why the stage's data may not be at that site, asked a second time now that the job would be there."""
         rule = rules_of(job.stage.rules).data
         return None if rule is None else self._residency.against(rule, effect.run_id, effect.site)
-
-    def _completed(self, job: Job) -> Job:
-        """The job with what only the store knows of it."""
-        run_id, feeders = job.attempt.run_id, fed_by(job)
-        products = self._store.products_of(run_id, feeders) if feeders else {}
-        return replace(job, contact=self._contacts.of(run_id), products=products)
 
     def _take(self, effect: EffectRow, job: Job, answer: SubmitAnswer | None, result: Result) -> None:
         now = self._clock()
@@ -182,6 +176,13 @@ class Submitter:
             else:
                 result.again.append(again(effect, self._clock(), reason="asked, not yet confirmed"))
         return result
+
+
+def completed(job: Job, store: Store, contacts: Contacts) -> Job:
+    """The job with what only the store knows of it, as its site is asked for it. Raises StoreError."""
+    run_id, feeders = job.attempt.run_id, fed_by(job)
+    products = store.products_of(run_id, feeders) if feeders else {}
+    return replace(job, contact=contacts.of(run_id), products=products)
 
 
 def _refusal(reason: str, fault: Fault) -> str:

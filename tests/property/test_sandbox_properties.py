@@ -140,7 +140,7 @@ def test_a_start_record_has_the_bytes_that_the_harness_would_write(record: Start
         ExitRecord,
         key=KEYS,
         generation=st.integers(1, 99),
-        kind=st.sampled_from(["done", "failed", "timed_out", "stopped", "too_late", "restore_failed"]),
+        kind=st.sampled_from(["done", "failed", "timed_out", "stopped", "too_late", "input_missing", "restore_failed"]),
         exit_code=st.integers(0, 255),
         signal=st.none() | st.integers(1, 64),
         started_at=COUNTS,
@@ -148,6 +148,9 @@ def test_a_start_record_has_the_bytes_that_the_harness_would_write(record: Start
         outputs_count=st.integers(0, 9999),
         outputs_digest=st.sampled_from(["", "0" * 64]),
         missing=st.lists(WORDS.filter(lambda word: word not in {".", ".."}), unique=True, max_size=3).map(tuple),
+        wrong_size=st.lists(st.tuples(WORDS.filter(lambda word: word not in {".", ".."}), COUNTS), max_size=3).map(
+            tuple
+        ),
         asked=st.sampled_from(["", "every", "signal", "stop"]),
     )
 )
