@@ -125,7 +125,9 @@ class Clockwork:
             fixed.append(self._due)
         boundary = min(fixed)
         wanted = min(boundary, self._event(boundary))
-        return wanted if self._rhythm is None else self._in_rhythm(wanted)
+        if self._rhythm is None or self._due is None:
+            return wanted
+        return self._in_rhythm(wanted, self._due, self._rhythm)
 
     def _event(self, boundary: int) -> int:
         """When what the sites do by themselves is to be looked at; the boundary if not before."""
@@ -146,14 +148,13 @@ class Clockwork:
                 break
         return look
 
-    def _in_rhythm(self, wanted: int) -> int:
+    def _in_rhythm(self, wanted: int, due: int, rhythm: int) -> int:
         """The run only waits: move its wake-up to the first of its rhythm that is not before what may change that."""
-        assert self._due is not None
-        assert self._rhythm is not None
         heeded = min([wanted, *self._thresholds()])
-        if heeded > self._due:
-            self._due += -(-(heeded - self._due) // self._rhythm) * self._rhythm
-        return min(wanted, self._due)
+        if heeded > due:
+            due += -(-(heeded - due) // rhythm) * rhythm
+        self._due = due
+        return min(wanted, due)
 
     def _thresholds(self) -> Iterator[int]:
         """When time alone may change an answer: a silence that becomes long enough."""
@@ -216,7 +217,11 @@ class Clockwork:
         """All of the run that a wake-up may change, but the time of the next one."""
         store, run_id = self.world.store, self.world.run_id
         pending = tuple((row.key, row.tries) for row in store.effects(run_id) if row.state == "pending")
-        return store.tip(run_id), pending, tuple((row.state, row.attempt, row.not_before) for row in store.stages(run_id))
+        return (
+            store.tip(run_id),
+            pending,
+            tuple((row.state, row.attempt, row.not_before) for row in store.stages(run_id)),
+        )
 
     def _state(self) -> str:
         row = self.world.store.run(self.world.run_id)

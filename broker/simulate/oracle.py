@@ -22,7 +22,7 @@ def best_span(sites: Sequence[Uptime], setting: Setting, start: float) -> float 
     """Seconds from `start` to the result, at best; None: nobody could have it within the limit."""
     at: list[float | None] = [start] * len(sites)
     free = True  # the first start is no move
-    for mark in range(setting.marks):
+    for _ in range(setting.marks):
         at = [_reached(sites, here, at, setting.lap, setting, free=free) for here in range(len(sites))]
         free = False
         if all(time is None for time in at):

@@ -1,4 +1,4 @@
-"""What is simulated, beside the outages: the stage, what saving and moving cost, how many starts. Durations: seconds."""
+"""What is simulated beside the outages: the stage, what saving and moving cost, how many starts. Durations: seconds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from broker.errors import UsageError
+
+MOST_MARKS = 5000
 ON_THE_MINUTE = 60
 """Starts are whole minutes after a trace's beginning."""
 
@@ -29,6 +32,15 @@ class Setting:
     """A start that has no result by then counts as not done."""
     starts: int = 200
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what cannot be simulated."""
+        if self.every < 1 or self.detection < 1 or self.cost < 0 or self.move < 0:
+            raise UsageError("a checkpoint's interval and the detection take at least 1 s; nothing takes less than 0 s")
+        if self.limit < self.stage:
+            raise UsageError("the limit is shorter than the stage", help="raise --limit-hours")
+        if self.marks > MOST_MARKS:
+            raise UsageError(f"{self.marks} checkpoints are more than {MOST_MARKS}", help="save more rarely")
 
     @property
     def marks(self) -> int:

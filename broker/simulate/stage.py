@@ -71,7 +71,9 @@ def payload(setting: Setting) -> str:
 
 def new_run(made: CompiledRun, run_id: str, *, now: int) -> NewRun:
     """The rows of a run of it."""
-    stages = [stage_row(run_id, n, s.path, s.rules, s.body, s.digest, len(s.needs), now) for n, s in enumerate(made.stages)]
+    stages = [
+        stage_row(run_id, n, s.path, s.rules, s.body, s.digest, len(s.needs), now) for n, s in enumerate(made.stages)
+    ]
     row = RunRow(
         run_id=run_id,
         name=made.name,

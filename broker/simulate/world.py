@@ -74,7 +74,9 @@ class FadingSite(SimulatedSite):
 class World:
     """All that one start needs. Times are the virtual clock's (µs); `at` turns a trace's seconds into them."""
 
-    def __init__(self, traces: Sequence[Uptime], setting: Setting, made: CompiledRun, *, start: float, seed: int) -> None:
+    def __init__(
+        self, traces: Sequence[Uptime], setting: Setting, made: CompiledRun, *, start: float, seed: int
+    ) -> None:
         self.setting, self.traces = setting, traces
         self.start, self.limit = at(start), at(start + setting.limit)
         self.clock = VirtualClock(self.start)

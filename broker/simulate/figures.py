@@ -1,0 +1,83 @@
+"""What a comparison is told as: a document for programs, a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from broker.simulate.compare import Comparison
+from broker.simulate.outcome import HOUR, Figures
+from broker.simulate.setting import Setting
+from broker.simulate.uptime import Uptime
+
+TOLD = (
+    "done",
+    "median_h",
+    "p90_h",
+    "over_oracle",
+    "lost_h_per_run",
+    "moves_per_run",
+    "double_submissions",
+    "products_not_one",
+)
+"""Keys of each policy in the document."""
+_HEADINGS = ("policy", "done", "median h", "p90 h", "÷ oracle", "lost h", "failures", "moves", "twice", "not one")
+
+
+def as_view(found: Comparison) -> dict[str, Any]:
+    """`{oracle: {median_h}, policies: {NAME: {...}}}`: shares from 0 to 1, hours; null where no start is done."""
+    return {
+        "oracle": {"median_h": _rounded(found.oracle_median_h)},
+        "policies": {
+            name: {key: _rounded(getattr(told, key)) for key in TOLD} for name, told in found.policies.items()
+        },
+    }
+
+
+def as_table(found: Comparison, traces: Sequence[Uptime], setting: Setting) -> str:
+    """The same for people, and what was simulated."""
+    rows = [_row(name, told) for name, told in found.policies.items()]
+    done, best = f"{found.oracle_done:.0%}", found.oracle_median_h
+    rows.append(("oracle", done, _figure(best), "-", "1.000", "-", "-", "-", "-", "-"))
+    return "\n".join([*_about(found, traces, setting), "", *_aligned([_HEADINGS, *rows])])
+
+
+def _about(found: Comparison, traces: Sequence[Uptime], setting: Setting) -> list[str]:
+    days = min(trace.length for trace in traces) / 86_400
+    sites = ", ".join(f"{trace.site} (up {trace.share:.0%})" for trace in traces)
+    costs = f"a checkpoint every {setting.every:g} s costs {setting.cost:g} s; detection {setting.detection:g} s"
+    return [
+        f"{len(found.starts)} starts of a {setting.stage / HOUR:g} h stage over {days:.1f} days of {sites}",
+        f"{costs}, move {setting.move:g} s, limit {setting.limit / HOUR:g} h, seed {setting.seed}",
+    ]
+
+
+def _row(name: str, told: Figures) -> tuple[str, ...]:
+    return (
+        name,
+        f"{told.done:.0%}",
+        _figure(told.median_h),
+        _figure(told.p90_h),
+        _figure(told.over_oracle, 3),
+        _figure(told.lost_h_per_run),
+        _figure(told.failures_per_run),
+        _figure(told.moves_per_run),
+        str(told.double_submissions),
+        str(told.products_not_one),
+    )
+
+
+def _figure(value: float | None, places: int = 2) -> str:
+    return "-" if value is None else f"{value:.{places}f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
+
+
+def _rounded(value: float | int | None) -> float | int | None:
+    return round(value, 4) if isinstance(value, float) else value
