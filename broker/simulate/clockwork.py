@@ -116,18 +116,18 @@ class Clockwork:
         now = self.world.clock()
         if self.every_look:
             return min(self._on_beat(now + 1), self._due or self.world.limit)
-        fixed = [self.world.limit]
-        if change is not None:
-            fixed.append(self._on_beat(change))
+        changes = self.world.limit if change is None else min(self.world.limit, self._on_beat(change))
+        boundary = changes
         if any(watch.counts(micros(self.world.setting.detection), now) for watch in self._watches):
-            fixed.append(self._on_beat(now + 1))
+            boundary = min(boundary, self._on_beat(now + 1))
         if self._due is not None and self._rhythm is None:
-            fixed.append(self._due)
-        boundary = min(fixed)
-        wanted = min(boundary, self._event(boundary))
-        if self._rhythm is None or self._due is None:
-            return wanted
-        return self._in_rhythm(wanted, self._due, self._rhythm)
+            return min(self._event(min(boundary, self._due)), boundary, self._due)
+        event = self._event(boundary)
+        if self._due is None or self._rhythm is None:
+            return min(event, boundary)
+        changes = min(changes, event) if event < boundary else changes
+        self._due = self._in_rhythm(changes, self._due, self._rhythm)
+        return min(event, boundary, self._due)
 
     def _event(self, boundary: int) -> int:
         """When what the sites do by themselves is to be looked at; the boundary if not before."""
@@ -149,23 +149,19 @@ class Clockwork:
         return look
 
     def _in_rhythm(self, wanted: int, due: int, rhythm: int) -> int:
-        """The run only waits: move its wake-up to the first of its rhythm that is not before what may change that."""
+        """When a run that only waits is woken: at the first beat of its rhythm, from `due` on, that is not before
+        something has changed. One more look that counts a silence changes nothing, but the one that ends the count."""
         heeded = min([wanted, *self._thresholds()])
-        if heeded > due:
-            due += -(-(heeded - due) // rhythm) * rhythm
-        self._due = due
-        return min(wanted, due)
+        return due if heeded <= due else due + -(-(heeded - due) // rhythm) * rhythm
 
     def _thresholds(self) -> Iterator[int]:
         """When time alone may change an answer: a silence that becomes long enough."""
-        now, store = self.world.clock(), self.world.store
+        now, store, setting = self.world.clock(), self.world.store, self.world.setting
         (stage,) = store.stages(self.world.run_id)
-        waits = (self.world.setting.detection, rules_of(stage.rules).failover.after)
-        for row in store.sites():
-            for wait in waits if row.cannot_ask_since is not None else ():
-                moment = (row.cannot_ask_since or 0) + micros(wait)
-                if moment > now:
-                    yield moment
+        counted = max(setting.detection, (PROBES - 1) * self.world.poll)
+        waits = (counted, max(counted, rules_of(stage.rules).failover.after))
+        silences = [row.cannot_ask_since for row in store.sites() if row.cannot_ask_since is not None]
+        return (moment for since in silences for wait in waits if (moment := since + micros(wait)) > now)
 
     def _on_beat(self, moment: int) -> int:
         """The first look at that moment or after."""
