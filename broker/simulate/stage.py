@@ -37,14 +37,18 @@ def usual_policy(setting: Setting) -> NamedPolicy:
 
 def read_policy(path: Path) -> NamedPolicy:
     """A policy file: the keys of `policy`; or `policy` itself beside some of a stage's keys. Raises DocumentError."""
-    raw = read_document(path)
+    return policy_of(read_document(path), name=path.stem)
+
+
+def policy_of(raw: RawDocument, *, name: str) -> NamedPolicy:
+    """The policy that such a document tells of. Raises DocumentError."""
     if "policy" not in raw.data:
-        return NamedPolicy(path.stem, {"policy": dict(raw.data)}, raw)
+        return NamedPolicy(name, {"policy": dict(raw.data)}, raw)
     strange = [key for key in raw.data if key != "policy" and key not in OF_THE_STAGE]
     if strange:
         cure = f"beside policy there may be {', '.join(OF_THE_STAGE)}"
         raise raw.refuse([((key,), Wrong("is no key of a policy file", cure)) for key in strange])
-    return NamedPolicy(path.stem, dict(raw.data), raw)
+    return NamedPolicy(name, dict(raw.data), raw)
 
 
 def compiled(policy: NamedPolicy, setting: Setting) -> CompiledRun:
