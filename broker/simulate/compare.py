@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -53,25 +53,34 @@ def compare(
 
     Raises DocumentError for a policy that cannot be used, UsageError for two of one name.
     """
+    check_names(policies, BASELINES)
     made = {policy.name: compiled(policy, setting) for policy in policies}
-    if len(made) < len(policies) or made.keys() & BASELINES.keys():
-        raise UsageError("two policies have the same name", help=f"a file's name is its policy's; {_TAKEN}")
     starts = setting.starts_in(min(trace.length for trace in traces))
     oracle = [best_span(traces, setting, start) for start in starts]
-    outcomes: dict[str, list[Outcome]] = {}
+    outcomes: dict[str, Sequence[Outcome]] = {}
     for name, run in made.items():
-        outcomes[name] = []
+        found = []
         for number, start in enumerate(starts):
-            outcomes[name].append(replay(traces, setting, run, start, seed=setting.seed + number))
+            found.append(replay(traces, setting, run, start, seed=setting.seed + number))
             told(name, number + 1)
+        outcomes[name] = found
     for name, rule in BASELINES.items():
         outcomes[name] = [rule(traces, setting, start) for start in starts]
-    return Comparison(
-        starts=starts,
-        oracle=oracle,
-        outcomes=outcomes,
-        policies={name: figures(found, oracle) for name, found in outcomes.items()},
-    )
+    return compared(starts, oracle, outcomes)
 
 
-_TAKEN = f"taken are {', '.join(BASELINES)}"
+def compared(
+    starts: Sequence[float], oracle: Sequence[float | None], outcomes: Mapping[str, Sequence[Outcome]]
+) -> Comparison:
+    """The comparison, with the figures of all outcomes."""
+    policies = {name: figures(found, oracle) for name, found in outcomes.items()}
+    return Comparison(starts=starts, oracle=oracle, outcomes=outcomes, policies=policies)
+
+
+def check_names(policies: Sequence[NamedPolicy], taken: Collection[str]) -> None:
+    """Raises UsageError for two policies of one name, and for one that has a baseline's."""
+    names = [policy.name for policy in policies]
+    twice = [name for name in names if names.count(name) > 1 or name in taken]
+    if twice:
+        cure = f"a policy is called as its file; taken are {', '.join(taken)}"
+        raise UsageError(f"there are two policies named {twice[0]}", help=cure)

@@ -7,6 +7,7 @@ from typing import Any
 
 from broker.simulate.compare import Comparison
 from broker.simulate.outcome import HOUR, Figures
+from broker.simulate.queues import QueueLog
 from broker.simulate.setting import Setting
 from broker.simulate.uptime import Uptime
 
@@ -34,22 +35,37 @@ def as_view(found: Comparison) -> dict[str, Any]:
     }
 
 
-def as_table(found: Comparison, traces: Sequence[Uptime], setting: Setting) -> str:
-    """The same for people, and what was simulated."""
+def as_table(found: Comparison, about: Sequence[str]) -> str:
+    """The same for people, below some lines about what was simulated."""
     rows = [_row(name, told) for name, told in found.policies.items()]
     done, best = f"{found.oracle_done:.0%}", found.oracle_median_h
     rows.append(("oracle", done, _figure(best), "-", "1.000", "-", "-", "-", "-", "-"))
-    return "\n".join([*_about(found, traces, setting), "", *_aligned([_HEADINGS, *rows])])
+    return "\n".join([*about, "", *_aligned([_HEADINGS, *rows])])
 
 
-def _about(found: Comparison, traces: Sequence[Uptime], setting: Setting) -> list[str]:
+def about_outages(found: Comparison, traces: Sequence[Uptime], setting: Setting) -> list[str]:
+    """What was simulated, of traces."""
     days = min(trace.length for trace in traces) / 86_400
     sites = ", ".join(f"{trace.site} (up {trace.share:.0%})" for trace in traces)
-    costs = f"a checkpoint every {setting.every:g} s costs {setting.cost:g} s; detection {setting.detection:g} s"
     return [
         f"{len(found.starts)} starts of a {setting.stage / HOUR:g} h stage over {days:.1f} days of {sites}",
-        f"{costs}, move {setting.move:g} s, limit {setting.limit / HOUR:g} h, seed {setting.seed}",
+        _costs(setting),
     ]
+
+
+def about_queues(found: Comparison, logs: Sequence[QueueLog], setting: Setting) -> list[str]:
+    """What was simulated, of queues."""
+    days, jobs = logs[0].length / 86_400, len(logs[0].jobs)
+    sites = f"{len(logs)} sites, each {jobs} jobs of one log, rotated"
+    return [
+        f"{len(found.starts)} starts of a {setting.stage / HOUR:g} h stage over {days:.1f} days of {sites}",
+        _costs(setting),
+    ]
+
+
+def _costs(setting: Setting) -> str:
+    costs = f"a checkpoint every {setting.every:g} s costs {setting.cost:g} s; detection {setting.detection:g} s"
+    return f"{costs}, move {setting.move:g} s, limit {setting.limit / HOUR:g} h, seed {setting.seed}"
 
 
 def _row(name: str, told: Figures) -> tuple[str, ...]:

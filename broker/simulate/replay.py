@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from broker.simulate.clockwork import Clockwork
 from broker.simulate.outcome import Outcome
 from broker.simulate.setting import Setting
 from broker.simulate.uptime import Uptime
-from broker.simulate.world import World
+from broker.simulate.world import Wait, World
 from broker.spec import CompiledRun
 from sandbox.job import Execution
 
@@ -25,9 +25,10 @@ def replay(
     *,
     seed: int = 0,
     every_look: bool = False,
+    waits: Mapping[str, Wait] | None = None,
 ) -> Outcome:
     """The stage, started at that second of the traces. The same arguments bring the same outcome."""
-    with closing(World(traces, setting, made, start=start, seed=seed)) as world:
+    with closing(World(traces, setting, made, start=start, seed=seed, waits=waits)) as world:
         Clockwork(world, every_look=every_look).run()
         return outcome(world)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,19 @@ def policy_of(raw: RawDocument, *, name: str) -> NamedPolicy:
         cure = f"beside policy there may be {', '.join(OF_THE_STAGE)}"
         raise raw.refuse([((key,), Wrong("is no key of a policy file", cure)) for key in strange])
     return NamedPolicy(name, dict(raw.data), raw)
+
+
+def prefers(policy: NamedPolicy) -> bool:
+    """Does the policy itself say which sites it would rather have?"""
+    sites = _map(policy, "policy").get("sites")
+    return isinstance(sites, Mapping) and bool(sites.get("prefer"))
+
+
+def preferring(policy: NamedPolicy, order: Sequence[str]) -> NamedPolicy:
+    """The same policy, with these sites preferred, in this order."""
+    keys = _map(policy, "policy")
+    sites = {**keys.get("sites", {}), "prefer": list(order)}
+    return NamedPolicy(policy.name, {**policy.keys, "policy": {**keys, "sites": sites}}, policy.raw)
 
 
 def compiled(policy: NamedPolicy, setting: Setting) -> CompiledRun:

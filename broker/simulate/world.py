@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -34,6 +34,15 @@ SLOTS = 16
 EVERYBODY = 1_000_000
 
 
+Wait = Callable[[float], float]
+"""Seconds that a job waits in a site's queue which is submitted at that second of the trace."""
+
+
+def no_wait(_at: float) -> float:
+    """Of sites whose traces tell of no queue."""
+    return 0.0
+
+
 @dataclass(slots=True)
 class Trail:
     """Where the stage has worked last."""
@@ -42,17 +51,18 @@ class Trail:
 
 
 class FadingSite(SimulatedSite):
-    """A site of the trace: a stage that worked elsewhere before begins here after the time that a move takes."""
+    """A site of the trace: a job waits as long as its queue says, and a stage that worked elsewhere before begins here
+    after the time that a move takes."""
 
-    def __init__(self, model: SiteModel, clock: VirtualClock, *, trail: Trail, move: float) -> None:
+    def __init__(self, model: SiteModel, clock: VirtualClock, *, trail: Trail, move: float, wait: Wait) -> None:
         super().__init__(model, clock)
-        self._trail, self._move = trail, move
+        self._trail, self._move, self._wait = trail, move, wait
         self.up = True
         model.on_start(self._started)
 
     def submit(self, specs: Sequence[JobSpec]) -> Mapping[str, SubmitAnswer]:
         comes_from_elsewhere = self._trail.site not in ("", self.name)
-        latency = self._move if comes_from_elsewhere else 0.0
+        latency = self._wait(self._clock() / 1e6 - ORIGIN) + (self._move if comes_from_elsewhere else 0.0)
         self.model.shape = replace(self.model.shape, submit_latency=latency)
         return super().submit(specs)
 
@@ -75,9 +85,18 @@ class World:
     """All that one start needs. Times are the virtual clock's (µs); `at` turns a trace's seconds into them."""
 
     def __init__(
-        self, traces: Sequence[Uptime], setting: Setting, made: CompiledRun, *, start: float, seed: int
+        self,
+        traces: Sequence[Uptime],
+        setting: Setting,
+        made: CompiledRun,
+        *,
+        start: float,
+        seed: int,
+        waits: Mapping[str, Wait] | None = None,
     ) -> None:
+        """`waits`: of the sites' queues, by name; none where a site is not named."""
         self.setting, self.traces = setting, traces
+        self._waits = waits or {}
         self.start, self.limit = at(start), at(start + setting.limit)
         self.clock = VirtualClock(self.start)
         self.poll = look_every(setting)
@@ -114,7 +133,8 @@ class World:
             rng=random.Random(f"{seed} {trace.site}"),  # noqa: S311 - a reproducible study, no secret
             start=self.start,
         )
-        site = FadingSite(model, self.clock, trail=trail, move=self.setting.move)
+        wait = self._waits.get(trace.site, no_wait)
+        site = FadingSite(model, self.clock, trail=trail, move=self.setting.move, wait=wait)
         self._places.add(site)
         return site
 

@@ -13,9 +13,10 @@ import click
 from broker.cli.options import duration, output_option
 from broker.cli.output import emit
 from broker.cli.session import note
+from broker.errors import UsageError
 
 if TYPE_CHECKING:
-    from broker.simulate.compare import Told
+    from broker.simulate.compare import Comparison, Told
     from broker.simulate.setting import Setting
     from broker.simulate.stage import NamedPolicy
 
@@ -25,9 +26,18 @@ if TYPE_CHECKING:
     "--traces",
     "folder",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="DIR",
     help="A folder of availability traces, one JSON file a site.",
+)
+@click.option(
+    "--queues",
+    "log",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Instead of traces: a queue's log (SWF, plain or .gz).",
+)
+@click.option(
+    "--rotate", type=click.IntRange(2, 64), default=3, show_default=True, help="With --queues: sites made of the log."
 )
 @click.option(
     "--site", "only", metavar="NAME", multiple=True, help="Of the folder only this site; repeatable, in this order."
@@ -72,7 +82,9 @@ if TYPE_CHECKING:
 )
 @output_option
 def simulate(
-    folder: Path,
+    folder: Path | None,
+    log: Path | None,
+    rotate: int,
     only: tuple[str, ...],
     files: tuple[Path, ...],
     stage_hours: float,
@@ -86,18 +98,15 @@ def simulate(
     plot: Path | None,
     output: str,
 ) -> None:
-    """Replay recorded outages through the real broker, and compare what a policy makes of them.
+    """Replay recorded outages, or queues, through the real broker, and compare what a policy makes of them.
 
-    One stage is started at random moments of the traces, at simulated sites that fade when the trace says so, under
-    virtual time. Baselines, and an oracle that knows all outages, start at the same moments. Nothing of this
-    installation is read or changed.
+    One stage is started at random moments of the traces, at simulated sites that fade when the trace says so, or whose
+    jobs wait as long as the log says, under virtual time. Baselines, and an oracle that knows all, start at the same
+    moments. Nothing of this installation is read or changed.
     """
-    from broker.simulate.compare import compare  # noqa: PLC0415 - slow to import
-    from broker.simulate.figures import as_table, as_view  # noqa: PLC0415
-    from broker.simulate.plot import check_name, drawn  # noqa: PLC0415
+    from broker.simulate.plot import check_name, drawn  # noqa: PLC0415 - slow to import
     from broker.simulate.setting import Setting  # noqa: PLC0415
     from broker.simulate.stage import read_policy, usual_policy  # noqa: PLC0415
-    from broker.simulate.traces import read_traces  # noqa: PLC0415
 
     setting = Setting(
         stage=stage_hours * 3600,
@@ -109,16 +118,55 @@ def simulate(
         starts=starts,
         seed=seed,
     )
+    if (folder is None) == (log is None):
+        raise UsageError("name either --traces DIR or --queues FILE", help="crossfade policy simulate --help")
+    if log is not None and only:
+        raise UsageError("--site goes with --traces", help="--rotate says how many sites a log makes")
     if plot is not None:
         check_name(plot)
-    traces = read_traces(folder, only=only)
     policies = [read_policy(path) for path in files] or [usual_policy(setting)]
-    with _progress(setting, policies) as told:
-        found = compare(traces, setting, policies, told=told)
+    if folder is not None:
+        found, about = _outages(folder, only, setting, policies)
+    elif log is not None:
+        found, about = _queues(log, rotate, setting, policies)
     if plot is not None:
         plot.write_text(drawn(found, setting), encoding="utf-8")
         note(f"wrote {plot}")
-    emit(as_view(found), output=output, text=lambda: as_table(found, traces, setting))
+    _tell(found, about, output)
+
+
+def _tell(found: Comparison, about: Sequence[str], output: str) -> None:
+    from broker.simulate.figures import as_table, as_view  # noqa: PLC0415
+
+    emit(as_view(found), output=output, text=lambda: as_table(found, about))
+
+
+def _outages(
+    folder: Path, only: Sequence[str], setting: Setting, policies: Sequence[NamedPolicy]
+) -> tuple[Comparison, Sequence[str]]:
+    from broker.simulate.compare import compare  # noqa: PLC0415
+    from broker.simulate.figures import about_outages  # noqa: PLC0415
+    from broker.simulate.traces import read_traces  # noqa: PLC0415
+
+    traces = read_traces(folder, only=only)
+    with _progress(setting, policies) as told:
+        found = compare(traces, setting, policies, told=told)
+    return found, about_outages(found, traces, setting)
+
+
+def _queues(
+    path: Path, count: int, setting: Setting, policies: Sequence[NamedPolicy]
+) -> tuple[Comparison, Sequence[str]]:
+    from broker.simulate.figures import about_queues  # noqa: PLC0415
+    from broker.simulate.queues import read_queue, rotated  # noqa: PLC0415
+    from broker.simulate.waiting import compare_waits, gains  # noqa: PLC0415
+
+    logs = rotated(read_queue(path), count)
+    with _progress(setting, policies) as told:
+        found = compare_waits(logs, setting, policies, told=told)
+    shares = ((name, share) for name, share in gains(found).items() if name not in ("stay", "race"))
+    words = ", ".join(f"{name} {share:.0%}" for name, share in shares if share is not None)
+    return found, [*about_queues(found, logs, setting), f"of what racing saves over staying: {words or 'nothing'}"]
 
 
 @contextmanager
