@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
 
 from broker.simulate.compare import Comparison, Told, check_names, compared
 from broker.simulate.outcome import Outcome
@@ -94,16 +96,23 @@ def _done(wait: float, setting: Setting) -> Outcome:
     return Outcome(span=span if span <= setting.limit else None, products=int(span <= setting.limit))
 
 
-def gains(found: Comparison) -> Mapping[str, float | None]:
-    """Of the time that racing saves over staying, on average over all starts, the share that each policy saves.
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Of the time that racing saves over staying, the share that a policy saves: by medians, and by means."""
 
-    A start that is not done counts with the last span that is known of any. None: racing saves nothing.
-    """
+    median: float
+    mean: float
+
+
+def gains(found: Comparison) -> Mapping[str, Gain]:
+    """By policy; empty where racing saves nothing. A start that is not done counts with the longest span of any."""
     ends = [o.span for outcomes in found.outcomes.values() for o in outcomes if o.span is not None]
     worst = max(ends, default=0.0)
-    mean = {
-        name: sum(worst if o.span is None else o.span for o in outcomes) / len(outcomes)
-        for name, outcomes in found.outcomes.items()
-    }
-    saved = mean["stay"] - mean["race"]
-    return {name: (mean["stay"] - value) / saved if saved > 0 else None for name, value in mean.items()}
+    spans = {name: [worst if o.span is None else o.span for o in outcomes] for name, outcomes in found.outcomes.items()}
+    by = [{name: average(values) for name, values in spans.items()} for average in (median, fmean)]
+    if any(told["stay"] <= told["race"] for told in by):
+        return {}
+    shares = [
+        {name: (told["stay"] - value) / (told["stay"] - told["race"]) for name, value in told.items()} for told in by
+    ]
+    return {name: Gain(shares[0][name], shares[1][name]) for name in spans}
