@@ -80,6 +80,7 @@ class Clockwork:
         while (state := self._state()) not in ENDS:
             then = self._next(None if change is None else change[0])
             if then >= world.limit:
+                clock.advance_to(world.limit)
                 return state
             while change is not None and change[0] <= then:
                 self._happens(*change)

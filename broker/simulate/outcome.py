@@ -27,6 +27,8 @@ class Outcome:
     """Submissions beyond the first under one key."""
     products: int = 0
     """Results that were published."""
+    digest: str = ""
+    """Of the result's files, where the broker published one: the same at every start, or work was mixed up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,7 @@ def outcome(world: World) -> Outcome:
         key=lambda pair: pair[1].started_at,
     )
     began = [(name, execution) for name, execution in ran if execution.began]
+    products = world.store.products(world.run_id)
     lap = world.setting.lap
     saved = max((_reached(world, execution) // lap * lap for _, execution in began), default=0.0)
     worked = sum(_worked(world, execution) for _, execution in began)
@@ -53,7 +54,8 @@ def outcome(world: World) -> Outcome:
         double_submissions=sum(
             count - 1 for site in world.sites.values() for count in site.model.journal.submissions().values()
         ),
-        products=len(world.store.products(world.run_id)),
+        products=len(products),
+        digest=products[0].manifest_digest if products else "",
     )
 
 

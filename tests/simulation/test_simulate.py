@@ -113,6 +113,12 @@ def test_the_broker_keeps_its_invariants_and_does_not_beat_the_oracle(seed: int)
     assert found.span is None or (best is not None and found.span >= best - 1e-3)
 
 
+def test_every_start_that_is_done_leaves_the_same_bytes() -> None:
+    found = compare(weather(5), SHORT, [usual_policy(SHORT)]).outcomes["crossfade"]
+    assert {outcome.digest for outcome in found if outcome.span is not None} == {found[0].digest}
+    assert found[0].digest
+
+
 def test_the_same_seed_brings_the_same_figures() -> None:
     sites = weather(3)
     once, again = (compare(sites, SHORT, [usual_policy(SHORT)]) for _ in range(2))
@@ -137,3 +143,4 @@ def test_the_bars_of_the_published_setting(names: tuple[str, ...], bar: float) -
     assert told.lost_h_per_run <= 1.5 * told.failures_per_run * (setting.every + setting.detection) / 3600
     assert told.moves_per_run <= told.failures_per_run
     assert (told.double_submissions, told.products_not_one) == (0, 0)
+    assert len({one.digest for one in found.outcomes["crossfade"]} - {""}) == 1
