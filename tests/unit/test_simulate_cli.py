@@ -64,6 +64,7 @@ def test_people_get_a_table_with_what_was_simulated() -> None:
         (["--traces", str(EXAMPLE / "traces"), "--checkpoint", "0s"], 2, "at least 1 s"),
         (["--traces", str(EXAMPLE / "traces"), "--limit-hours", "1"], 2, "shorter than the stage"),
         (["--queues", "no.swf"], 2, "cannot be read"),
+        (["--traces", "no.swf.gz"], 2, "cannot be read"),
         (["--queues", "no.swf", "--site", "a"], 2, "--site goes with --traces"),
     ],
 )

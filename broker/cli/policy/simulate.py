@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "folder",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="A folder of availability traces, one JSON file a site.",
+    help="A folder of availability traces, one JSON file a site; or an SWF log, as --queues.",
 )
 @click.option(
     "--queues",
@@ -118,6 +118,8 @@ def simulate(
         starts=starts,
         seed=seed,
     )
+    if log is None and folder is not None and folder.name.endswith((".swf", ".swf.gz")):
+        folder, log = None, folder
     if (folder is None) == (log is None):
         raise UsageError("name either --traces DIR or --queues FILE", help="crossfade policy simulate --help")
     if log is not None and only:
