@@ -57,9 +57,12 @@ def about_queues(found: Comparison, logs: Sequence[QueueLog], setting: Setting) 
     """What was simulated, of queues."""
     days, jobs = logs[0].length / 86_400, len(logs[0].jobs)
     sites = f"{len(logs)} sites, each {jobs} jobs of one log, rotated"
+    exceeded = logs[0].exceeded()
+    bound = "too few jobs for a bound" if exceeded is None else f"exceeded by {exceeded:.1%} of later jobs"
     return [
         f"{len(found.starts)} starts of a {setting.stage / HOUR:g} h stage over {days:.1f} days of {sites}",
         _costs(setting),
+        f"the 95 % bound on a wait, from the last waits known: {bound}",
     ]
 
 

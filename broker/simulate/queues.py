@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median
 
 from broker.errors import UsageError
+from broker.simulate.bounds import NEWEST, upper_bound
 
 MOST_JOBS = 2_000_000
 MOST_BYTES = 512 << 20
@@ -61,6 +62,16 @@ class QueueLog:
         """
         end = bisect_right(self._started, (at, math.inf))
         return median(wait for _, wait in self._started[max(0, end - LAST) : end]) if end else 0.0
+
+    def bound_at(self, at: float) -> float | None:
+        """What a job submitted then waits at most, 95 times of 100, by the waits known then; None: too few are."""
+        end = bisect_right(self._started, (at, math.inf))
+        return upper_bound([wait for _, wait in self._started[max(0, end - NEWEST) : end]])
+
+    def exceeded(self) -> float | None:
+        """Of all jobs for which there was a bound when they were submitted, the share that waited longer."""
+        told = [(bound, wait) for at, wait in self.jobs if (bound := self.bound_at(at)) is not None]
+        return sum(wait > bound for bound, wait in told) / len(told) if told else None
 
 
 def read_queue(path: Path) -> QueueLog:

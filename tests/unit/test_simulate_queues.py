@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import UsageError
+from broker.simulate.bounds import NEWEST, upper_bound
 from broker.simulate.queues import LAST, QueueLog, read_queue, rotated
 from broker.simulate.setting import Setting
 from broker.simulate.stage import NamedPolicy, preferring, prefers, usual_policy
@@ -90,6 +91,26 @@ def test_a_prediction_forgets_what_is_long_ago() -> None:
     assert log.predicted_at(6000) == 1
 
 
+def test_a_bound_needs_enough_waits_and_looks_at_the_newest() -> None:
+    assert upper_bound([1.0] * 58) is None
+    assert upper_bound([*range(58), 1000.0]) == 1000, "the largest of 59 bounds the 95th percentile at 95 %"
+    assert upper_bound([9e9] * 100 + [1.0] * NEWEST) == 1
+    assert upper_bound([float(i) for i in range(1000)], quantile=0.5, confidence=0.5) == pytest.approx(800, abs=2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_bound_is_exceeded_about_as_often_as_it_says(seed: int) -> None:
+    rng = random.Random(seed)
+    log = QueueLog("q", [(600.0 * i, rng.lognormvariate(5, 2)) for i in range(3000)], 600.0 * 3000)
+    exceeded = log.exceeded()
+    assert exceeded is not None
+    assert 0.02 <= exceeded <= 0.06
+
+
+def test_a_short_log_has_no_bound() -> None:
+    assert QueueLog("q", [(0.0, 1.0)], 10.0).exceeded() is None
+
+
 def test_an_order_is_given_to_a_policy_that_has_none() -> None:
     policy = usual_policy(Setting())
     assert not prefers(policy)
@@ -115,6 +136,10 @@ def test_predicted_waits_on_a_recorded_log() -> None:
     if not THETA.is_file():
         pytest.skip("the recorded queue log is not here; it is not ours to ship")
     setting = Setting(stage=2 * HOUR)
-    found = compare_waits(rotated(read_queue(THETA), 3), setting, [usual_policy(setting)])
+    log = read_queue(THETA)
+    exceeded = log.exceeded()
+    assert exceeded is not None
+    assert 0.03 <= exceeded <= 0.07
+    found = compare_waits(rotated(log, 3), setting, [usual_policy(setting)])
     assert gains(found)["crossfade"].median >= 0.5
     assert found.policies["crossfade"].products_not_one == 0
