@@ -127,16 +127,19 @@ class Client:
         key: str | None = None,
         again: bool = False,
         name: str | None = None,
+        hold: bool = False,
         bodies: Literal["noop", "sleep", "bytes"] = "noop",
         scale: float = 1.0,
     ) -> Submitted:
-        """Store a run of a document: a file, its text, or its data. With a `key` (and not `again`) it is sent again
+        """Store a run of a document: a file, its text, or its data; `hold`: nothing of it starts before it is released,
+        and where its data may be can be waived until then. With a `key` (and not `again`) it is sent again
         when no answer came, and is the same run."""
         try:
             sent = document.read_text(encoding="utf-8") if isinstance(document, Path) else document
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read {document}: {error}") from error
         body: View = {"document": sent, "params": dict(params or {}), "bodies": bodies, "scale": scale, "again": again}
+        body |= {"hold": True} if hold else {}
         body |= {name: value for name, value in (("key", key), ("name", name)) if value is not None}
         view = self._asked("POST", "/v1/runs", body, once=key is None or again)
         return Submitted(run=view["run"], new=view["new"], warnings=tuple(view["warnings"]))
@@ -177,6 +180,27 @@ class Client:
     def where(self, run: str, stage: str | None = None) -> list[View]:
         """Products by stage, which sides hold them, and how sure that is."""
         return self._views(f"{_of(run)}/where", stage=stage)
+
+    # -- waivers -----------------------------------------------------------------------------------------------
+
+    def waivers(self, run: str | None = None) -> list[View]:
+        """Waivers of where data may be, of a run or of all, those asked for last first."""
+        return self._views(f"{_of(run)}/waivers" if run else "/v1/waivers")
+
+    def ask_waiver(self, run: str, site: str, *, reason: str, rule: str = "", seconds: float = 86_400.0) -> View:
+        """Ask that a rule does not hold at a site, or place, for a run; it holds once another person confirms it."""
+        body = {"site": site, "rule": rule, "reason": reason, "seconds": seconds}
+        return self._view("POST", f"{_of(run)}/waivers", body)
+
+    def confirm_waiver(self, waiver: str, *, reason: str) -> View:
+        """Let it hold, as another person than the one who asked for it."""
+        return self._view("POST", f"/v1/waivers/{quote(waiver, safe='')}/confirm", {"reason": reason})
+
+    def withdraw_waiver(self, waiver: str, *, reason: str = "") -> View:
+        """Let it hold no longer."""
+        return self._view("POST", f"/v1/waivers/{quote(waiver, safe='')}/withdraw", {"reason": reason})
+
+    # -- the installation --------------------------------------------------------------------------------------
 
     def queue(self, *, limit: int = 100) -> list[View]:
         """Unfinished runs, newest first."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from broker.addresses import Address, read_address
 from broker.errors import UsageError
+from broker.people import whoami
 
 DATABASE = "CROSSFADE_DATABASE"
+PEOPLE_FILE = "CROSSFADE_PEOPLE_FILE"
 REDIS = "CROSSFADE_REDIS"
 REDIS_CA = "CROSSFADE_REDIS_CA_FILE"
 TOKEN_FILE = "CROSSFADE_TOKEN_FILE"  # noqa: S105 - the name of a variable
@@ -26,6 +26,9 @@ class Settings:
     sites: Path | None = None
     """`--sites` or CROSSFADE_SITES; None: searched."""
     user: str = ""
+    """As events name it: USER or LOGNAME."""
+    person: str = ""
+    """Who this is where two persons must agree: as the operating system knows it, whatever variables say."""
     postgres: Address | None = None
     """CROSSFADE_DATABASE: the truth of a service; None: SQLite in the home, for one process."""
     redis: Address | None = None
@@ -35,6 +38,9 @@ class Settings:
 
     token_file: Path | None = None
     """CROSSFADE_TOKEN_FILE: what HTTP clients must show; None: `token` in the home."""
+
+    people_file: Path | None = None
+    """CROSSFADE_PEOPLE_FILE: who asks over HTTP under a name of his own; None: `people` in the home, if it is there."""
 
     @property
     def database(self) -> Path:
@@ -61,6 +67,11 @@ class Settings:
         return self.token_file or self.home / "token"
 
     @property
+    def people(self) -> Path:
+        """The file with the digests of persons' own tokens."""
+        return self.people_file or self.home / "people"
+
+    @property
     def socket(self) -> Path:
         """Where the server of this home listens."""
         return self.home / "serve.sock"
@@ -82,15 +93,17 @@ class Settings:
 def read_settings(environ: Mapping[str, str], *, sites: Path | None = None) -> Settings:
     """Settings from the environment; `sites` beats CROSSFADE_SITES. Raises UsageError."""
     told = environ.get("CROSSFADE_SITES")
-    ca, token = environ.get(REDIS_CA), environ.get(TOKEN_FILE)
+    ca, token, people = (environ.get(name) for name in (REDIS_CA, TOKEN_FILE, PEOPLE_FILE))
     settings = Settings(
         home=_home(environ),
         sites=sites or (Path(told).expanduser() if told else None),
-        user=environ.get("USER") or environ.get("LOGNAME") or _login(),
+        user=environ.get("USER") or environ.get("LOGNAME") or whoami(),
+        person=whoami(),
         postgres=read_address(environ, DATABASE, ("postgresql", "postgresql+psycopg")),
         redis=read_address(environ, REDIS, ("redis", "rediss", "redis+socket")),
         redis_ca=Path(ca).expanduser() if ca else None,
         token_file=Path(token).expanduser() if token else None,
+        people_file=Path(people).expanduser() if people else None,
     )
     if settings.redis is not None and settings.postgres is None:
         raise UsageError(
@@ -113,14 +126,6 @@ def _check_ca(redis: Address, ca: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(f"{REDIS_CA}: cannot read {ca}: {error.strerror}", help="name a file in PEM form") from error
-
-
-def _login() -> str:
-    """The user's name, or the bare number where the machine knows no name for it (containers)."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _home(environ: Mapping[str, str]) -> Path:

@@ -16,6 +16,7 @@ from broker.clock import Clock
 from broker.effects import Hands, JobCache
 from broker.effects.outcome import again
 from broker.engine import decide
+from broker.engine.standby import may_have_orders, order_keys
 from broker.facts import NOWHERE, World, rules_of
 from broker.jobs import Job
 from broker.store.base import (
@@ -187,12 +188,35 @@ class Drainer:
         snapshot = tx.snapshot(now=now, limit=LIMIT, room=self._room)
         checkpointed = [stage.n for stage in snapshot.stages if rules_of(stage.rules).checkpoint is not None]
         checkpoints: Mapping[int, Sequence[CheckpointRow]] = tx.checkpoints(checkpointed) if checkpointed else {}
+        standby = self._standby(tx, checkpoints)
         strays: Mapping[int, StrayRow] = {}
         if self._world.installation.incarnation:  # only a restored backup has lost hours
             strays = tx.strays([stage.n for stage in snapshot.stages])
         near = self._near(tx, snapshot)
-        changes = decide(self._world, snapshot, now=now, checkpoints=checkpoints, strays=strays, near=near)
+        ruled = any(rules_of(stage.rules).data is not None for stage in snapshot.stages)
+        changes = decide(
+            self._world,
+            snapshot,
+            now=now,
+            checkpoints=checkpoints,
+            strays=strays,
+            near=near,
+            standby=standby,
+            waivers=tx.waivers() if ruled else (),
+        )
         return changes, snapshot.more, bool((changes.run or snapshot.run).wants)
+
+    @staticmethod
+    def _standby(
+        tx: DecisionTx, checkpoints: Mapping[int, Sequence[CheckpointRow]]
+    ) -> Mapping[int, Sequence[EffectRow]]:
+        """What was ordered to be sent ahead, by stage. Asked only where a checkpoint was sent: else there is none."""
+        sent = [(rows[0].run_id, n) for n, rows in checkpoints.items() if may_have_orders(rows)]
+        found: dict[int, list[EffectRow]] = {n: [] for _, n in sent}
+        if sent:
+            for row in tx.effects([key for of in sent for key in order_keys(*of)]):
+                found[row.n].append(row)
+        return found
 
     @staticmethod
     def _near(tx: DecisionTx, snapshot: Snapshot) -> Mapping[int, str]:

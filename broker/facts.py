@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from broker.spec import rules_for, site_variables
-from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow
+from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow, WaiverRow
 from connectors.model import LaneLimits, Resources
 from connectors.registry import PlaceConfig, SiteConfig
 from policies.intervals import ask_every
@@ -29,7 +29,7 @@ from policies.model import (
     SiteRule,
     Tries,
 )
-from policies.residency import SideFacts, side_of
+from policies.residency import SideFacts, Waiver, in_force, side_of
 from policies.traffic import Link
 
 NOWHERE = ""
@@ -216,6 +216,24 @@ def side_facts(side: str, *, sites: Mapping[str, SiteConfig], places: Mapping[st
         return SideFacts(names=frozenset({place.name}), clearance=place.clearance) if place is not None else None
     config = sites.get(side)
     return side_of(site_facts(site_setup(config), None, load=0, share=0, now=0)) if config is not None else None
+
+
+def waived_now(rows: Iterable[WaiverRow], *, now: int) -> Sequence[Waiver]:
+    """Of a run's waivers those that are in force."""
+    return in_force(map(waiver_facts, rows), now=now)
+
+
+def waiver_facts(row: WaiverRow) -> Waiver:
+    """A waiver as the data policy knows it."""
+    return Waiver(
+        id=row.id,
+        side=row.side,
+        rule=row.rule,
+        asked_by=row.asked_by,
+        confirmed_by=row.confirmed_by if row.confirmed_at is not None else "",
+        ends_at=row.ends_at,
+        withdrawn=row.withdrawn_at is not None,
+    )
 
 
 def is_copy(body: str) -> bool:

@@ -1,4 +1,5 @@
-"""What a stage has saved of its work: its checkpoints, their copies elsewhere, and what would be lost with its site."""
+"""What a stage has saved of its work: its checkpoints, their copies elsewhere, inputs that were sent there ahead, and
+what would be lost with its site."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from broker.engine.standby import RECALL, SEND
 from broker.facts import checkpoint_facts
 from broker.store.base import AttemptRow, CheckpointRow, EffectRow, SiteRow, StageRow
 from broker.views import View, when
@@ -61,6 +63,7 @@ def holding(held: Held, stage: StageRow, *, keep: int = 2, everything: bool = Fa
             _checkpoint(held, identity, copies, attempts, [e for e in ships if _shipped(e) == identity])
             for identity, copies in newest
         ],
+        "inputs": _inputs([effect for effect in held.effects if effect.n == stage.n]),
     }
 
 
@@ -152,6 +155,32 @@ def _on_the_way(rows: Sequence[CheckpointRow], ships: Sequence[EffectRow]) -> li
         for effect in ships
         if effect.state == "pending" and effect.site not in there
     ]
+
+
+# -- inputs ahead --------------------------------------------------------------------------------------------------
+
+
+def _inputs(effects: Sequence[EffectRow]) -> list[View]:
+    """Where the stage's inputs were sent before it has to go there, in the order in which that was ordered. `state`:
+    under way, there, not there (with the reason), removed."""
+    recalled = {json.loads(e.payload)["order"]: e for e in effects if e.kind == RECALL}
+    orders = sorted((effect for effect in effects if effect.kind == SEND), key=lambda effect: effect.created_at)
+    return [_sent(order, recalled.get(order.key)) for order in orders]
+
+
+def _sent(order: EffectRow, recall: EffectRow | None) -> View:
+    outcome = json.loads(order.outcome) if order.outcome else {}
+    arrived = bool(outcome.get("arrived"))
+    state = _UNDER_WAY if order.state == "pending" else "there" if arrived else "not there"
+    last = str((json.loads(order.note) if order.note else {}).get("last", ""))
+    return {
+        "site": order.site,
+        "state": "removed" if recall is not None else state,
+        "bytes": outcome.get("bytes"),
+        "ordered_at": when(order.created_at),
+        "arrived_at": when(order.done_at) if arrived else None,
+        "reason": last if order.state == "pending" else str(outcome.get("reason", outcome.get("dropped", ""))),
+    }
 
 
 # -- what would be lost --------------------------------------------------------------------------------------------

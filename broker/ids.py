@@ -31,6 +31,13 @@ def run_id(now: int, bits: RandomBits) -> str:
     return f"{stamp}-" + "".join(_ALPHABET[(value >> shift) & 31] for shift in range(35, -5, -5))
 
 
+def standby_key(run: str, stage: int, order: int) -> str:
+    """The name of the folder that a stage's inputs are sent ahead to, and the start of their transfers' keys: `in` and
+    13 base32 characters. `order`: from 1, which of the stage's orders it is."""
+    raw = hashlib.sha256("\0".join((run, str(stage), str(order), "inputs")).encode()).digest()
+    return "in" + base64.b32encode(raw[:9]).decode().lower()[:13]
+
+
 def submit_key(installation: str, incarnation: int, run: str, stage: str, attempt: int, digest: str) -> str:
     """The name under which one attempt's job goes to a site: `cf` and 13 base32 characters (65 bits).
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +27,7 @@ from connectors.harness import (
     HarnessCheckpoint,
     HarnessPlan,
     HarnessRestore,
+    Input,
     Link,
     Output,
     render,
@@ -48,6 +50,8 @@ class Job:
     stage: StageRow
     attempt: AttemptRow
     contact: str = ""
+    products: Mapping[str, ProductRow] = field(default_factory=dict)
+    """Of the stages that it takes inputs from, by path, where somebody has looked them up."""
 
 
 class NoLongerFits(LookupError):
@@ -192,6 +196,7 @@ def _plan(
         restart=restart,
         setup=rendered(body["setup"]),
         env=body["env"],
+        inputs=brought(world, job),
         links=[
             _link(world, given, config.name)
             for given in body["inputs"]
@@ -309,6 +314,24 @@ def inbound(
         )
         for source, items in sorted(by_source.items())
     ]
+
+
+def brought(world: World, job: Job) -> Sequence[Input]:
+    """What was brought to the attempt's directory, as far as its size is known beforehand: the document's own files,
+    and those of products. Of what lies in places only the mover learns how large it is."""
+    top = f"{job.attempt.directory}/"
+    skipped = sorted(fed_by(job) - job.products.keys())
+    return [
+        Input(item.destination.removeprefix(top), item.size)
+        for transfer in inbound(world, job, products=job.products, skipped=skipped)
+        for item in transfer.items
+        if item.size is not None
+    ]
+
+
+def fed_by(job: Job) -> AbstractSet[str]:
+    """The stages that it takes inputs from, by path."""
+    return {given["stage"] for given in json.loads(job.stage.body)["inputs"] if "stage" in given}
 
 
 def elsewhere(world: World, given: Mapping[str, Any], site: str) -> Mapping[str, Any]:

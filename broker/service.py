@@ -5,6 +5,7 @@ Everything here is a row written or read; whoever serves carries it out. Nothing
 
 from __future__ import annotations
 
+import copy
 import difflib
 import getpass
 import hashlib
@@ -23,17 +24,17 @@ from broker.engine.copying import brought_to
 from broker.errors import KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
 from broker.facts import (
     asked_every,
-    body_refusal,
     is_copy,
     may_lack,
     rules_at,
     rules_of,
-    side_facts,
     site_facts,
     site_setup,
 )
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
 from broker.holdings import Held, holding
+from broker.people import whoami
+from broker.possible import Possible, check, refuse_places, static_refusals
 from broker.preflight import LOOKED_AT, warnings_for
 from broker.rows import stage_row
 from broker.sites import Sites, load_sites
@@ -41,7 +42,6 @@ from broker.spec import (
     CompiledRun,
     RawDocument,
     Wrong,
-    body_for,
     compile_workflow,
     document_from,
     load_workflow,
@@ -62,10 +62,8 @@ from broker.store.base import (
 )
 from broker.store.sql import SqlStore
 from broker.whereabouts import Known, digests_of, whereabouts
-from connectors.registry import SiteConfig
-from policies.model import Decision, Reason
-from policies.placement import Candidate, copies, place, static_refusal
-from policies.residency import allowed
+from policies.model import Decision
+from policies.placement import Candidate, copies, place
 
 FORMAT_VERSION = 1
 
@@ -92,6 +90,8 @@ class Request:
     """For WfFormat documents: noop, sleep or bytes."""
     scale: float = 1.0
     name: str | None = None
+    hold: bool = False
+    """Store it held: nothing of it starts before it is released. What two persons may waive is not refused then."""
 
     @property
     def base(self) -> Path | None:
@@ -106,6 +106,14 @@ class Service:
         self.settings, self.store, self.sites, self.clock = settings, store, sites, clock
         self.actor = settings.user or getpass.getuser()
         """Who asks, as events name it."""
+        self.person = settings.person or whoami()
+        """Who asks, where two persons must agree."""
+
+    def on_behalf_of(self, person: str) -> Service:
+        """The same for somebody else, who is known by that name."""
+        other = copy.copy(self)
+        other.actor = other.person = person
+        return other
 
     # -- submitting --------------------------------------------------------------------------------------------
 
@@ -137,7 +145,7 @@ class Service:
     def submit(self, request: Request) -> Submitted:
         """Store a run, whole or not at all. Raises DocumentError, RefusedByPolicy, UsageError, Unwritable."""
         compiled = self.compile(request)
-        may_go_to = self.refuse_impossible(compiled)
+        possible = self.possible(compiled, hold=request.hold)
         self._keep_blobs(compiled)
         now = self.clock()
         run_id = ids.run_id(now, ids.random_bits)
@@ -147,7 +155,8 @@ class Service:
         except KeyTaken as error:
             cure = "use another key, or --again for a new run"
             raise KeyInUse(str(error), run_id=error.run_id, help=cure) from error
-        warnings = (*compiled.warnings, *self.unknown_sites(compiled), *self.preflight(may_go_to))
+        forbidden = possible.warnings(known) if is_new else ()
+        warnings = (*compiled.warnings, *self.unknown_sites(compiled), *self.preflight(possible.sites), *forbidden)
         return Submitted(run_id=known, new=is_new, warnings=warnings)
 
     def _new_run(self, compiled: CompiledRun, request: Request, *, run_id: str, now: int) -> NewRun:
@@ -179,7 +188,7 @@ class Service:
             unsettled=len(stages),
             failed=0,
             open_attempts=0,
-            held=0,
+            held=int(request.hold),
             commands=0,
             wants=0,
             cancel_requested_at=None,
@@ -187,58 +196,21 @@ class Service:
             lease_token=0,
             lease_until=None,
         )
-        data = json.dumps({"digest": compiled.digest, "stages": len(stages), "document": request.document.name})
+        data = {"digest": compiled.digest, "stages": len(stages), "document": request.document.name}
+        if request.hold:
+            data["held"] = True
         return NewRun(
             run=row,
             document=json.dumps(compiled.document, separators=(",", ":")),
             stages=stages,
             deps=deps,
-            events=[NewEvent(kind="submitted", data=data, actor=self.actor)],
+            events=[NewEvent(kind="submitted", data=json.dumps(data), actor=self.actor)],
         )
 
-    def refuse_impossible(self, compiled: CompiledRun) -> list[str]:
-        """Refuse what no site known could ever run, before anything is stored; answers the sites that at least
-        one stage may go to, now or by failover. Raises RefusedByPolicy."""
-        self._refuse_data(compiled)
-        placed = [stage for stage in compiled.stages if not is_copy(stage.body)]
-        alike = {(stage.rules, stage.body if may_lack(stage.body) else ""): stage.path for stage in reversed(placed)}
-        found: set[str] = set()
-        for (rules, body), path in alike.items():
-            refusals = self._static(rules, body)
-            found.update(name for name, reason in refusals.items() if reason is None)
-            if refusals and all(reason is not None for reason in refusals.values()):
-                words = "; ".join(reason.fact for reason in refusals.values() if reason is not None)
-                raise RefusedByPolicy(
-                    f"no site can take stage {path}: {words}", help="see `crossfade site ls`, or change the document"
-                )
-        return [name for name in self.sites.configs if name in found]
-
-    def _refuse_data(self, compiled: CompiledRun) -> None:
-        """Refuse what brings data to a place that nobody knows, or where the document does not want it."""
-        for stage in compiled.stages:
-            if '"copy":' not in stage.body and '"places":' not in stage.body:
-                continue
-            body = json.loads(stage.body)
-            inputs = [side for given in body.get("inputs", ()) for side, _ in given.get("places", ())]
-            sources = [
-                side for entry in body.get("copy", ()) if isinstance(entry["from"], list) for side, _ in entry["from"]
-            ]
-            targets = [entry["to"][0] for entry in body.get("copy", ())]
-            for side in (*inputs, *sources, *targets):
-                if side.rstrip(":") not in self.sites.places:
-                    known = ", ".join(sorted(self.sites.places)) or "none"
-                    words = f"stage {stage.path} names the place {side.rstrip(':')}, which is not in the site document"
-                    raise RefusedByPolicy(
-                        words, help=f"places are: {known}; name it under `places` of the site document"
-                    )
-            rule = rules_of(stage.rules).data
-            for side in dict.fromkeys(targets):
-                facts = side_facts(side, sites=self.sites.configs, places=self.sites.places)
-                if (against := allowed(rule, side, facts)) is not None:
-                    words = f"stage {stage.path} may not bring anything to {side} {against.rule}: {against.fact}"
-                    raise RefusedByPolicy(
-                        words, help="change `policy.data`, or what the site document says of the place"
-                    )
+    def possible(self, compiled: CompiledRun, *, hold: bool = False) -> Possible:
+        """What sites could do with it; refuses what none could ever run, before anything is stored. `hold`: what two
+        persons may still waive is not refused. Raises RefusedByPolicy."""
+        return check(compiled, self.sites, hold=hold)
 
     def unknown_sites(self, compiled: CompiledRun) -> list[str]:
         """Sentences on names that the document gives to sites, and that no site, facility or profile has."""
@@ -274,19 +246,6 @@ class Service:
             )
         ]
 
-    def _static(self, rules: str, body: str) -> dict[str, Reason | None]:
-        """Lasting refusals by site. `body`: empty where there is nothing in it that a site could lack."""
-        parsed = json.loads(body) if body else None
-
-        def refusal(name: str, config: SiteConfig) -> Reason | None:
-            site = site_facts(site_setup(config), None, load=0, share=config.slots, now=0)
-            found = static_refusal(rules_at(rules, name, config.profile), site)
-            if found is None and parsed is not None:
-                found = body_refusal(body_for(parsed, name, config.profile), config)
-            return found
-
-        return {name: refusal(name, config) for name, config in self.sites.configs.items()}
-
     def _keep_blobs(self, compiled: CompiledRun) -> None:
         """Copy what the document's files hold into the broker's own store, checked against their digests."""
         try:
@@ -300,7 +259,7 @@ class Service:
     def plan(self, request: Request) -> list[dict[str, object]]:
         """Where each stage would start if the run were submitted now, and why not elsewhere."""
         compiled = self.compile(request)
-        self._refuse_data(compiled)
+        refuse_places(compiled, self.sites)
         rows = {row.site: row for row in self.store.sites()}
         load: dict[str, int] = {name: len(self.store.open_attempts(name)) for name in self.sites.configs}
         now = self.clock()
@@ -323,7 +282,7 @@ class Service:
                 )
                 for name, config in self.sites.configs.items()
             ]
-            static = self._static(stage.rules, stage.body if may_lack(stage.body) else "")
+            static = static_refusals(self.sites, stage.rules, stage.body if may_lack(stage.body) else "")
             decision = place(candidates, now=now, static=static)
             asked = self._interval(stage.rules, decision)
             result.append({"stage": stage.path, **views.decision_view(decision), **asked})

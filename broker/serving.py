@@ -18,6 +18,7 @@ from broker.heart import gives_signs
 from broker.limits import Limits
 from broker.news import Announcer, make_client
 from broker.rates import SharedLimits
+from broker.residency import Residency
 from broker.serve_lock import only_server
 from broker.sites import Sites
 from broker.store.base import Installation, NewEvent, Sightings, Store
@@ -90,7 +91,17 @@ def connect(
     place_files = _place_files(setup)
     horizons = {name: config.purge for name, config in configs.items() if config.purge}
     movers, poll = make_movers(setup), sites.globus.poll
-    desk = Desk(movers, store, clock, quick=poll, horizons=horizons, owner=worker_name(), lives=lives)
+    residency = Residency(store=store, sites=configs, places=sites.places, clock=clock)
+    desk = Desk(
+        movers,
+        store,
+        clock,
+        quick=poll,
+        horizons=horizons,
+        owner=worker_name(),
+        lives=lives,
+        against=residency.refused,
+    )
     return Connected(
         configs=configs,
         sites=made,

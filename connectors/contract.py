@@ -28,6 +28,7 @@ from typing import Protocol
 import pytest
 
 from connectors.base import ComputeSite, HealthSource, Mover, Site, SiteFiles
+from connectors.errands import MISSING
 from connectors.errors import NotThere, SiteError, SiteUnreachable, UnsafePath
 from connectors.model import (
     Accepted,
@@ -631,6 +632,7 @@ class MoverContract:
         status = self._moved(rig, [first, bad, third])
         assert status.state is TransferState.FAILED
         assert list(status.bad_items) == [bad.source]
+        assert status.reason.startswith(MISSING) == (wrong in {"missing", "folder"})
 
     def test_a_key_asked_for_twice_moves_once(self, rig: MoverRig) -> None:
         rig.put(rig.source, "from/a", b"first")

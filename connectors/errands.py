@@ -16,6 +16,8 @@ from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, Transfer
 from connectors.paths import clean, file_path
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MISSING = "source missing"
+"""So begins what every mover says of a file that is not where it should be taken from."""
 PATIENCE = 0.05
 """Seconds that a cancel waits for a transfer to stop."""
 
@@ -79,6 +81,9 @@ class Errand:
     def add(self, count: int) -> None:
         self.moved += count
 
+    def tell(self, detail: str) -> None:
+        self.detail = detail
+
     def end(self, failure: TransferFailure | None) -> None:
         self.failure = failure
         self.ended = True  # last: who sees the end must see how
@@ -116,6 +121,30 @@ class Errand:
         return self.future.done()
 
 
+@contextmanager
+def reading(
+    what: str, size: int, *, stop: threading.Event, tell: Callable[[str], None]
+) -> Iterator[Callable[[int], None]]:
+    """Whoever reads a file only to hash it says so, by the per cent, and stops when asked: of a terabyte that takes an
+    hour. To be called with each number of bytes; raises Canceled."""
+    done = 0
+
+    def heard(count: int) -> None:
+        nonlocal done
+        if stop.is_set():
+            raise Canceled
+        done += count
+        if size > LONG:
+            tell(f"{what}, {min(100, 100 * done // size)} %")
+
+    try:
+        yield heard
+    finally:
+        tell("")
+
+
+LONG = 1 << 30
+"""Bytes of a file that is worth saying how far its hashing is."""
 REMEMBERED = 10_000
 """Ended transfers that are kept in mind; what is forgotten is UNKNOWN, as after a restart."""
 

@@ -16,7 +16,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -28,11 +28,22 @@ from connectors.paths import clean, file_path, split
 BLOCK = 1 << 20
 """Bytes read at a time where a whole file goes through our hands."""
 
+_ZEROS = memoryview(bytes(BLOCK))
+_SECTOR = 512
+"""Bytes that one of `st_blocks` stands for."""
+
+Heard = Callable[[int], None]
+"""Is told of so many more bytes."""
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO that a payload left behind must not hang
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _TEMPORARY = (".cf-", ".tmp")
+
+
+def unheard(_: int) -> None:
+    """Nobody listens."""
 
 
 class _Linked(Exception):
@@ -127,11 +138,11 @@ class Tree:
                 waiting += [entry.path for entry in entries if entry.is_dir and recursive]
         return sorted(found, key=lambda info: info.path)
 
-    def digest(self, path: str) -> tuple[int, str]:
-        """Size and SHA-256 of a file."""
+    def digest(self, path: str, *, heard: Heard = unheard) -> tuple[int, str]:
+        """Size and SHA-256 of a file. `heard`: see `digest_of`."""
         fd = self.open(path)
         try:
-            return digest_of(fd)
+            return digest_of(fd, heard=heard)
         finally:
             os.close(fd)
 
@@ -216,14 +227,63 @@ class Tree:
             os.close(fd)
 
 
-def digest_of(fd: int) -> tuple[int, str]:
-    """Size and SHA-256 of what is left to read from a descriptor."""
+def digest_of(fd: int, *, heard: Heard = unheard) -> tuple[int, str]:
+    """Size and SHA-256 of what is left to read from a descriptor. `heard` is told of the bytes of each block; what it
+    raises ends the reading."""
     seen = hashlib.sha256()
     size = 0
-    while block := os.read(fd, BLOCK):
+    for block, _ in blocks(fd):
+        heard(len(block))
         seen.update(block)
         size += len(block)
     return size, seen.hexdigest()
+
+
+def blocks(fd: int) -> Iterator[tuple[bytes | memoryview, bool]]:
+    """What is left to read from a descriptor, block by block, and is it of a hole: zeros that no disk keeps, and that
+    are not read from any. Files without holes, and file systems that tell of none, cost nothing for it. Where the
+    descriptor stands afterwards is not said."""
+    at, facts = os.lseek(fd, 0, os.SEEK_CUR), os.fstat(fd)
+    sparse = facts.st_blocks * _SECTOR < facts.st_size
+    while True:
+        data = _next(fd, at, os.SEEK_DATA) if sparse else at
+        while at < data:
+            size = min(BLOCK, data - at)
+            at += size
+            yield _ZEROS[:size], True
+        end = _next(fd, at, os.SEEK_HOLE) if sparse else at + BLOCK
+        while at < end:
+            block = os.pread(fd, min(BLOCK, end - at), at)
+            at += len(block)
+            if not block:
+                return
+            yield block, False
+        if sparse and at >= os.fstat(fd).st_size:
+            return
+
+
+def _next(fd: int, at: int, kind: int) -> int:
+    """Where the next data, or the next hole, begins; there is a hole at the end of every file, and on a file system
+    that knows of none, no other."""
+    try:
+        return os.lseek(fd, at, kind)
+    except OSError as error:
+        if error.errno == errno.EINVAL and kind == os.SEEK_DATA:
+            return at
+        if error.errno not in {errno.ENXIO, errno.EINVAL}:
+            raise
+        return os.fstat(fd).st_size
+
+
+def write_sparse(fd: int, content: bytes | memoryview) -> None:
+    """As `write_all`, but whole blocks of zeros are left out as holes. Whoever ends with one sets the length."""
+    rest = memoryview(content)
+    while rest:
+        block, rest = rest[:BLOCK], rest[BLOCK:]
+        if not block[0] and bytes(block) == bytes(len(block)):
+            os.lseek(fd, len(block), os.SEEK_CUR)
+        else:
+            write_all(fd, block)
 
 
 def read_at(fd: int, *, offset: int, limit: int) -> bytes:

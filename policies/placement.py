@@ -1,18 +1,18 @@
 """Where a stage starts: hard constraints first, each refusal named, then an order among what is left.
 
 Outcomes: `place` (site is set), `copy` (no site: it only moves data), `wait` (no room, or nobody answers; ask again at
-`until`), `impossible` (no site known could ever take it).
+`until`), `impossible` (no site known could ever take it), `forbidden` (it may not copy to where it should).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from policies.checkpoint import readable_from
 from policies.fit import Fit, fit
 from policies.model import CheckpointFacts, Decision, Reason, Rules, SiteFacts
-from policies.residency import allowed, side_of
+from policies.residency import WAIVED, Waiver, allowed, judged, side_of
 
 WAIT_FOR_ROOM = 1_000_000
 WAIT_FOR_ANSWER = 5_000_000
@@ -27,14 +27,15 @@ class Candidate:
     rules: Rules
 
 
-def static_refusal(rules: Rules, site: SiteFacts) -> Reason | None:
-    """Why this site could never take the stage, as far as documents tell; None: it could."""
+def static_refusal(rules: Rules, site: SiteFacts, waived: Sequence[Waiver] = ()) -> Reason | None:
+    """Why this site could never take the stage, as far as documents tell; None: it could. `waived`: the run's waivers
+    that are in force now."""
     names = {site.name, site.facility, site.profile}
     if rules.sites.allow and not names.intersection(rules.sites.allow):
         return _refused("sites.allow", f"only {', '.join(rules.sites.allow)} may run it", site)
     if names.intersection(rules.sites.deny):
         return _refused("sites.deny", f"{site.name} is denied", site)
-    against = allowed(rules.data, site.name, side_of(site))
+    against = allowed(rules.data, site.name, side_of(site), waived)
     if against is not None:
         return against
     if rules.duplicates == "never" and site.claim == "none":
@@ -82,6 +83,11 @@ def copies(*, to: Sequence[str]) -> Decision:
     )
 
 
+def no_place(against: Sequence[Reason]) -> Decision:
+    """A stage that only moves data may not bring it where the document says."""
+    return Decision("placement", "forbidden", tuple(against))
+
+
 def place(
     candidates: Sequence[Candidate],
     *,
@@ -91,18 +97,19 @@ def place(
     checkpoints: Sequence[CheckpointFacts] = (),
     near: str = "",
     static: Mapping[str, Reason | None] | None = None,
+    waived: Sequence[Waiver] = (),
 ) -> Decision:
     """Choose a site.
 
     `want`: an operator's wish, which beats every preference but no constraint. `avoid`: where it failed before;
     taken again only when nothing else is left. `near`: the site where the files are that it would rather be beside.
-    `static`: refusals by site if the caller has them already.
+    `static`: refusals by site if the caller has them already. `waived`: the run's waivers that are in force now.
     """
     reasons: list[Reason] = []
     possible: list[Candidate] = []
     for candidate in candidates:
         site = candidate.site
-        never = static[site.name] if static is not None else static_refusal(candidate.rules, site)
+        never = static[site.name] if static is not None else static_refusal(candidate.rules, site, waived)
         if never is not None:
             reasons.append(never)
         else:
@@ -123,7 +130,17 @@ def place(
     if not open_:
         reasons.append(Reason("candidates", "wait", "no site that could take it answers and is open"))
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
-    return _rank(open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints, near=near)
+    exceptions = {c.site.name: told for c in open_ if (told := _waived_at(c, waived))}
+    ranked = _rank(
+        open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints, near=near, last=exceptions.keys()
+    )
+    return replace(ranked, reasons=(*ranked.reasons, *exceptions.get(ranked.site, ())))
+
+
+def _waived_at(candidate: Candidate, waived: Sequence[Waiver]) -> Sequence[Reason]:
+    """Rules that forbid a site to the data, and that are waived; each names who agreed to that."""
+    told = judged(candidate.rules.data, candidate.site.name, side_of(candidate.site), waived) if waived else ()
+    return [reason for reason in told if reason.verdict == WAIVED]
 
 
 def _rank(
@@ -135,13 +152,15 @@ def _rank(
     avoid: Sequence[str],
     checkpoints: Sequence[CheckpointFacts],
     near: str,
+    last: Collection[str],
 ) -> Decision:
+    """`last`: sites that are allowed by way of exception, and taken where no other one has room."""
     pool = _wanted(candidates, want, reasons) or _not_failed_at(candidates, avoid, reasons)
     roomy = [c for c in pool if c.site.share > 0]
     if not roomy:
         reasons.extend(Reason("room", "wait", _full(c.site), c.site.name) for c in pool)
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ROOM, facts={"for": "room"})
-    best = min(roomy, key=lambda c: (c.site.name != near, *_order(c, checkpoints)))
+    best = min(roomy, key=lambda c: (c.site.name in last, c.site.name != near, *_order(c, checkpoints)))
     reasons.extend(_merits(best, checkpoints))
     if near and best.site.name == near:
         reasons.append(Reason("near", "for", f"the files that it is to be near are at {near}", near))

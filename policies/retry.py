@@ -87,8 +87,6 @@ def _by_fault(rules: Rules, failure: Failure, tries: Tries, now: int) -> Decisio
     if fault is Fault.PREEMPTED:
         reason = Reason("fault.preempted", "again", f"its place was taken: {detail}")
         return _decide("again", reason, until=now + AFTER_PREEMPTION)
-    if fault is Fault.POLICY and not failure.site:
-        return _decide("fail", Reason("fault.policy", "fail", detail))
     outcome = "elsewhere" if failure.site else "again"  # what only moves data is at no site
     said = f"{failure.site}: {detail}" if failure.site else detail
     reason = Reason(f"fault.{fault.value}", outcome, said, failure.site)

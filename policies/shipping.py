@@ -1,15 +1,17 @@
-"""Whether a copy of a good checkpoint leaves for another facility now, for which site, and which old copies go. Pure.
+"""Whether a copy of a good checkpoint leaves for another facility now, for which site, whether the stage's inputs
+follow it there, and which old copies go. Pure.
 
 When a facility goes dark, its disks usually go with it: what is to be read elsewhere then must be there before.
 
 Outcomes of `ship`: `ship` (site is set), `wait` (ask again at `until`), `keep` (this one is not sent, for a reason that
-lasts). Of `prune`: `prune` (the copies beside it are removed) or `keep`.
+lasts). Of `send_inputs`: `send` or `keep`. Of `prune`: `prune` (the copies beside it are removed) or `keep`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import exp
 
 from policies.intervals import URGENT, amount, span, young
 from policies.links import LinkEstimate
@@ -22,6 +24,14 @@ ASK_AGAIN = 600_000_000
 
 SURE_AFTER = 5
 """Transfers over a link after which no copy is sent that would take too long by what they tell."""
+
+LINK_SECOND = 0.02
+"""What a second of a link's time is worth, against one that a stage waits: files that are sent ahead go when nobody
+else needs the way, and most of them are never read."""
+AWAY = 4 * 3600.0
+"""Seconds for which a facility that is lost is taken to stay away, and with it the inputs that lie nowhere else."""
+MOST_AHEAD = 10**12
+"""Bytes of inputs beyond which nothing is sent ahead: disks of other facilities are not filled on a guess."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +80,20 @@ class Moment:
     """Until the job's time limit; None: there is none."""
     goes_on: bool = False
     """Is the time limit only the end of a segment?"""
+    elapsed: float = 0.0
+    """Seconds since the job started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What the stage would have to wait for, were it started at the other site."""
+
+    bytes: int | None
+    """None: nobody knows."""
+    seconds: float = 0.0
+    """How long bringing them there will take, by what the links have taught."""
+    fade: bool = False
+    """Do any of them lie at the facility that would be lost?"""
 
 
 def ship(
@@ -229,6 +253,92 @@ def _said(
 ) -> Decision:
     told = {"seq": newest.seq, "bytes": newest.bytes, **(facts or {})}
     return Decision("ship", outcome, (*reasons, last), site=site, until=until, facts=told)
+
+
+# -- inputs ahead --------------------------------------------------------------------------------------------------
+
+
+def send_inputs(rule: CheckpointRule, *, at: SiteFacts, to: str, inputs: Inputs, moment: Moment) -> Decision:
+    """Do the stage's inputs go where its checkpoint is sent, so that a failover need not wait for them?
+
+    They do when the wait that is saved, by how likely it is, is worth more than the link's time:
+
+        P(lost while it runs) * (bringing them + AWAY if they fade with the site) > LINK_SECOND * bringing them
+
+    with P = 1 - exp(-remaining / time between two losses), losses being independent of each other, as they are for
+    Young and Daly; P = 1 where announced maintenance begins before the stage is sure to have ended. For urgent work a
+    second saved counts `URGENT` times, as for the interval between copies.
+    """
+    remaining = _remaining(moment)
+    chance, why = _chance(at, remaining, moment.now)
+    facts: dict[str, object] = {
+        "bytes": inputs.bytes,
+        "seconds": round(inputs.seconds, 1),
+        "remaining": round(remaining),
+        "chance": round(chance, 4),
+        "fade": inputs.fade,
+        "urgent": moment.urgent,
+    }
+
+    def said(outcome: str, *reasons: Reason) -> Decision:
+        return Decision("inputs", outcome, reasons, site=to, facts=facts)
+
+    against = _never_ahead(rule, at, inputs, moment, remaining)
+    if against is not None:
+        return said("keep", Reason(against.rule, "keep", against.fact, to))
+    saved = (inputs.seconds + (AWAY if inputs.fade else 0.0)) * (URGENT if moment.urgent else 1.0)
+    worth, price = chance * saved, LINK_SECOND * inputs.seconds
+    facts |= {"worth": round(worth, 2), "price": round(price, 2)}
+    size = f"{amount(inputs.bytes or 0)} take {span(inputs.seconds)} to {to}"
+    lies = f", and are lost together with {at.facility}" if inputs.fade else ""
+    likely = Reason("chance", "for" if worth > price else "keep", why, at.name)
+    if worth > price:
+        return said("send", likely, Reason("pays", "send", f"{size}{lies}: a failover need not wait for that", to))
+    return said("keep", likely, Reason("pays", "keep", f"{size}{lies}: more than it is likely to save", to))
+
+
+def _remaining(moment: Moment) -> float:
+    """Seconds for which the stage will run yet. Of one whose end nobody knows as many are taken to be left as are
+    over: it is met, on average, half done."""
+    if moment.seconds_left is None:
+        return moment.elapsed
+    left = max(0.0, moment.seconds_left)
+    return max(left, moment.elapsed) if moment.goes_on else left
+
+
+def _chance(at: SiteFacts, remaining: float, now: int) -> tuple[float, str]:
+    """How likely it is that the stage has to leave its site before its end, and why."""
+    if at.window_at is not None and now < at.window_at <= now + round(remaining * 1e6):
+        words = f"announced maintenance of {at.name} begins in {_until(at.window_at, now)}, maybe before the stage ends"
+        return 1.0, words
+    chance = 1.0 - exp(-remaining / at.losses_every) if at.losses_every > 0 else 1.0
+    words = f"{at.name} is lost every {span(at.losses_every)}, and the stage may run for {span(remaining)} yet"
+    return chance, f"{words} ({100 * chance:.2g} %)"
+
+
+def _never_ahead(
+    rule: CheckpointRule, at: SiteFacts, inputs: Inputs, moment: Moment, remaining: float
+) -> Reason | None:
+    """What speaks against it whatever it would save."""
+    if rule.ship == "never":
+        return Reason("ship", "keep", "the document says ship: never")
+    if inputs.bytes is None:
+        return Reason("size", "keep", "nobody knows how large the inputs are")
+    if inputs.bytes > MOST_AHEAD:
+        fact = f"the inputs have {amount(inputs.bytes)}: more than {amount(MOST_AHEAD)} are not sent on a guess"
+        return Reason("size", "keep", fact)
+    if inputs.seconds >= remaining:
+        fact = f"the inputs take {span(inputs.seconds)}, and the stage ends within {span(remaining)}"
+        return Reason("seconds_left", "keep", fact)
+    if inputs.fade and not _there_before_window(at, inputs, moment.now):
+        left = _until(at.window_at or 0, moment.now)
+        fact = f"the inputs take {span(inputs.seconds)}, and {at.name} goes away in {left}"
+        return Reason("window", "keep", fact)
+    return None
+
+
+def _there_before_window(at: SiteFacts, inputs: Inputs, now: int) -> bool:
+    return at.window_at is None or at.window_at <= now or now + round(inputs.seconds * 1e6) <= at.window_at
 
 
 # -- old copies ----------------------------------------------------------------------------------------------------

@@ -150,7 +150,9 @@ class SimulatedMover:
             source, destination = self._places(errand.transfer)
             if errand.mishap == "vanished":
                 item = errand.transfer.items[0]
-                raise _Broken(f"{item.source} is not there (any more)", fault=_STAGING, site=source.name, item=item)
+                raise _Broken(
+                    f"source missing: {item.source} is not there any more", fault=_STAGING, site=source.name, item=item
+                )
             errand.bytes = self._bring(errand, source, destination, incoming, now)
             errand.state = TransferState.SUCCEEDED
         except _Broken as error:
@@ -230,7 +232,7 @@ def _expanded(transfer: Transfer, source: Place) -> Iterator[tuple[TransferItem,
                 for _, blob in found:
                     yield item, item.destination, blob
             if not found:
-                raise _Broken(f"{item.source} is not there", fault=_STAGING, site=source.name, item=item)
+                raise _Broken(f"source missing: {item.source}", fault=_STAGING, site=source.name, item=item)
     except (SiteError, OSError) as error:
         raise _Broken(str(error), fault=Fault.SITE.value, site=source.name) from error
 

@@ -17,6 +17,7 @@ from broker.clock import VirtualClock, micros
 from broker.core import Broker, Parts
 from broker.ids import RandomBits
 from broker.jobs import BLOBS
+from broker.residency import Residency
 from broker.rows import stage_row as _stage_row
 from broker.store import migrate
 from broker.store.base import CommandRow, DepRow, NewEvent, NewRun, RunRow
@@ -191,13 +192,15 @@ class Lab:
 
     def desk(self, store: Any, hook: Hook | None = None, *, owner: str) -> Desk:
         """Over the service, and over a relay for what it does not reach: the broker's own store."""
+        against = Residency(store=store, sites=self.configs, places=self.places, clock=self.clock).refused
         if self.direct:
             relay = Relay(self.world.apart(), self.clock, latency=self.mover._latency)
-            return Desk({"relay": CrossingSeam(relay, hook) if hook else relay}, store, self.clock, owner=owner)
+            relays = {"relay": CrossingSeam(relay, hook) if hook else relay}
+            return Desk(relays, store, self.clock, owner=owner, against=against)
         assert isinstance(self.mover, Service)
         relay = Relay(self.world, self.clock)
         service = ServiceSeam(self.mover, hook) if hook else self.mover
-        return Desk({"globus": service, "relay": relay}, store, self.clock, owner=owner)
+        return Desk({"globus": service, "relay": relay}, store, self.clock, owner=owner, against=against)
 
     def submit(self, *stages: Stage, name: str = "test", run_id: str = "", key: str | None = None) -> str:
         """Store a run of these stages; its id."""

@@ -9,9 +9,11 @@ from typing import Any
 from broker_kit import Lab, Stage
 from simulation.seams import Call
 
+from broker.effects.moving import Moving
 from broker.effects.outcome import Result
 from broker.facts import World
 from broker.jobs import Job
+from broker.residency import Residency
 from broker.store.base import EffectRow
 from connectors.errors import SiteUnreachable
 from connectors.model import Transfer, TransferState, TransferStatus
@@ -115,3 +117,8 @@ class Porter:
 
     def cancel(self, keys: Sequence[str]) -> dict[str, bool]:
         return dict.fromkeys(keys, True)
+
+
+def moving_of(lab: Lab, world: World, mover: Any) -> Moving:
+    """What all that has files moved goes by, over that mover."""
+    return Moving(residency=Residency.of(lab.store, world, lab.clock), mover=mover, clock=lab.clock)

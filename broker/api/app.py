@@ -15,6 +15,7 @@ from broker.api.events import Looks
 from broker.api.guard import Guard
 from broker.api.health import Health
 from broker.api.models import MOST_PROBLEMS
+from broker.api.people import NOBODY, People
 from broker.api.problems import Refusal, answer_for, problem
 from broker.api.routes import router
 from broker.api.screens import News, Screens
@@ -34,11 +35,12 @@ def make_api(
     service: Service,
     token: Token,
     *,
+    people: People = NOBODY,
     healthy: Callable[[], bool] = lambda: True,
     on_submitted: Callable[[str], object] | None = None,
     news: News | None = None,
 ) -> FastAPI:
-    """The API over one installation.
+    """The API over one installation. `people`: who may ask under names of their own, beside who has the token.
 
     `healthy`: does what serves beside it go well? Told by /v1/health. `on_submitted(run_id)`: called after a run or a
     command was stored, in a thread of its own; what it raises is dropped. `news`: tells which runs
@@ -64,7 +66,7 @@ def make_api(
         app.add_exception_handler(kind, _expected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _of_status)
-    app.add_middleware(Guard, token=token)
+    app.add_middleware(Guard, token=token, people=people)
     return app
 
 

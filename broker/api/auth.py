@@ -42,6 +42,12 @@ class Token:
         return hmac.compare_digest(found[1] if found else b"", self.value.encode())
 
 
+def shown_token(authorization: bytes) -> bytes | None:
+    """What a header shows, where it has the form of a token."""
+    found = _BEARER.fullmatch(authorization)
+    return found[1] if found and _TOKEN.fullmatch(found[1].decode("ascii")) else None
+
+
 def read_or_make_token(settings: Settings) -> Token:
     """The installation's token, made at first use; two who make it at once get the same one.
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.api.auth import Token
+from broker.api.people import NOBODY, People
 from broker.api.problems import Refusal, answer_for, problem
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ SEND_SECONDS = 30.0
 
 WITHOUT_TOKEN = frozenset({"/v1/health", "/v1/health/live"})
 
+PERSON = "crossfade.person"
+"""Where a request's scope has the name of who asks; absent: who shows the installation's token."""
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -38,9 +42,15 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, *, token: Token, most_bytes: int = MOST_BYTES, body_seconds: float = BODY_SECONDS
+        self,
+        app: ASGIApp,
+        *,
+        token: Token,
+        people: People = NOBODY,
+        most_bytes: int = MOST_BYTES,
+        body_seconds: float = BODY_SECONDS,
     ) -> None:
-        self._app, self._token = app, token
+        self._app, self._token, self._people = app, token, people
         self._most_bytes, self._body_seconds = most_bytes, body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,10 +78,18 @@ class Guard:
             raise Refusal("host", "call it by localhost, 127.0.0.1 or [::1]")
         if any(name in (b"origin", b"sec-fetch-site") for name, _ in headers):
             raise Refusal("origin", "this interface is for programs; pages may not use it")
-        if scope["path"] not in WITHOUT_TOKEN and not self._token.is_shown_by(_one(headers, b"authorization")):
-            raise Refusal("unauthorized", "send Authorization: Bearer TOKEN, with the token of the installation's file")
+        self._identify(scope, _one(headers, b"authorization"))
         if _all(headers, b"content-encoding") not in ([], [b"identity"]):
             raise Refusal("media-type", "send the body as it is, not compressed")
+
+    def _identify(self, scope: Scope, shown: bytes) -> None:
+        """Note who asks: a person by name, or, with the installation's token, who serves."""
+        if scope["path"] in WITHOUT_TOKEN or self._token.is_shown_by(shown):
+            return
+        person = self._people.who(shown)
+        if person is None:
+            raise Refusal("unauthorized", "send Authorization: Bearer TOKEN, with the token of the installation's file")
+        scope[PERSON] = person
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         """The whole body, counted as it comes: what its sender says of its length is believed only when too much."""

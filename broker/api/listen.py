@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from broker.api.app import close_api, end_streams, make_api
 from broker.api.auth import read_or_make_token
 from broker.api.guard import MOST_HEADER_BYTES
+from broker.api.people import read_people
 from broker.api.places import BACKLOG, NONE, Port, open_port, open_socket, read_place
 from broker.api.screens import News
 from broker.config import Settings
@@ -65,10 +66,10 @@ def listening(
     if not places:
         yield Listening(places=())
         return
-    token = read_or_make_token(settings)
+    token, people = read_or_make_token(settings), read_people(settings)
     with ExitStack() as stack:
         sockets = [stack.enter_context(open_port(place) if place else open_socket(settings.socket)) for place in places]
-        app = make_api(service, token, healthy=healthy, on_submitted=on_submitted, news=news)
+        app = make_api(service, token, people=people, healthy=healthy, on_submitted=on_submitted, news=news)
         stack.callback(close_api, app)
         stack.enter_context(_running(app, sockets))
         stack.callback(end_streams, app)  # else the server would wait for them to end

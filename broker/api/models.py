@@ -65,6 +65,7 @@ class Submission(Body):
     )
     again: bool = Field(default=False, description="Make a new run although the key has one.")
     name: Name | None = None
+    hold: bool = Field(default=False, description="Store it held: nothing starts before it is released.")
     bodies: Literal["noop", "sleep", "bytes"] = Field(default="noop", description="For WfFormat documents.")
     scale: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="For WfFormat documents.")
 
@@ -90,6 +91,29 @@ class CommandBody(Body):
         if self.kind == "hold" and self.stage is not None:
             raise ValueError("hold is for whole runs: leave `stage` out")
         return self
+
+
+class WaiverBody(Body):
+    """A rule of where data may be that is not to hold for one run at one site, or place."""
+
+    site: Name = Field(description="The site's or the place's name.")
+    rule: Literal["", "stay", "export_control", "data.stay", "data.export_control"] = Field(
+        default="", description="Empty: the one that is against it."
+    )
+    reason: Annotated[Reason, Field(min_length=1)]
+    seconds: float = Field(default=86_400.0, gt=0, le=30 * 86_400.0, allow_inf_nan=False, description="Until its end.")
+
+
+class ConfirmBody(Body):
+    """A second person's word."""
+
+    reason: Annotated[Reason, Field(min_length=1)]
+
+
+class WithdrawBody(Body):
+    """Anybody's word."""
+
+    reason: Reason = ""
 
 
 def read_yaml_body(content: bytes, query: Sequence[tuple[str, str]]) -> Submission:

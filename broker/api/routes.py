@@ -13,16 +13,27 @@ from starlette.responses import JSONResponse, Response
 
 from broker import sse
 from broker.api.events import Stream
+from broker.api.guard import PERSON
 from broker.api.health import Health
-from broker.api.models import CommandBody, Submission, read_body, read_yaml_body
+from broker.api.models import (
+    Body,
+    CommandBody,
+    ConfirmBody,
+    Submission,
+    WaiverBody,
+    WithdrawBody,
+    read_body,
+    read_yaml_body,
+)
 from broker.api.problems import Refusal
 from broker.api.wakes import Wakes
 from broker.errors import NotFound
 from broker.service import Request as Asked
 from broker.service import Service
 from broker.store.base import RunRow, StageRow
+from broker.waivers import Waivers, Wish
 
-M = TypeVar("M", Submission, CommandBody)
+M = TypeVar("M", bound=Body)
 
 MOST_RUNS = 1000
 MOST_EVENTS = 1 << 53
@@ -38,7 +49,8 @@ _STAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
-    return service
+    person = request.scope.get(PERSON)
+    return service if person is None else service.on_behalf_of(str(person))
 
 
 async def _wakes(request: Request) -> Wakes:
@@ -80,7 +92,7 @@ After = Annotated[int, Query(ge=0, le=MOST_EVENTS, description="The number of th
 OfStage = Annotated[str | None, Query(max_length=128)]
 
 
-def _takes(model: type[Submission | CommandBody]) -> dict[str, Any]:
+def _takes(model: type[Body]) -> dict[str, Any]:
     """For the OpenAPI document: what the body is. It is read by us, within our limits."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
 
@@ -100,6 +112,7 @@ def submit(content: Content, service: TheService, wakes: TheWakes) -> Response:
         bodies=body.bodies,
         scale=body.scale,
         name=body.name,
+        hold=body.hold,
     )
     submitted = service.submit(asked)
     wakes.give(submitted.run_id)
@@ -197,6 +210,55 @@ def command(run: str, content: Content, service: TheService, wakes: TheWakes) ->
 def asked(run: str, ident: str, service: TheService) -> Response:
     """A command, with its outcome once somebody has carried it out."""
     return JSONResponse(service.asked(_found(service, run)[0].run_id, ident))
+
+
+# -- waivers -----------------------------------------------------------------------------------------------------
+
+
+@router.get("/waivers")
+def waivers(service: TheService) -> Response:
+    """Waivers of where data may be, of all runs, those asked for last first."""
+    return JSONResponse(Waivers.of(service).ls())
+
+
+@router.get("/runs/{run}/waivers")
+def waivers_of_run(run: str, service: TheService) -> Response:
+    """Waivers of a run, those asked for last first."""
+    return JSONResponse(Waivers.of(service).ls(_found(service, run)[0].run_id))
+
+
+@router.post("/runs/{run}/waivers", status_code=201, openapi_extra=_takes(WaiverBody))
+def ask_waiver(run: str, content: Content, service: TheService) -> Response:
+    """Ask for a waiver. It holds once another person has confirmed it."""
+    body = content.json(WaiverBody)
+    found, _ = _found(service, run)
+    wish = Wish(site=body.site, rule=body.rule, reason=body.reason, seconds=body.seconds)
+    return JSONResponse(Waivers.of(service).ask(found, wish), 201, {"Location": f"/v1/runs/{found.run_id}/waivers"})
+
+
+@router.post("/waivers/{waiver}/confirm", openapi_extra=_takes(ConfirmBody))
+def confirm_waiver(waiver: str, content: Content, service: TheService, wakes: TheWakes) -> Response:
+    """Let a waiver hold that another person has asked for."""
+    body = content.json(ConfirmBody)
+    view = Waivers.of(service).confirm(_waiver(service, waiver), reason=body.reason)
+    wakes.give(str(view["run"]))
+    return JSONResponse(view)
+
+
+@router.post("/waivers/{waiver}/withdraw", openapi_extra=_takes(WithdrawBody))
+def withdraw_waiver(waiver: str, content: Content, service: TheService, wakes: TheWakes) -> Response:
+    """Let a waiver hold no longer."""
+    body = content.json(WithdrawBody)
+    view = Waivers.of(service).withdraw(_waiver(service, waiver), reason=body.reason)
+    wakes.give(str(view["run"]))
+    return JSONResponse(view)
+
+
+def _waiver(service: Service, ident: str) -> str:
+    """A waiver by its whole id: what a person may shorten, a program may not. Raises NotFound."""
+    if not _RUN.fullmatch(ident) or service.store.waiver(ident) is None:
+        raise NotFound("no such waiver")
+    return ident
 
 
 # -- the installation --------------------------------------------------------------------------------------------

@@ -20,10 +20,10 @@ from broker.backup.reading import Opened
 from broker.errors import RefusedByPolicy, UsageError
 from broker.ids import random_bits
 from broker.states import RunState
-from broker.store import accepting, chain
+from broker.store import accepting, chain, waiving
 from broker.store.base import Installation, NewEvent
 from broker.store.connect import Database, Tx
-from broker.store.schema import effect, event, installation, metadata, run, site, stage, worker
+from broker.store.schema import effect, event, installation, metadata, run, site, stage, waiver, worker
 from broker.store.statement import Statement, given, given_time, insert_row, lease_now
 
 ROWS = 1000
@@ -103,6 +103,12 @@ QUARANTINE = Statement(
         ver=site.c.ver + literal_column("1"),
     )
 )
+WAIVERS = Statement(
+    select(waiver.c.id)
+    .where(waiver.c.withdrawn_at.is_(None), waiver.c.ends_at > given_time("now"))
+    .order_by(waiver.c.run_id, waiver.c.id),
+    "now",
+)
 SITES = Statement(select(site.c.site, site.c.quarantined).order_by(site.c.site))
 NEWEST_EVENT = Statement(select(func.max(event.c.at)))
 QUARANTINES = Statement(
@@ -143,6 +149,7 @@ def restore(
             tx.run(statement)
         counts = {table.name: _copy(backup.connection, tx, table) for table in _TABLES}
         home = _new_incarnation(tx, former, now=now)
+        waivers = _withdraw_waivers(tx, by=by, now=now)
         due = _free(tx, now=now)
         sites = _quarantine(tx, backup, by=by, incarnation=home.incarnation, now=now)
         data = {
@@ -153,6 +160,7 @@ def restore(
             "newest_event": sites.newest_event,
             "replaced": former is not None and bool(replace),
             "strays": "keep" if keep_strays else "cancel",
+            "waivers": waivers,
             "broken": [list(one) for one in backup.broken[:MOST_TOLD]],
         }
         chain.append(tx, "operators", [NewEvent(kind="restored", actor=by, data=json.dumps(data))], at=now)
@@ -205,6 +213,15 @@ def _rows(connection: sqlite3.Connection, table: Table) -> Iterator[list[tuple[A
     with closing(connection.execute(f'SELECT {names} FROM "{table.name}"')) as found:  # noqa: S608 - our own names
         while rows := found.fetchmany(ROWS):
             yield rows
+
+
+def _withdraw_waivers(tx: Tx, *, by: str, now: int) -> int:
+    """Whether one was withdrawn in the hours that are lost nobody knows: two persons agree to it once more, or it does
+    not hold. How many there were."""
+    found = [ident for (ident,) in tx.rows(WAIVERS, (now,))]
+    for ident in found:
+        waiving.withdraw(tx, ident, by=by, reason="a backup was restored", now=now)
+    return len(found)
 
 
 def _free(tx: Tx, *, now: int) -> int:

@@ -21,16 +21,32 @@ _COLUMNS = ("stage", "seq", "attempt", "site", "state", "size", "age", "elsewher
 @output_option
 @click.pass_obj
 def checkpoints(session: Session, target: str | None, everything: bool, output: str) -> None:
-    """Show each stage's checkpoints, where copies of them are, and the work that would be lost with its site now."""
+    """Show each stage's checkpoints, where copies of them and its inputs are, and the work that would be lost with its
+    site now."""
     views = session.service.checkpoints(target, everything=everything)
     emit(views, output=output, text=lambda: checkpoints_text(views))
 
 
 def checkpoints_text(views: Sequence[Mapping[str, Any]]) -> str:
-    """The checkpoints as lines, newest first, then what is at risk."""
+    """The checkpoints as lines, newest first, then where inputs were sent ahead, and what is at risk."""
     rows = [_row(view["stage"], one) for view in views for one in view["checkpoints"]]
     risks = [f"{view['stage']}: {view['at_risk']['words']}" for view in views if view["at_risk"]]
-    return "\n".join([table(_COLUMNS, rows, empty="no checkpoints"), *risks])
+    ahead = [f"{view['stage']}: {words}" for view in views if (words := _ahead(view["inputs"]))]
+    return "\n".join([table(_COLUMNS, rows, empty="no checkpoints"), *ahead, *risks])
+
+
+def _ahead(inputs: Sequence[Mapping[str, Any]]) -> str:
+    """Where a stage's inputs are besides; what was removed again is not told."""
+    words = [_of_inputs(one) for one in inputs if one["state"] != "removed"]
+    return f"inputs: {', '.join(words)}" if words else ""
+
+
+def _of_inputs(one: Mapping[str, Any]) -> str:
+    if one["state"] == "there":
+        return f"at {one['site']}"
+    if one["state"] == "not there":
+        return cell(f"not at {one['site']} ({one['reason']})")
+    return f"on their way to {one['site']}"
 
 
 def _row(stage: str, one: Mapping[str, Any]) -> list[str]:

@@ -85,7 +85,7 @@ def plan(
 def _warn(session: Session, request: Request) -> None:
     """Of every site that a stage may go to. What no site could run is told by the plan itself."""
     try:
-        sites = session.service.refuse_impossible(session.service.compile(request))
+        sites = session.service.possible(session.service.compile(request)).sites
     except RefusedByPolicy:
         return
     for warning in session.service.preflight(sites):

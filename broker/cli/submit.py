@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 @file_argument
 @request_options
 @submit_options
+@click.option(
+    "--hold",
+    is_flag=True,
+    help="Store it held: nothing starts before `release`. A rule of where its data may be can be waived until then.",
+)
 @change_options
 @output_option
 @click.pass_obj
@@ -39,6 +44,7 @@ def submit(
     scale: float,
     key: str | None,
     again: bool,
+    hold: bool,
     dry_run: bool,
     reason: str,
     yes: bool,
@@ -46,12 +52,15 @@ def submit(
 ) -> None:
     """Store a run of FILE for whoever serves this home, and return."""
     del reason, yes  # taken for the sake of scripts; nothing is asked, and a new run needs no reason
-    request = make_request(file, params, name, bodies, scale, key, again)
+    request = make_request(file, params, name, bodies, scale, key, again, hold)
     if dry_run:
         show_dry_run(session, request, output)
         return
     submitted = submit_request(session, request)
-    tell_who_serves(session, submitted.run_id)
+    if hold and submitted.new:
+        note(f"held: nothing starts before `crossfade release {submitted.run_id}`")
+    else:
+        tell_who_serves(session, submitted.run_id)
     view = {"run": submitted.run_id, "new": submitted.new, "warnings": list(submitted.warnings)}
     emit(view, output=output, text=lambda: submitted.run_id)
 
@@ -64,6 +73,7 @@ def make_request(
     scale: float,
     key: str | None = None,
     again: bool = False,
+    hold: bool = False,
 ) -> Request:
     """What the options ask for. Raises UsageError."""
     from broker.service import Request  # noqa: PLC0415 - slow to import
@@ -76,6 +86,7 @@ def make_request(
         bodies=bodies,
         scale=scale,
         name=name,
+        hold=hold,
     )
 
 
@@ -92,7 +103,8 @@ def submit_request(session: Session, request: Request) -> Submitted:
 def show_dry_run(session: Session, request: Request, output: str) -> None:
     """Check everything that submitting would check, and store nothing."""
     compiled = session.service.compile(request)
-    for warning in session.service.preflight(session.service.refuse_impossible(compiled)):
+    possible = session.service.possible(compiled, hold=request.hold)
+    for warning in (*session.service.preflight(possible.sites), *possible.warnings("RUN")):
         note(f"warning: {warning}")
     view = {"run": None, "dry_run": True, "name": compiled.name, "stages": len(compiled.stages)}
     emit(view, output=output, text=lambda: f"would submit {compiled.name} with {len(compiled.stages)} stages")

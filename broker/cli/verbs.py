@@ -40,6 +40,7 @@ OTHERS = (
     Verb("get", "get", "Copy a run's products here."),
     Verb("hold", "change", "Start nothing new of a run."),
     Verb("release", "change", "Let a held run go on."),
+    Verb("waiver", "waiver", "Ask for, confirm, withdraw and list waivers of where data may be."),
     Verb("move", "change", "Carry a run or a stage to another site."),
     Verb("attempt", "attempt", "List and show attempts."),
     Verb("transfer", "transfer", "List, show, cancel and retry transfers."),

@@ -41,7 +41,7 @@ class Copier:
                 result.finish(effect, job, staged=not_staged(reason, Fault.STAGING))
                 continue
             if (against := self._moving.forbidden(job, transfers)) is not None:
-                result.finish(effect, job, staged=against_it(against))
+                result.finish(effect, job, staged=against_it(job, against))
             else:
                 asked = [replace(transfer, about=effect.key) for transfer in transfers]
                 wanted.append((effect, job, asked, taken))

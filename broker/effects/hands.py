@@ -13,10 +13,12 @@ from broker.effects.copying import Copier
 from broker.effects.moving import Moving
 from broker.effects.outcome import Result, again, done
 from broker.effects.placed_inputs import PlacedInputs
+from broker.effects.standby import Standby
 from broker.effects.submit import Submitter
 from broker.facts import NOWHERE, World
 from broker.jobs import Job
 from broker.limits import NO_LIMITS, Limits
+from broker.residency import Residency
 from broker.states import ENDS_WITH_ATTEMPT
 from broker.store.base import EffectRow, Sightings, Store
 from connectors.base import Mover, PlaceFiles, Site
@@ -66,9 +68,10 @@ class Hands:
     ) -> None:
         self._store, self._world, self._sites, self._clock = store, world, sites, clock
         submitter = Submitter(store=store, world=world, clock=clock, limits=limits)
-        moving = Moving(world=world, mover=mover, clock=clock)
+        moving = Moving(residency=Residency.of(store, world, clock), mover=mover, clock=clock)
         inputs = PlacedInputs(world=world, places=places, clock=clock)
         carrier = Carrier(store=store, world=world, moving=moving, inputs=inputs, clock=clock)
+        standby = Standby(store=store, moving=moving, asked=carrier.inbound, clock=clock)
         copier = Copier(store=store, moving=moving, mover=mover, clock=clock)
         checker = Checker(clock=clock)
         self._rooms: Mapping[str, Callable[[Site, Sequence[tuple[EffectRow, Job]]], Result]] = {
@@ -76,6 +79,8 @@ class Hands:
             "cancel": submitter.cancel,
             "stage_in": carrier.bring,
             "ship": carrier.ship,
+            "ahead": standby.send,
+            "recall": standby.recall,
             "verify": checker.verify,
             "check": checker.check,
             "prune": prune,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from broker.clock import Clock
 from broker.effects.outcome import Result, again, compact, seen
-from broker.facts import World, rules_of, side_facts
+from broker.engine.words import what_helps
+from broker.facts import rules_of
 from broker.jobs import Job
+from broker.residency import Residency
 from broker.store.base import EffectAgain, EffectRow
 from connectors.base import Mover
 from connectors.errors import Fault
 from connectors.model import Refused, Transfer, TransferState, TransferStatus
 from policies.model import Reason
-from policies.residency import allowed
 
 Batch = Sequence[tuple[EffectRow, Job]]
 DARK_PAUSE = 5.0
@@ -25,20 +26,18 @@ CALLED_PAUSE = 30.0
 class Moving:
     """The mover, as effects use it."""
 
-    def __init__(self, *, world: World, mover: Mover, clock: Clock) -> None:
-        self._world, self._mover, self._clock = world, mover, clock
+    def __init__(self, *, residency: Residency, mover: Mover, clock: Clock) -> None:
+        self._residency, self._mover, self._clock = residency, mover, clock
 
     def forbidden(self, job: Job, transfers: Sequence[Transfer]) -> Reason | None:
-        """Why the document does not want one of these moved, asked a second time now that it would be."""
+        """Why the document does not want one of these moved, asked a second time now that it would be, and again as
+        long as it is on its way: what a waiver that ended had let go is not waited for."""
         rule = rules_of(job.stage.rules).data
         if rule is None:
             return None
-        sites = {name: setup.config for name, setup in self._world.sites.items()}
-        for to in dict.fromkeys(transfer.destination_site for transfer in transfers):
-            against = allowed(rule, to, side_facts(to, sites=sites, places=self._world.places))
-            if against is not None:
-                return against
-        return None
+        sides = dict.fromkeys(transfer.destination_site for transfer in transfers)
+        found = (self._residency.against(rule, job.stage.run_id, side) for side in sides)
+        return next((against for against in found if against is not None), None)
 
     def move(self, transfers: Sequence[Transfer], *, anew: Collection[str]) -> dict[str, TransferStatus]:
         """Begin what the mover does not know yet (and of those in `anew` what had failed), and say how all stand."""
@@ -56,6 +55,14 @@ class Moving:
         """Has the mover anything under that key?"""
         status = self._mover.status([key]).get(key)
         return status is not None and status.state is not TransferState.UNKNOWN
+
+    def standing(self, keys: Sequence[str]) -> Mapping[str, TransferStatus]:
+        """How these are, as far as the mover knows any of them."""
+        return self._mover.status(keys) if keys else {}
+
+    def end(self, keys: Sequence[str]) -> bool:
+        """Have these ended. True: nothing is written for any of them from now on."""
+        return not keys or all(self._mover.cancel(keys).values())
 
     def later(self, effect: EffectRow, states: Iterable[TransferStatus]) -> EffectAgain:
         """Nobody need ask often for what calls back."""
@@ -96,8 +103,10 @@ def not_staged(reason: str, fault: Fault, *, site: str = "") -> str:
     return compact({"ok": False, "reason": reason, "fault": fault.value, "site": site})
 
 
-def against_it(reason: Reason) -> str:
-    return not_staged(f"{reason.rule}: {reason.fact}", Fault.POLICY, site=reason.site)
+def against_it(job: Job, reason: Reason) -> str:
+    helps = what_helps(job.stage.run_id, reason)
+    told = f"{reason.rule}: {reason.fact}" + (f"; what helps: {helps}" if helps else "")
+    return not_staged(told, Fault.POLICY, site=reason.site)
 
 
 def _refusal(key: str, answer: Refused) -> TransferStatus:

@@ -14,16 +14,18 @@ from broker.clock import Clock
 from broker.effects.contacts import Contacts
 from broker.effects.outcome import Result, again, compact, died_since, note_of
 from broker.engine.start import FIND_FIRST
-from broker.facts import World
+from broker.facts import World, rules_of
 from broker.ids import submit_key
-from broker.jobs import Job, NoLongerFits, job_spec
+from broker.jobs import Job, NoLongerFits, fed_by, job_spec
 from broker.limits import NO_LIMITS, Limits
+from broker.residency import Residency
 from broker.spec import MissingSiteVariable
 from broker.store.base import AttemptRow, EffectRow, Store
 from connectors.base import Site
 from connectors.errors import Fault, SiteBusy, SiteError
 from connectors.harness import UnsafePlan, UnsupportedPattern
 from connectors.model import Accepted, Doubtful, JobSpec, Listing, Refused, SubmitAnswer
+from policies.model import Reason
 
 LOOKS_BEFORE_RESUBMIT = 2
 """Complete listings without the key, a settle time apart from the first doubt, before it is submitted again."""
@@ -37,6 +39,7 @@ class Submitter:
     def __init__(self, *, store: Store, world: World, clock: Clock, limits: Limits = NO_LIMITS) -> None:
         self._store, self._world, self._clock, self._limits = store, world, clock, limits
         self._contacts = Contacts(store)
+        self._residency = Residency.of(store, world, clock)
 
     # -- submit --------------------------------------------------------------------------------------------
 
@@ -80,8 +83,11 @@ class Submitter:
         for effect, job in batch:
             if effect.claim_until is not None and effect.claim_until <= self._clock():
                 continue  # this worker stood still for too long: another one may be at it by now
+            if (against := self._forbidden(effect, job)) is not None:  # a job reads in place what its site mounts
+                result.finish(effect, job, answer=_refusal(f"{against.rule}: {against.fact}", Fault.SITE))
+                continue
             try:
-                specs.append(job_spec(self._world, replace(job, contact=self._contacts.of(effect.run_id))))
+                specs.append(job_spec(self._world, self._completed(job)))
                 sent.append((effect, job))
             except (UnsafePlan, UnsupportedPattern) as error:
                 result.finish(effect, job, answer=_refusal(str(error), Fault.APPLICATION))
@@ -94,6 +100,17 @@ class Submitter:
         for effect, job in sent:
             missing = Doubtful(reason="the site's answer left this job out")
             self._take(effect, job, answers.get(job.attempt.submit_key, missing), result)
+
+    def _forbidden(self, effect: EffectRow, job: Job) -> Reason | None:
+        """Why the stage's data may not be at that site, asked a second time now that the job would be there."""
+        rule = rules_of(job.stage.rules).data
+        return None if rule is None else self._residency.against(rule, effect.run_id, effect.site)
+
+    def _completed(self, job: Job) -> Job:
+        """The job with what only the store knows of it."""
+        run_id, feeders = job.attempt.run_id, fed_by(job)
+        products = self._store.products_of(run_id, feeders) if feeders else {}
+        return replace(job, contact=self._contacts.of(run_id), products=products)
 
     def _take(self, effect: EffectRow, job: Job, answer: SubmitAnswer | None, result: Result) -> None:
         now = self._clock()

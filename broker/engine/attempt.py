@@ -149,8 +149,7 @@ def _exited(row: AttemptRow, now: int) -> Progress | None:
     if record["kind"] == "too_late":
         return fail(row, _A.FAILED, Fault.SITE, "it came up after its latest start and refused to run")
     if record["kind"] == "input_missing":
-        absent = ", ".join(record["missing"][:5]) or "an input"
-        return fail(row, _A.FAILED, Fault.STAGING, f"it could not start: {absent} is not in its place")
+        return fail(row, _A.FAILED, Fault.STAGING, f"it could not start: {_inputs_at_fault(record)}")
     if record["kind"] == "restore_failed":
         return fail(row, _A.FAILED, Fault.APPLICATION, "the checkpoint could not be restored")
     code = record["exit_code"]
@@ -169,6 +168,16 @@ def _exited(row: AttemptRow, now: int) -> Progress | None:
     if record["outputs"]:
         return Progress(to_state(ended, _A.VERIFYING), effect="verify")
     return Progress(to_state(ended, _A.SUCCEEDED))
+
+
+def _inputs_at_fault(record: dict[str, Any]) -> str:
+    """Whichever of its inputs were not as they were brought, in a few words."""
+    absent = ", ".join(record["missing"][:5])
+    changed = ", ".join(
+        f"{path} has {size} bytes, not what was brought" for path, size in record.get("wrong_size", ())[:5]
+    )
+    told = [f"{absent} is not in its place"] if absent else []
+    return "; ".join([*told, *([changed] if changed else [])]) or "an input is not in its place"
 
 
 def _verified(row: AttemptRow) -> Progress:

@@ -8,6 +8,7 @@ from broker.engine.look import Look
 from broker.engine.settling import cancel, reopen
 from broker.engine.silence import move_away
 from broker.engine.take_in import advance_all
+from broker.engine.words import what_helps
 from broker.facts import is_copy, rules_of
 from broker.states import RunState, StageState, move
 from broker.store.base import CommandRow, NewEvent, StageRow
@@ -106,7 +107,8 @@ def _move(look: Look, command: CommandRow, stage: StageRow) -> tuple[StageRow | 
         return None, "not possible: it only moves data, and is at no site"
     against = look.candidates(stage)[1][target]
     if against is not None and against.rule.startswith("data"):
-        return None, f"not possible: {against.rule}: {against.fact}"
+        helps = what_helps(stage.run_id, against)
+        return None, f"not possible: {against.rule}: {against.fact}" + (f"; what helps: {helps}" if helps else "")
     wanting = stage._replace(want=target)
     if stage.state in (_S.WAITING, _S.READY):
         return wanting._replace(due_at=look.now, not_before=None), f"will start at {target}"

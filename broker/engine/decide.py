@@ -9,7 +9,7 @@ from broker.engine.commands import carry_out
 from broker.engine.judging import abandon, after_end
 from broker.engine.look import Look
 from broker.engine.orphans import reap_orphans
-from broker.engine.placing import place
+from broker.engine.placing import found_no_site, place, waived_for
 from broker.engine.settling import adopt_winner, cancel, reopen, settle
 from broker.engine.shipping import tend_checkpoints
 from broker.engine.silence import cannot_ask
@@ -19,12 +19,23 @@ from broker.facts import (
     World,
 )
 from broker.states import AttemptState, RunState, StageState, move
-from broker.store.base import AttemptRow, Changes, CheckpointRow, NewEvent, Snapshot, StageRow, StrayRow
+from broker.store.base import (
+    AttemptRow,
+    Changes,
+    CheckpointRow,
+    EffectRow,
+    NewEvent,
+    Snapshot,
+    StageRow,
+    StrayRow,
+    WaiverRow,
+)
 from policies.model import Decision, Reason
 
 _S, _A = StageState, AttemptState
 NO_STRAYS: Mapping[int, StrayRow] = {}
 NO_PRODUCTS: Mapping[int, str] = {}
+NO_ORDERS: Mapping[int, Sequence[EffectRow]] = {}
 
 
 def decide(
@@ -35,11 +46,24 @@ def decide(
     checkpoints: Mapping[int, Sequence[CheckpointRow]],
     strays: Mapping[int, StrayRow] = NO_STRAYS,
     near: Mapping[int, str] = NO_PRODUCTS,
+    standby: Mapping[int, Sequence[EffectRow]] = NO_ORDERS,
+    waivers: Sequence[WaiverRow] = (),
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
-    its stages want to be near, by the number of their stage."""
-    look = Look(world, snapshot, now=now, checkpoints=checkpoints, strays=strays, near=near)
+    its stages want to be near, by the number of their stage; `standby`: the orders to send inputs ahead, and to remove
+    them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
+    its stages has a rule of where its data may be."""
+    look = Look(
+        world,
+        snapshot,
+        now=now,
+        checkpoints=checkpoints,
+        strays=strays,
+        near=near,
+        standby=standby,
+        waivers=waivers,
+    )
     carry_out(look)
     for row in snapshot.stages:
         if row.n not in look.done:
@@ -94,11 +118,14 @@ def ready(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Stag
 
 
 def awaiting(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> StageRow:
-    """A person was asked; the question falls away when the attempt that it was about can be seen again."""
+    """A person was asked; the question falls away when the attempt that it was about can be seen again, or when two
+    persons have waived the rule that left no site."""
     current = attempts.get(stage.attempt)
     goes_on = current is not None and current.row.open and not current.row.orphan and look.answers(current.row.site)
     if current is not None and goes_on and not held_for(current.row)[0]:
         return active(look, stage._replace(state=move(_S.AWAITING_DECISION, _S.ACTIVE).value), attempts)
+    if found_no_site(stage) and waived_for(look, stage):
+        return ready(look, stage._replace(state=move(_S.AWAITING_DECISION, _S.READY).value, reason=""), attempts)
     return adopt_winner(look, stage, attempts) or stage._replace(due_at=None)
 
 

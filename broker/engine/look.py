@@ -17,10 +17,21 @@ from broker.facts import (
     rules_at,
     rules_of,
     site_facts,
+    waived_now,
 )
 from broker.spec import body_for
 from broker.states import AttemptState, StageState
-from broker.store.base import AttemptRow, Changes, CheckpointRow, NewEvent, Snapshot, StageRow, StrayRow
+from broker.store.base import (
+    AttemptRow,
+    Changes,
+    CheckpointRow,
+    EffectRow,
+    NewEvent,
+    Snapshot,
+    StageRow,
+    StrayRow,
+    WaiverRow,
+)
 from policies import placement
 from policies.model import Decision, Reason, Rules, SiteFacts
 
@@ -39,6 +50,8 @@ class Look:
         checkpoints: Mapping[int, Sequence[CheckpointRow]],
         strays: Mapping[int, StrayRow],
         near: Mapping[int, str],
+        standby: Mapping[int, Sequence[EffectRow]],
+        waivers: Sequence[WaiverRow],
     ) -> None:
         self.world, self.snapshot, self.now = world, snapshot, now
         self.changes = Changes()
@@ -50,6 +63,9 @@ class Look:
         self.checkpoints = checkpoints
         self.strays = strays
         self.near = near
+        self.standby = standby
+        self.waived = waived_now(waivers, now=now)
+        """The run's waivers that are in force."""
         self.load = Counter(snapshot.load)
         self.own = Counter(snapshot.own_load)
         self.seen: dict[int, dict[int, Progress]] = {}
@@ -93,7 +109,7 @@ class Look:
         cache_key = f"{stage.memory_raises}{stage.rules}"
         static = self.static.get(cache_key)
         if static is None:
-            static = {c.site.name: placement.static_refusal(c.rules, c.site) for c in candidates}
+            static = {c.site.name: placement.static_refusal(c.rules, c.site, self.waived) for c in candidates}
             self.static[cache_key] = static
         if may_lack(stage.body):
             static = {**static, **self.lacking(stage, static)}

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from broker.engine.copying import brought_to
 from broker.engine.look import Look
 from broker.engine.orphans import leave, unsubmitted
+from broker.engine.standby import sent_to
 from broker.engine.start import Start, start, start_copy
 from broker.engine.start import take_up as start_found
+from broker.engine.words import what_helps
 from broker.facts import (
     NOWHERE,
     asked_every,
     checkpoint_facts,
     is_copy,
     rules_of,
+    side_facts,
 )
 from broker.states import AttemptState, StageState, move
 from broker.store.base import AttemptRow, StageRow, StrayRow
 from policies import placement
 from policies.checkpoint import choose
 from policies.failover import MARGIN_FOR_CLOCKS
-from policies.model import Decision
+from policies.model import Decision, Reason
+from policies.residency import allowed
 
 _S, _A = StageState, AttemptState
+NOWHERE_TO_GO = {"impossible": "no site can take it", "forbidden": "it may bring nothing there"}
+"""Outcomes after which a stage waits for a person, and how its reason begins then."""
 
 
 def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
@@ -50,6 +57,7 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
         checkpoints=known,
         near=look.near.get(near, "") if near is not None else "",
         static=static,
+        waived=look.waived,
     )
     if decision.outcome != "place":
         return not_placed(look, stage, decision)
@@ -57,7 +65,10 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     best, choice = choose(known, target=decision.site, dark=dark, started_before=stage.attempt > 0)
     walltime = next(c.rules.resources.walltime for c in candidates if c.site.name == decision.site)
     leave_behind(look, stage)
-    begun = start(look.world, stage, site=decision.site, why=why, restore=best, walltime=walltime, now=look.now)
+    ahead = sent_to(look, stage, decision.site)
+    begun = start(
+        look.world, stage, site=decision.site, why=why, restore=best, walltime=walltime, now=look.now, ahead=ahead
+    )
     row = begin(look, stage, begun, decision)
     if stage.attempt or rows:
         origin: dict[str, object] = {"seq": best.seq if best else None, "from": best.site if best else None}
@@ -67,9 +78,25 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
 
 def begin_copy(look: Look, stage: StageRow, *, why: str) -> StageRow:
     """Begin to move data: no site has to have room, or to answer, for that."""
-    to = brought_to(json.loads(stage.body))
+    body = json.loads(stage.body)
+    against = forbidden_places(look, stage, body)
+    if against:
+        return not_placed(look, stage, placement.no_place(against))
+    to = brought_to(body)
     row = begin(look, stage, start_copy(look.world, stage, why=why, now=look.now), placement.copies(to=to), to=to[:5])
     return with_attempt(stage, row)
+
+
+def forbidden_places(look: Look, stage: StageRow, body: Mapping[str, Any]) -> list[Reason]:
+    """Why its data may not be brought to one of the places; empty: it may, to all of them."""
+    rule = rules_of(stage.rules).data
+    if rule is None:
+        return []
+    sites = {name: setup.config for name, setup in look.world.sites.items()}
+    sides = dict.fromkeys(entry["to"][0] for entry in body["copy"])
+    facts = {side: side_facts(side, sites=sites, places=look.world.places) for side in sides}
+    found = (allowed(rule, side, facts[side], look.waived) for side in sides)
+    return [against for against in found if against is not None]
 
 
 def take_up(look: Look, stage: StageRow, stray: StrayRow, *, why: str, walltime: float | None) -> StageRow:
@@ -139,13 +166,17 @@ def waits_for_death(look: Look, stage: StageRow, copies: Sequence[AttemptRow]) -
 
 def not_placed(look: Look, stage: StageRow, decision: Decision) -> StageRow:
     """No site now: wait for room or an answer, or for a person."""
-    words = "; ".join(reason.fact for reason in decision.reasons if reason.verdict in ("wait", "refused"))[:500]
-    if decision.outcome == "impossible":
+    against = [reason for reason in decision.reasons if reason.verdict in ("wait", "refused")]
+    if decision.outcome in NOWHERE_TO_GO and len(against) > 1:
+        against = [reason for reason in against if reason.rule != "candidates"]  # it says what the others come to
+    words = "; ".join(map(told, against))[:500]
+    if decision.outcome in NOWHERE_TO_GO:
+        helps = what_helps(stage.run_id, *decision.reasons)
+        words += f"; what helps: {helps}" if helps else ""
         look.tell(stage, "stuck", data={"reason": words}, decision=decision)
         look.waits_for = words
-        return stage._replace(
-            state=move(_S.READY, _S.AWAITING_DECISION).value, reason=f"no site can take it: {words}", due_at=None
-        )
+        reason = f"{NOWHERE_TO_GO[decision.outcome]}: {words}"
+        return stage._replace(state=move(_S.READY, _S.AWAITING_DECISION).value, reason=reason, due_at=None)
     if decision.facts.get("for") == "room":
         look.wants = True
         # with room nowhere it keeps its turn in the queue; with room elsewhere it lets the others pass
@@ -154,3 +185,23 @@ def not_placed(look: Look, stage: StageRow, decision: Decision) -> StageRow:
     if stage.reason != words:  # the same wait is told once, not every time it is looked at
         look.tell(stage, "waits", data={"reason": words}, decision=decision)
     return stage._replace(reason=words, due_at=decision.until)
+
+
+def told(reason: Reason) -> str:
+    """The fact; of what is said of data, with the rule's name."""
+    return f"{reason.rule}: {reason.fact}" if reason.rule.startswith("data") else reason.fact
+
+
+def found_no_site(stage: StageRow) -> bool:
+    """Does it wait for a person because no site, or no place, could take it?"""
+    return stage.reason.startswith(tuple(NOWHERE_TO_GO.values()))
+
+
+def waived_for(look: Look, stage: StageRow) -> bool:
+    """Is there a way for the stage by now that a waiver has opened?"""
+    if not look.waived:
+        return False
+    if is_copy(stage.body):
+        return not forbidden_places(look, stage, json.loads(stage.body))
+    _, static = look.candidates(stage)
+    return any(refusal is None for refusal in static.values())

@@ -9,6 +9,7 @@ from broker.engine.attempt import Progress
 from broker.engine.copying import brought_to, copied, kept
 from broker.engine.look import Look
 from broker.engine.orphans import let_go
+from broker.engine.standby import recall
 from broker.engine.take_in import advance_all
 from broker.facts import is_copy, rules_of
 from broker.states import AttemptState, StageState, move
@@ -20,6 +21,7 @@ NO_MANIFEST = '{"files":[]}'
 
 def settle(look: Look, stage: StageRow, state: StageState, *, reason: str, number: int | None = None) -> StageRow:
     """The stage is over."""
+    recall(look, stage)
     required = rules_of(stage.rules).required
     how = "ok" if state is _S.SUCCEEDED else ("failed" if required or state is _S.SKIPPED else "waived")
     look.changes.settled.append((stage.n, how))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 
+from broker.engine import standby
 from broker.engine.judging import remarked
 from broker.engine.look import Look
 from broker.engine.start import effect
@@ -16,8 +18,8 @@ from broker.facts import USABLE_CHECKPOINTS, checkpoint_facts, is_urgent
 from broker.states import AttemptState, StageState
 from broker.store.base import AttemptRow, CheckpointRow, StageRow
 from policies import placement, shipping
-from policies.links import PRIOR, LinkEstimate
-from policies.model import CheckpointFacts, Decision, Rules, SiteFacts
+from policies.links import LinkEstimate
+from policies.model import CheckpointFacts, Decision, Reason, Rules, SiteFacts
 
 _S, _A = StageState, AttemptState
 COPIES = "checkpoints/"
@@ -52,6 +54,13 @@ def ship(look: Look, stage: StageRow, row: AttemptRow, rules: Rules, mine: Seque
     site = look.site(row.site)
     if best is None or best.state == "shipped" or rules.checkpoint is None or site is None or under_way(mine, row.site):
         return None
+    moment = shipping.Moment(
+        now=look.now,
+        urgent=is_urgent(rules),
+        seconds_left=_seconds_left(look, row, rules),
+        goes_on=rules.continuation is not None,
+        elapsed=_elapsed(look, row),
+    )
     decision = shipping.ship(
         rules.checkpoint,
         at=site,
@@ -60,15 +69,23 @@ def ship(look: Look, stage: StageRow, row: AttemptRow, rules: Rules, mine: Seque
         ),
         elsewhere=elsewhere(look, stage, site),
         targets=targets(look, stage, best, mine),
-        moment=shipping.Moment(
-            now=look.now,
-            urgent=is_urgent(rules),
-            seconds_left=_seconds_left(look, row, rules),
-            goes_on=rules.continuation is not None,
-        ),
+        moment=moment,
     )
-    _write_down(look, stage, row, best, good, decision)
+    inputs = None
+    if decision.outcome == "ship":
+        inputs = standby.judge(look, stage, row, rules.checkpoint, at=site, to=decision.site, moment=moment)
+    _write_down(look, stage, row, best, good, _with_inputs(decision, inputs))
+    if inputs is not None and inputs.outcome == "send":
+        standby.order(look, stage, row, inputs)
     return decision.until
+
+
+def _with_inputs(decision: Decision, inputs: Decision | None) -> Decision:
+    """Why the inputs stay where they are is told with the copy that leaves; that they are sent is told by itself."""
+    if inputs is None or inputs.outcome == "send":
+        return decision
+    stay = Reason("inputs", "against", f"no inputs are sent ahead: {last_fact(inputs)}", decision.site)
+    return replace(decision, reasons=(*decision.reasons[:-1], stay, decision.reasons[-1]))
 
 
 def _write_down(
@@ -143,11 +160,7 @@ def targets(look: Look, stage: StageRow, best: CheckpointRow, mine: Sequence[Che
 def estimate(look: Look, copy: CheckpointRow, to: str) -> LinkEstimate:
     """How long that checkpoint would take from where it is, by the quickest mover that is known to go there."""
     files = len(json.loads(copy.manifest)["files"]) if copy.manifest else 1
-    known = [
-        learned for (source, target, _), learned in look.world.links.items() if (source, target) == (copy.site, to)
-    ]
-    estimates = [learned.estimate(bytes=copy.bytes, files=files + 1) for learned in known or (PRIOR,)]
-    return min(estimates, key=lambda one: one.p50)
+    return standby.over_link(look.world, copy.site, to, bytes=copy.bytes, files=files + 1)
 
 
 def _seconds_left(look: Look, row: AttemptRow, rules: Rules) -> float | None:
@@ -157,10 +170,20 @@ def _seconds_left(look: Look, row: AttemptRow, rules: Rules) -> float | None:
     limit = rules.resources.walltime
     if limit is None and setup is not None:
         limit = setup.config.max_walltime
-    started = json.loads(row.started).get("at") if row.started else row.started_at
-    if limit is None or started is None:
+    if limit is None or _started(row) is None:
         return None
-    return limit - (look.now - max(started, row.submitted_at or 0)) / 1e6
+    return limit - _elapsed(look, row)
+
+
+def _elapsed(look: Look, row: AttemptRow) -> float:
+    """Seconds since its newest start; 0: it has not started."""
+    started = _started(row)
+    return 0.0 if started is None else (look.now - max(started, row.submitted_at or 0)) / 1e6
+
+
+def _started(row: AttemptRow) -> int | None:
+    started: int | None = json.loads(row.started).get("at") if row.started else row.started_at
+    return started
 
 
 def _every(mine: Sequence[CheckpointRow], site: str) -> float | None:

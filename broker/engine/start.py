@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +35,10 @@ def start(
     restore: CheckpointFacts | None,
     walltime: float | None,
     now: int,
+    ahead: Sequence[str] = (),
 ) -> Start:
-    """The stage's next attempt, at `site`, and the effect that begins it (bringing files in, or submitting)."""
+    """The stage's next attempt, at `site`, and the effect that begins it (bringing files in, or submitting). `ahead`:
+    the keys under which inputs were sent there before."""
     number = stage.attempt + 1
     installation = world.installation
     key = submit_key(installation.id, installation.incarnation, stage.run_id, stage.path, number, stage.digest)
@@ -53,7 +56,10 @@ def start(
         walltime=walltime,
         now=now,
     )
-    return Start(row, effect(world, row, "stage_in" if staging else "submit", now=now))
+    if not staging:
+        return Start(row, effect(world, row, "submit", now=now))
+    payload = json.dumps({"ahead": list(ahead)}, separators=(",", ":")) if ahead else "{}"
+    return Start(row, effect(world, row, "stage_in", now=now, payload=payload))
 
 
 def start_copy(world: World, stage: StageRow, *, why: str, now: int) -> Start:
@@ -175,15 +181,24 @@ def effect(
     world: World, attempt: AttemptRow, kind: str, *, now: int, payload: str = "{}", suffix: str = "", site: str = ""
 ) -> EffectRow:
     """An effect about an attempt. Its key is a function of what it does: asking twice is asking once."""
-    where = site or attempt.site
-    mine = bool(world.claimant) and (where == NOWHERE or world.sites[where].inline)
+    where, of = site or attempt.site, (attempt.run_id, attempt.n, attempt.number)
+    return named_effect(world, f"{kind}:{attempt.submit_key}{suffix}", of, kind, now=now, payload=payload, site=where)
+
+
+def named_effect(
+    world: World, key: str, of: tuple[str, int, int], kind: str, *, now: int, payload: str, site: str
+) -> EffectRow:
+    """An effect under a key of its own. `of`: run, stage and attempt. One that this worker can perform itself is
+    claimed by it from the first."""
+    mine = bool(world.claimant) and (site == NOWHERE or world.sites[site].inline)
+    run_id, n, number = of
     return EffectRow(
-        key=f"{kind}:{attempt.submit_key}{suffix}",
-        run_id=attempt.run_id,
-        n=attempt.n,
-        attempt=attempt.number,
+        key=key,
+        run_id=run_id,
+        n=n,
+        attempt=number,
         kind=kind,
-        site=where,
+        site=site,
         payload=payload,
         state="pending",
         created_at=now,

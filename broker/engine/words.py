@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from policies.model import Decision
+from policies.model import Decision, Reason
+from policies.residency import REFUSED, WAIVABLE
 
 
 def compact(data: Mapping[str, object]) -> str:
@@ -16,3 +17,16 @@ def compact(data: Mapping[str, object]) -> str:
 def last_fact(decision: Decision) -> str:
     """The fact that settled a decision."""
     return decision.reasons[-1].fact if decision.reasons else decision.outcome
+
+
+def what_helps(run_id: str, *reasons: Reason) -> str:
+    """What a person types who wants the data to be there all the same; empty where no waiver would help."""
+    one = next((reason for reason in reasons if reason.rule in WAIVABLE and reason.verdict == REFUSED), None)
+    if one is None:
+        return ""
+    return f"crossfade waiver ask {run_id} --site {one.site} --rule {short_rule(one.rule)} --reason ..."
+
+
+def short_rule(rule: str) -> str:
+    """As people type it: `stay` for `data.stay`."""
+    return rule.removeprefix("data.")

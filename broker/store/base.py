@@ -267,6 +267,26 @@ class RetentionRow(NamedTuple):
     done_at: int | None
 
 
+class WaiverRow(NamedTuple):
+    """A rule of where data may be that does not hold at one side for one run."""
+
+    id: str
+    run_id: str
+    side: str
+    """A place (`NAME:`) or a site."""
+    rule: str
+    reason: str
+    asked_by: str
+    asked_at: int
+    ends_at: int
+    confirmed_by: str
+    confirmed_at: int | None
+    confirm_reason: str
+    withdrawn_by: str
+    withdrawn_at: int | None
+    withdraw_reason: str
+
+
 class EndedAttempt(NamedTuple):
     """An attempt of a run that is over."""
 
@@ -463,9 +483,17 @@ class DecisionTx(Protocol):
 
     def parents(self, stages: Collection[int]) -> Mapping[int, Sequence[DepRow]]: ...
 
+    def effects(self, keys: Collection[str]) -> Sequence[EffectRow]:
+        """Those of these effects that there are, whatever became of them."""
+        ...
+
     def strays(self, stages: Collection[int]) -> Mapping[int, StrayRow]:
         """For each of these stages the earliest attempt of the hours that a restored backup does not know, found
         at its site and not taken up yet."""
+        ...
+
+    def waivers(self) -> Sequence[WaiverRow]:
+        """All of the run, whether they hold or not, by id."""
         ...
 
     def apply(self, changes: Changes, *, now: int) -> None:
@@ -508,6 +536,17 @@ class AttemptSeen:
     stood still for too long may be one to an earlier question."""
 
 
+class CopySeen(NamedTuple):
+    """A file that is not as it was when it was brought."""
+
+    side: str
+    path: str
+    """Relative to the side's root."""
+    state: str
+    """lost, or bad."""
+    reason: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Sightings:
     """What was seen outside, written in one transaction that needs no lease.
@@ -521,6 +560,8 @@ class Sightings:
     checkpoints: list[CheckpointRow] = field(default_factory=list)
     """Inserted; where the row exists, `state` only moves on (seen < checking < verified < shipped < gone < suspect <
     bad), and manifest, bytes, verified_at and reason follow it."""
+    copies: list[CopySeen] = field(default_factory=list)
+    """What the catalogue of files knows of them follows; of others it need not know. Gives no hint."""
     wake_effects: list[str] = field(default_factory=list)
     """Keys of effects that something has happened to which they wait for: due now, unless somebody is at them."""
     logs: list[LogTail] = field(default_factory=list)
@@ -547,6 +588,7 @@ class Sightings:
                 self.effects_again,
                 self.attempts,
                 self.checkpoints,
+                self.copies,
                 self.wake_effects,
                 self.logs,
                 self.sites,
@@ -774,6 +816,28 @@ class Store(Protocol):
 
     def ended_attempts(self, site: str, *, after: tuple[int, str], until: int, limit: int) -> Sequence[EndedAttempt]:
         """Attempts at that site of runs that are over, by (end, run id), from behind `after` on."""
+        ...
+
+    # -- waivers -------------------------------------------------------------------------------------------
+
+    def ask_waiver(self, row: WaiverRow) -> bool:
+        """Keep what is asked for, and tell of it in the run's stream. False: there is one for the same run, side and
+        rule that is neither withdrawn nor at its end at `asked_at`; nothing was written."""
+        ...
+
+    def confirm_waiver(self, ident: str, *, by: str, reason: str, now: int) -> bool:
+        """Let it hold from now on; told in the run's stream, and what waits of the run becomes due. False: nothing was
+        written, since it was asked for by the same person, confirmed or withdrawn before, or is at its end."""
+        ...
+
+    def withdraw_waiver(self, ident: str, *, by: str, reason: str, now: int) -> bool:
+        """Let it hold no longer; told in the run's stream. False: it was withdrawn before, or there is none."""
+        ...
+
+    def waiver(self, ident: str) -> WaiverRow | None: ...
+
+    def waivers(self, run_id: str = "", *, limit: int = 1000) -> Sequence[WaiverRow]:
+        """Of a run or of all, those asked for last first."""
         ...
 
     # -- read ----------------------------------------------------------------------------------------------

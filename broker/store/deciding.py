@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from broker.clock import micros
 from broker.states import StageState
-from broker.store import look, retention, stray, wake
+from broker.store import look, retention, stray, waiving, wake
 from broker.store.base import (
     AttemptRow,
     Changes,
@@ -25,6 +25,7 @@ from broker.store.base import (
     StageRow,
     StaleRow,
     StrayRow,
+    WaiverRow,
 )
 from broker.store.chain import Chain
 from broker.store.children import UPDATE_CHILD, changes_of_children
@@ -44,7 +45,7 @@ from broker.store.rows import (
     UPDATE_RUN,
     UPDATE_STAGE,
 )
-from broker.store.schema import attempt, checkpoint, product, stage, stage_dep
+from broker.store.schema import attempt, checkpoint, effect, product, stage, stage_dep
 from broker.store.statement import Lookup, given
 
 CHECKPOINTS = Lookup(
@@ -69,6 +70,7 @@ PARENTS = Lookup(
     ),
     "run_id",
 )
+EFFECTS = Lookup(lambda keys: select(effect).where(effect.c.key.in_(keys)).order_by(effect.c.key))
 OPEN_OF = Lookup(
     lambda numbers: select(attempt.c.n, attempt.c.number, attempt.c.open).where(
         attempt.c.run_id == given("run_id"), attempt.c.n.in_(numbers)
@@ -150,8 +152,14 @@ class Decision:
     def parents(self, stages: Collection[int]) -> Mapping[int, Sequence[DepRow]]:
         return look.grouped(self._of(PARENTS, stages), DepRow._make, 2, stages)
 
+    def effects(self, keys: Collection[str]) -> Sequence[EffectRow]:
+        return [EffectRow._make(row) for row in self._tx.rows_of(EFFECTS, (), keys)]
+
     def strays(self, stages: Collection[int]) -> Mapping[int, StrayRow]:
         return stray.adoptable(self._tx, self._lease.run_id, stages)
+
+    def waivers(self) -> Sequence[WaiverRow]:
+        return waiving.of_run(self._tx, self._lease.run_id)
 
     # -- write -------------------------------------------------------------------------------------------------
 

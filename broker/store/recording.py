@@ -18,10 +18,10 @@ from sqlalchemy import ColumnElement, Table, and_, case, exists, func, literal_c
 from broker.clock import micros
 from broker.states import ENDS_WITH_ATTEMPT
 from broker.store import chain, wake
-from broker.store.base import AttemptSeen, EffectAgain, EffectDone, EffectRow, NewEvent, Sightings, SiteRow
+from broker.store.base import AttemptSeen, CopySeen, EffectAgain, EffectDone, EffectRow, NewEvent, Sightings, SiteRow
 from broker.store.connect import Tx
 from broker.store.rows import SEEN_IN_ATTEMPTS, further
-from broker.store.schema import attempt, checkpoint, effect, evidence, log_tail, site
+from broker.store.schema import attempt, checkpoint, effect, evidence, log_tail, replica, site
 from broker.store.statement import Lookup, Statement, given, given_for, given_time, lease_now, upsert
 
 # -- effects -----------------------------------------------------------------------------------------------
@@ -228,6 +228,14 @@ SAVE_SITE = Statement(
 )
 
 
+COPY_SEEN = Statement(
+    replica.update()
+    .values(state=given("state"), reason=given("reason"))
+    .where(replica.c.side == given("side"), replica.c.path == given("path")),
+    *CopySeen._fields,
+)
+
+
 def record(tx: Tx, seen: Sightings, *, now: int) -> Collection[str]:
     """Write what was seen, make stages and runs due; the ids of the runs."""
     ends: list[EffectDone | EffectAgain] = [*seen.effects_done, *seen.effects_again]
@@ -246,6 +254,7 @@ def record(tx: Tx, seen: Sightings, *, now: int) -> Collection[str]:
     tx.put(WAKE_EFFECT, [(key, now) for key in sorted(set(seen.wake_effects))])
     tx.put(SAVE_LOG, seen.logs)
     overtaken = {f"site:{row.site}" for row in sorted(seen.sites) if not tx.run(SAVE_SITE, row)}
+    tx.put(COPY_SEEN, sorted(set(seen.copies)))
     tx.put(SAVE_EVIDENCE, [(*one[:3], int(one[3]), *one[4:]) for one in seen.evidence])
     for stream, events in _by_stream(seen.events).items():
         if stream not in overtaken:  # else another look has told of that site since this one began

@@ -10,6 +10,8 @@ Who writes what, and under which guard:
 * `effect`: written by the decision that wants it, performed and finished under its own claim.
 * `retention`: added by the decision that publishes a copy, or for an attempt whose run is over; changed by whoever
   removes, compare-and-set on `state` and `due_at`.
+* `waiver`: added by who asks; who confirms and who withdraws it is written once, by the statement that looks whether
+  it may be.
 * `event`: appended in the transaction that it tells of; one hash chain per stream (a run id, `site:NAME`,
   `place:NAME` or `operators`), the chain's tip in `stream`.
 
@@ -237,7 +239,7 @@ effect = Table(
     _text("run_id"),
     _int("n"),
     _int("attempt"),
-    _text("kind"),  # stage_in, submit, cancel, verify, check, ship, prune
+    _text("kind"),  # stage_in, submit, cancel, verify, copy, check, ship, prune, ahead, recall
     _text("site"),  # whose connector performs it
     _text("payload"),  # JSON
     _text("state"),  # pending, done, dropped
@@ -487,6 +489,26 @@ replica = Table(  # where the content with this digest lies
     sqlite_with_rowid=False,
 )
 Index("replica_path", replica.c.side, replica.c.path)
+
+waiver = Table(  # one rule of where data may be does not hold at one side for one run, as two persons have agreed
+    "waiver",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("run_id"),
+    _text("side"),  # a site, or `NAME:` for a place
+    _text("rule"),  # data.stay, data.export_control
+    _text("reason"),
+    _text("asked_by"),
+    _time("asked_at", null=False),
+    _time("ends_at", null=False),  # from then on it does not hold, confirmed or not
+    _text("confirmed_by"),  # never asked_by; empty: nobody has
+    _time("confirmed_at"),
+    _text("confirm_reason"),
+    _text("withdrawn_by"),
+    _time("withdrawn_at"),
+    _text("withdraw_reason"),
+)
+Index("waiver_run", waiver.c.run_id)
 
 retention = Table(  # what a declared `keep` will remove, and what it has
     "retention",

@@ -2,7 +2,7 @@
 
 `connect` (engine, transactions, errors), `statement` (SQL, built once), `accepting`, `deciding` (with `look` and
 `children`), `recording`, `wake` (hints and leases), `pace`, `workers`, `stray` (after a restore), `retention`,
-`reading`, `chain` (events), `migrate`.
+`waiving`, `reading`, `chain` (events), `migrate`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 
 from broker.clock import Clock
 from broker.ids import RandomBits, random_bits
-from broker.store import accepting, migrate, pace, recording, retention, stray, wake, whole, workers
+from broker.store import accepting, migrate, pace, recording, retention, stray, waiving, wake, whole, workers
 from broker.store.base import (
     CommandRow,
     Counts,
@@ -33,6 +33,7 @@ from broker.store.base import (
     Sightings,
     StoreError,
     StrayRow,
+    WaiverRow,
     WorkerRow,
 )
 from broker.store.connect import BUSY_SECONDS, Database, Tx
@@ -64,6 +65,7 @@ class SqlStore(Reading):
       written again, and tells of a site only if its row is as it was seen;
     * `enrol_retention` adds only what is not there; `change_retention` finds a row that is not as it was, and says no:
       whoever thinks that he lost it lets the claim lapse;
+    * `ask_waiver`, `confirm_waiver` and `withdraw_waiver` know what they have written themselves;
     * a decision is never done twice here: it raises, nobody knows what it led to, and whoever decides next sees it.
     """
 
@@ -266,6 +268,23 @@ class SqlStore(Reading):
 
     def ended_attempts(self, site: str, *, after: tuple[int, str], until: int, limit: int) -> Sequence[EndedAttempt]:
         return self._database.read(lambda tx: retention.ended(tx, site, after=after, until=until, limit=limit))
+
+    # -- waivers -------------------------------------------------------------------------------------------------
+
+    def ask_waiver(self, row: WaiverRow) -> bool:
+        return self._database.do(lambda tx: waiving.ask(tx, row))
+
+    def confirm_waiver(self, ident: str, *, by: str, reason: str, now: int) -> bool:
+        return self._database.do(lambda tx: waiving.confirm(tx, ident, by=by, reason=reason, now=now))
+
+    def withdraw_waiver(self, ident: str, *, by: str, reason: str, now: int) -> bool:
+        return self._database.do(lambda tx: waiving.withdraw(tx, ident, by=by, reason=reason, now=now))
+
+    def waiver(self, ident: str) -> WaiverRow | None:
+        return self._database.read(lambda tx: waiving.one(tx, ident))
+
+    def waivers(self, run_id: str = "", *, limit: int = 1000) -> Sequence[WaiverRow]:
+        return self._database.read(lambda tx: waiving.newest(tx, run_id, limit=limit))
 
     # -- wake ----------------------------------------------------------------------------------------------------
 

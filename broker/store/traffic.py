@@ -139,9 +139,7 @@ CANCEL = Statement(
 )
 REPLICAS = Lookup(
     lambda digests: (
-        select(replica)
-        .where(replica.c.sha256.in_(digests), replica.c.state != _word("lost"))
-        .order_by(replica.c.sha256, replica.c.side, replica.c.path)
+        select(replica).where(replica.c.sha256.in_(digests)).order_by(replica.c.sha256, replica.c.side, replica.c.path)
     )
 )
 LINKS = Statement(select(link).order_by(link.c.source, link.c.destination, link.c.mover))

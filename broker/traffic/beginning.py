@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from broker.clock import Clock, micros
 from broker.store.base import Store
 from broker.traffic.routes import FOR_EVER, Conditions, Routes, by_catalogue, failed_before, spoiled
-from broker.traffic.rows import BEGUN, FAILED, MovementRow, ReplicaRow, TrafficSeen, TransferRow
+from broker.traffic.rows import BEGUN, FAILED, OVER, MovementRow, ReplicaRow, TrafficSeen, TransferRow
 from connectors.errors import Fault
 from connectors.model import Origin, Transfer
 from policies.links import Learned
@@ -22,8 +22,15 @@ MOST = 5_000
 """Movements that one turn looks at; the rest are looked at by the next."""
 ASK_AGAIN = 5.0
 """Seconds until a movement is planned again for which every way is closed for now."""
+Against = Callable[[Collection[MovementRow]], Mapping[str, Reason]]
+"""Those of the movements that may not be begun now, by key, and why."""
 PASSING = frozenset({"mover_down", "failed_before"})
 """Rules whose refusals may fall away by themselves."""
+
+
+def nothing_against(_: Collection[MovementRow]) -> Mapping[str, Reason]:
+    """Of a desk that knows no rules."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +55,9 @@ class Beginner:
         dark: Callable[[], Collection[str]],
         window: int = WINDOW,
         horizons: Mapping[str, float] = FOR_EVER,
+        against: Against = nothing_against,
     ) -> None:
+        self._against = against
         self._routes, self._traffic, self._clock, self._dark = routes, store.traffic, clock, dark
         self._window, self._horizons = window, horizons
         self._digests: dict[str, frozenset[str]] = {}
@@ -68,8 +77,9 @@ class Beginner:
         now = self._clock()
         wished = self._traffic.wanted(now=now, limit=MOST)
         rows = {row.key: row for row in wished if only is None or row.key in only}
+        refused = self._refuse(rows, now)
         if not rows:
-            return Begun()
+            return Begun(runs=frozenset(refused))
         given = {key: row.origins() for key, row in rows.items()}  # read once: they may be very many
         known = self._traffic.replicas(_digests(given.values()))
         at = Conditions(now=now, links=self.links(), movers=self._traffic.movers(), dark=frozenset(self._dark()))
@@ -80,7 +90,21 @@ class Beginner:
         planned = plan(wanted, self._under_way(), slots=self._routes.slots, now=now, window=self._window)
         batches = [made for batch in planned.batches if (made := self._write(batch, rows, origins))]
         runs = self._tell(planned, rows, origins, now)
-        return Begun(batches=batches, runs=frozenset(runs), until=planned.until)
+        return Begun(batches=batches, runs=frozenset(runs).union(refused), until=planned.until)
+
+    def against(self, row: TransferRow) -> Mapping[str, Reason]:
+        """Those of an open transfer's movements that the mover may not be asked for now."""
+        return self._against([one for one in self._traffic.carried_by(row.key) if one.state not in OVER])
+
+    def _refuse(self, rows: dict[str, MovementRow], now: int) -> Collection[str]:
+        """Take out, and end, what may not be moved now: it was wanted when it was allowed. The runs concerned."""
+        against = self._against(rows.values())
+        if not against:
+            return ()
+        seen = TrafficSeen()
+        for key, reason in against.items():
+            refuse(rows.pop(key), reason, now, seen)
+        return self._traffic.record(seen, now=now)
 
     def _wanted(
         self, row: MovementRow, origins: Sequence[Origin], known: Mapping[str, Sequence[ReplicaRow]], at: Conditions
@@ -263,6 +287,15 @@ def _unspoiled(
 
 def _refused(way: Way, why: str) -> Way:
     return Way(mover=way.mover, source=way.source, rank=way.rank, refusal=why, rule="replica")
+
+
+def refuse(row: MovementRow, reason: Reason, now: int, seen: TrafficSeen) -> None:
+    """Add to `seen` the end of a movement that a rule is against."""
+    words = f"{reason.rule}: {reason.fact}"[:500]
+    ended = row._replace(state=FAILED, due_at=None, ended_at=now, reason=words, help="")
+    seen.movements.append(ended._replace(fault=Fault.POLICY.value, side=reason.site))
+    if row.about:
+        seen.wake.append(row.about)
 
 
 def _closed(row: MovementRow, reasons: Sequence[Reason], now: int) -> MovementRow:

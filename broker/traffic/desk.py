@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from broker.clock import Clock, micros
 from broker.store.base import Store
-from broker.traffic.beginning import Beginner
+from broker.traffic.beginning import Against, Beginner, nothing_against
 from broker.traffic.direct import HERE, Direct, nobody_else
 from broker.traffic.routes import FOR_EVER, Routes, taken_from
 from broker.traffic.rows import (
@@ -56,15 +56,19 @@ class Desk:
         horizons: Mapping[str, float] = FOR_EVER,
         owner: str = HERE,
         lives: Callable[[str], bool] = nobody_else,
+        against: Against = nothing_against,
     ) -> None:
         """`movers`: by name, in the order in which they are preferred. `quick`: seconds between two looks at their
         services while something changes. `horizons`: for how many seconds a side keeps files, where it purges them.
-        `owner`: this process, as rows name it; `lives`: is another one, of that name, still at work?"""
+        `owner`: this process, as rows name it; `lives`: is another one, of that name, still at work?
+        `against`: what speaks against movements at the moment at which they would be begun."""
         self.routes = Routes(movers)
         self._store, self._clock = store, clock
         # who looks often has no large batches to wait for
         window = min(WINDOW, micros(quick) // 2)
-        self._beginner = Beginner(self.routes, store, clock, dark=self._dark, window=window, horizons=horizons)
+        self._beginner = Beginner(
+            self.routes, store, clock, dark=self._dark, window=window, horizons=horizons, against=against
+        )
         self.turn = Turn(self.routes, store, clock, self._beginner, quick=quick)
         self.direct = Direct(self.routes, store, clock, self._beginner, owner=owner, lives=lives)
 

@@ -140,6 +140,10 @@ class Direct:
         known = row.state != BEGUN and row.key in self._carried
         if known and self._told(row, mover.status([row.key])[row.key], seen):
             return
+        if against := self._beginner.against(row):
+            carried = partial(self._traffic.carried_by, row.key)
+            self._settler.refused(row, carried, against, now=self._clock(), seen=seen)
+            return
         answer = mover.submit([transfer_of(row, self._traffic.carried_by(row.key))])[row.key]
         refused = isinstance(answer, Refused)
         self._told(row, answered(row.key, answer) if refused else mover.status([row.key])[row.key], seen)

@@ -145,6 +145,6 @@ def spoiled(origin: Origin, known: Mapping[str, Sequence[ReplicaRow]]) -> str:
         return ""
     for item in origin.items:
         for copy in known.get(item.sha256 or "", ()):
-            if (copy.side, copy.path) == (origin.site, item.source) and copy.state in ("suspect", "bad"):
+            if (copy.side, copy.path) == (origin.site, item.source) and copy.state in ("suspect", "bad", "lost"):
                 return f"its copy of {item.source} is {copy.state}: {copy.reason}"
     return ""

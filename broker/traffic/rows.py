@@ -92,6 +92,8 @@ class ReplicaRow(NamedTuple):
     path: str
     size: int
     state: str
+    """available; suspect or bad: it arrived damaged once, or more often; lost: it was not there. A copy that was
+    verified since is available again."""
     failures: int
     verified_at: int | None
     reason: str
@@ -199,7 +201,7 @@ class TrafficStore(Protocol):
         ...
 
     def replicas(self, digests: Collection[str]) -> Mapping[str, Sequence[ReplicaRow]]:
-        """Those that are not lost, by digest."""
+        """All that were ever known, lost ones too, by digest."""
         ...
 
     def links(self) -> Sequence[LinkRow]: ...

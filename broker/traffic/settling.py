@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from broker.clock import micros
-from broker.traffic.beginning import origin_of
+from broker.traffic.beginning import origin_of, refuse
 from broker.traffic.rows import (
     ACTIVE,
     CANCELED,
@@ -22,9 +22,11 @@ from broker.traffic.rows import (
     TrafficSeen,
     TransferRow,
 )
+from connectors.errands import MISSING
 from connectors.errors import Fault
 from connectors.model import TransferItem, TransferState, TransferStatus
 from policies.links import PRIOR, Learned, Sample
+from policies.model import Reason
 
 GO_AROUND = 60.0
 """Seconds for which a way that failed by a side's fault is not tried again where there is another one."""
@@ -74,6 +76,20 @@ class Settler:
             _arrived(row, members, status, now, known, seen)
         else:
             _failed(row, members, status, now, seen)
+
+    def refused(
+        self, row: TransferRow, carried: Carried, against: Mapping[str, Reason], *, now: int, seen: TrafficSeen
+    ) -> None:
+        """Nobody has been asked for it yet, and some of its movements, by key, may not be moved any more. They end; the
+        others are put on another transfer."""
+        words = "; ".join(sorted({f"{reason.rule}: {reason.fact}" for reason in against.values()}))[:500]
+        closed = row._replace(state=FAILED, open=0, ended_at=now, detail="", help="")
+        seen.transfers.append(closed._replace(reason=words, fault=Fault.POLICY.value, side=row.destination))
+        for one in carried():
+            if one.key in against:
+                refuse(one, against[one.key], now, seen)
+            elif one.state not in OVER:
+                seen.movements.append(_again(one, now))
 
     def canceled(self, row: TransferRow, carried: Carried, *, now: int, seen: TrafficSeen) -> None:
         """The service has ended it because it was asked to. A person gave a reason; without one nobody wanted it."""
@@ -206,23 +222,9 @@ def _at_fault(row: TransferRow, one: MovementRow, status: TransferStatus, now: i
     corrupt = status.fault == Fault.STAGING.value and "corrupt" in status.reason
     doubted = corrupt and one.tries == 0
     if corrupt and status.site != row.destination:  # there it was spoiled on arrival: the copy may be as good as ever
-        bad = set(status.bad_items)
-        for item in origin_of(one, row.source).items:
-            if item.sha256 and (not bad or item.source in bad):
-                state = "suspect" if doubted else "bad"
-                seen.replicas.append(
-                    ReplicaRow(
-                        item.sha256,
-                        row.source,
-                        item.source,
-                        item.size or 0,
-                        state,
-                        one.tries + 1,
-                        None,
-                        status.reason[:200],
-                        one.run_id,
-                    )
-                )
+        seen.replicas += _not_good(row, one, status, state="suspect" if doubted else "bad")
+    elif is_missing(status) and status.site == row.source:
+        seen.replicas += _not_good(row, one, status, state="lost")
     marked = one._replace(tries=one.tries + 1)
     if doubted:
         seen.movements.append(_again(marked, now))
@@ -230,6 +232,34 @@ def _at_fault(row: TransferRow, one: MovementRow, status: TransferStatus, now: i
         seen.movements.append(_again(_refused(marked, row, status.reason, until=None), now))
     else:
         _end(_with_fault(marked._replace(state=FAILED), status), now, seen)
+
+
+def _not_good(row: TransferRow, one: MovementRow, status: TransferStatus, *, state: str) -> Sequence[ReplicaRow]:
+    items = origin_of(one, row.source).items
+    return copies_of(row.source, items, status, state=state, failures=one.tries + 1, run_id=one.run_id)
+
+
+def copies_of(
+    side: str, items: Sequence[TransferItem], status: TransferStatus, *, state: str, failures: int, run_id: str
+) -> Sequence[ReplicaRow]:
+    """The copies at a side, of which a failure tells that they are not what they should be: those that the mover
+    names; where it names none, of damaged ones all, of missing ones the only one."""
+    bad = set(status.bad_items)
+    known = [item for item in items if item.sha256 and not item.source.endswith("/")]
+    if not bad and state == "lost" and len(items) > 1:
+        return ()
+    return [
+        ReplicaRow(
+            str(item.sha256), side, item.source, item.size or 0, state, failures, None, status.reason[:200], run_id
+        )
+        for item in known
+        if not bad or item.source in bad
+    ]
+
+
+def is_missing(status: TransferStatus) -> bool:
+    """Did it fail because a file is not where it should be taken from?"""
+    return status.fault == Fault.STAGING.value and status.reason.startswith(MISSING)
 
 
 def _others_left(one: MovementRow, row: TransferRow) -> bool:

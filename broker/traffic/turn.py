@@ -150,7 +150,9 @@ class Turn:
                 known=self._known,
                 seen=seen,
             )
-            if not known:
+            if not known and (against := self._beginner.against(row)):
+                self._settler.refused(row, self._carried(row), against, now=self._clock(), seen=seen)
+            elif not known:
                 unknown.append(row)
         runs = set(self._traffic.record(seen, now=self._clock()))
         self._forget(name, seen)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from broker.store.base import AttemptRow, CheckpointRow, Store
+from broker.store.base import AttemptRow, CheckpointRow, CopySeen, Store
 from broker.watch.looked import Facts, Looked
 from connectors.base import Site
 from connectors.errors import NotThere
@@ -143,6 +143,7 @@ def _take(row: AttemptRow, record: StartRecord | CheckpointRecord | ExitRecord, 
         _newest(found, row.started, "started", _start_fact(record))
     elif isinstance(record, ExitRecord):
         _newest(found, row.exit, "exit", _exit_fact(record))
+        looked.sightings.copies += copies_at_fault(row, record)
     else:
         looked.sightings.checkpoints.append(
             CheckpointRow(
@@ -165,6 +166,15 @@ def _take(row: AttemptRow, record: StartRecord | CheckpointRecord | ExitRecord, 
         del facts[row.submit_key]
 
 
+def copies_at_fault(row: AttemptRow, record: ExitRecord) -> Sequence[CopySeen]:
+    """What a start that found inputs missing tells of their copies in the attempt's directory."""
+    if record.kind != "input_missing":
+        return ()
+    lost = [(path, "lost", "it was not there when the job started") for path in record.missing]
+    bad = [(path, "bad", f"it had {size} bytes when the job started") for path, size in record.wrong_size]
+    return [CopySeen(row.site, f"{row.directory}/{path}", state, reason) for path, state, reason in lost + bad]
+
+
 def _start_fact(record: StartRecord) -> tuple[int, str]:
     data = {"generation": record.generation, "at": record.started_at, "owner": record.owner}
     return record.generation, json.dumps(data, separators=(",", ":"))
@@ -182,6 +192,8 @@ def _exit_fact(record: ExitRecord) -> tuple[int, str]:
         "digest": record.outputs_digest,
         "missing": list(record.missing),
     }
+    if record.wrong_size:
+        data["wrong_size"] = [list(one) for one in record.wrong_size]
     return record.generation, json.dumps(data, separators=(",", ":"))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from connectors.copy.staging import staging
-from connectors.errands import Canceled, Receipt, TransferFailure, about, transfer_digest
+from connectors.errands import Canceled, Receipt, TransferFailure, about, reading, transfer_digest
 from connectors.errors import Fault
 from connectors.folders.failure import Side
 from connectors.folders.placing import publish
@@ -17,7 +17,7 @@ from connectors.folders.plan import Piece, Plan, make_plan
 from connectors.folders.receipts import Receipts
 from connectors.model import Transfer
 from connectors.paths import split
-from connectors.tree import BLOCK, Tree, write_all
+from connectors.tree import Tree, blocks, write_all
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -25,14 +25,27 @@ Progress = Callable[[int], None]
 """Is told of bytes as they arrive."""
 
 
+def untold(_: str) -> None:
+    """Nobody listens."""
+
+
 class Courier:
     """Carries one transfer. `stop`, once set, ends it at the next block with Canceled."""
 
-    def __init__(self, transfer: Transfer, *, source: Side, destination: Side, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        transfer: Transfer,
+        *,
+        source: Side,
+        destination: Side,
+        stop: threading.Event,
+        tell: Callable[[str], None] = untold,
+    ) -> None:
+        """`tell`: is told what it is at, where that takes long."""
         self._transfer = transfer
         self._source = source
         self._destination = destination
-        self._stop = stop
+        self._stop, self._tell = stop, tell
 
     def carry(self, *, progress: Progress, at: Callable[[], int]) -> None:
         """Everything, in order. Raises TransferFailure or Canceled, and then nothing was published, unless the
@@ -81,8 +94,9 @@ class Courier:
         if piece.sha256 is not None and sha256 != piece.sha256:
             reason = f"corrupt: {piece.source} has SHA-256 {sha256}, not {piece.sha256}"
             raise self._source.failure(reason, Fault.STAGING)
-        with self._destination.blamed(piece.staged):
-            arrived = waiting.digest(piece.staged)
+        what = f"comparing {piece.source}"
+        with self._destination.blamed(piece.staged), reading(what, size, stop=self._stop, tell=self._tell) as heard:
+            arrived = waiting.digest(piece.staged, heard=heard)
         if arrived != (size, sha256):
             reason = f"corrupt: {piece.source} did not arrive intact"
             raise self._destination.failure(reason, Fault.STAGING)
@@ -112,22 +126,29 @@ class Courier:
         return seen
 
     def _pour(self, piece: Piece, inner: int, outer: int, progress: Progress, *, most: int) -> tuple[int, str]:
+        """Block by block; a hole stays a hole."""
         seen = hashlib.sha256()
-        size = 0
+        size, found = 0, blocks(inner)
         while True:
             if self._stop.is_set():
                 raise Canceled
             with self._source.blamed(piece.source):
-                block = os.read(inner, BLOCK)
+                block, hole = next(found, (b"", False))
             if not block:
-                return size, seen.hexdigest()
+                break
             if size + len(block) > most:  # a log that is still written to is not chased to its end
                 raise self._changed(piece)
             with self._destination.blamed(piece.staged):
-                write_all(outer, block)
+                if hole:
+                    os.lseek(outer, len(block), os.SEEK_CUR)
+                else:
+                    write_all(outer, block)
             seen.update(block)
             size += len(block)
             progress(len(block))
+        with self._destination.blamed(piece.staged):
+            os.ftruncate(outer, size)
+        return size, seen.hexdigest()
 
     # -- publishing ------------------------------------------------------------------------------------
 

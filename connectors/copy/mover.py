@@ -128,7 +128,7 @@ class CopyMover:
         try:
             source = source_side(transfer.source_site, self._side_root(transfer.source_site))
             destination = destination_side(transfer.destination_site, self._side_root(transfer.destination_site))
-            courier = Courier(transfer, source=source, destination=destination, stop=errand.stop)
+            courier = Courier(transfer, source=source, destination=destination, stop=errand.stop, tell=errand.tell)
             courier.carry(progress=errand.add, at=self._clock)
             failure = None
         except TransferFailure as error:

@@ -351,7 +351,7 @@ class BucketFiles:
                 code = "no S3 answer"
         what = f"{self._site}: {method} {key or self.place.bucket}: {code or reply.status} {told}".rstrip()
         if reply.status == 403:
-            if code in {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}:
+            if code in {"EntityTooLarge", "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}:
                 raise QuotaError(what, site=self._site)
             raise CredentialError(what, site=self._site)
         if code in _MISSING:

@@ -13,23 +13,27 @@ from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
 
-from connectors.errors import BadReply, RequestRefused, SiteUnreachable
+from connectors.errors import BadReply, SiteUnreachable
 from connectors.files.bucket import MOST, BucketFiles, moment, tag, text
 from connectors.http import Refusal, Reply
 
-LEAST, MOST_PARTS, LARGEST_PART = 16 << 20, 9_000, 5 << 30
+LEAST, MOST_PARTS = 16 << 20, 9_000
 """Bytes of a part, and how many an object may have (stores take 5 MiB to 5 GiB, and 10 000)."""
+LARGEST = 5 << 40
+"""Bytes of an object."""
 SECONDS = 600.0
 """For one part, with all its tries."""
 _BEGUN, _DONE, _PENDING = "InitiateMultipartUploadResult", "CompleteMultipartUploadResult", "ListMultipartUploadsResult"
 
 
 def part_size(size: int, *, least: int = LEAST) -> int:
-    """Of each part of an object, the last one excepted. Raises RequestRefused for what no store takes."""
-    whole = max(least, math.ceil(size / MOST_PARTS))
-    if whole > LARGEST_PART:
-        raise RequestRefused(f"an object of {size} bytes is larger than any store takes")
-    return whole
+    """Of each part of an object that is no larger than `LARGEST`, the last one excepted."""
+    return max(least, math.ceil(size / MOST_PARTS))
+
+
+def too_large(path: str, size: int) -> str:
+    """Why no store takes it as one object; empty: it is not too large."""
+    return f"too large: {path} has {size} bytes, a store takes {LARGEST} an object" if size > LARGEST else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,7 +91,7 @@ class FolderPlace:
                 what = f"{self._side} {error.filename or self._root}: {error.strerror}"
                 if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                     raise RequestRefused(what, site=self._side) from error
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise QuotaError(what, site=self._side) from error
                 raise SiteUnreachable(what, site=self._side) from error
 

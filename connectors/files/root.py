@@ -16,7 +16,7 @@ MARKER = ".crossfade-site"
 JOBS = "jobs"
 SPOOL = "spool"
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENAMETOOLONG, errno.EROFS, errno.EFBIG})
 

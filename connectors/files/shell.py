@@ -196,7 +196,7 @@ def refusal(site: str, path: str, text: str) -> SiteError:
     """What a failed step at the site means, by the words that the system's programs have for it."""
     what = f"site {site}: {path}: {text.strip().splitlines()[-1][:300] if text.strip() else 'failed'}"
     plain = text.lower()
-    if "no space left" in plain or "quota" in plain:
+    if any(words in plain for words in ("no space left", "quota", "file too large")):
         return QuotaError(what, site=site)
     if any(word in plain for word in ("stale", "input/output", "not connected", "timed out", "read-only file")):
         return SiteUnreachable(what, site=site)

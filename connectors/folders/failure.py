@@ -41,6 +41,8 @@ class Side:
     def _translated(self, path: str, error: OSError) -> TransferFailure:
         if error.errno in _FULL:
             return self.failure(f"no space for {path}: {error.strerror}", Fault.QUOTA)
+        if error.errno == errno.EFBIG:
+            return self.failure(f"too large for the file system: {path} ({error.strerror})", Fault.QUOTA)
         if not self.root.is_dir():
             return self.failure(f"the root {self.root} is gone", Fault.SITE)
         if error.errno in _ABSENT:

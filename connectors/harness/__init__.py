@@ -5,7 +5,7 @@ then leaves in the site's spool is read with `records`.
 """
 
 from connectors.harness.pattern import UnsupportedPattern, check_pattern
-from connectors.harness.plan import HarnessCheckpoint, HarnessPlan, HarnessRestore, Link, Output
+from connectors.harness.plan import HarnessCheckpoint, HarnessPlan, HarnessRestore, Input, Link, Output
 from connectors.harness.records import (
     CheckpointRecord,
     ExitRecord,
@@ -44,6 +44,7 @@ __all__ = [
     "HarnessCheckpoint",
     "HarnessPlan",
     "HarnessRestore",
+    "Input",
     "Link",
     "Manifest",
     "Output",

@@ -14,6 +14,16 @@ class Output:
     required: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A file that was brought to the attempt's directory before its job was submitted."""
+
+    path: str
+    """Relative to the attempt's directory."""
+    size: int
+    """Bytes, as whoever brought it has verified them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """An input that is read where it lies: a symbolic link is made before the payload starts."""
@@ -78,6 +88,8 @@ class HarnessPlan:
     setup: str = ""
     """Shell lines before the payload, run without `-u`: module systems do not bear it."""
     env: Mapping[str, str] = field(default_factory=dict)
+    inputs: Sequence[Input] = ()
+    """What has to be there, with that size, before the payload starts."""
     links: Sequence[Link] = ()
     outputs: Sequence[Output] = ()
     checkpoint: HarnessCheckpoint | None = None

@@ -11,7 +11,7 @@ inverse, so that a simulated site writes the same bytes as a real one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 MAX_RECORD_BYTES = 256 * 1024
@@ -86,7 +86,10 @@ class ExitRecord:
     outputs_digest: str
     """sha256 of `outputs.manifest`; empty where there is none."""
     missing: tuple[str, ...] = ()
-    """Required outputs that are not there, or that hold a link which leaves the directory."""
+    """Required outputs that are not there, or that hold a link which leaves the directory; or, of a payload that was
+    not started for that, inputs that are not there (100 at most)."""
+    wrong_size: tuple[tuple[str, int], ...] = ()
+    """Inputs that have not the size that they were brought with, and the bytes they have."""
     asked: str = ""
     """Why the payload was last asked to checkpoint: every, before_end, request, signal, stop, or empty."""
 
@@ -124,7 +127,7 @@ def parse_record(data: bytes) -> Record:
     parse = _PARSERS.get(kind)
     if parse is None:
         raise RecordError(f"unknown kind of record: {kind[:40]!r}")
-    return parse(_Fields(lines, repeated="missing" if kind == "exit" else ""))
+    return parse(_Fields(lines, repeated=("missing", "wrong_size") if kind == "exit" else ()))
 
 
 def format_record(record: Record) -> bytes:
@@ -144,8 +147,8 @@ def parse_manifest(data: bytes) -> Manifest:
     kind, lines = _lines(data, MAX_MANIFEST_BYTES)
     if kind != "manifest":
         raise RecordError("this is a record, but not a manifest")
-    fields = _Fields(lines, repeated="file")
-    files = tuple(_file_entry(text) for text in fields.many)
+    fields = _Fields(lines, repeated=("file",))
+    files = tuple(_file_entry(text) for text in fields.many["file"])
     if len({path for path, _, _ in files}) != len(files):
         raise RecordError("a manifest names a file twice")
     manifest = Manifest(
@@ -190,18 +193,18 @@ def parse_spool_name(name: str) -> tuple[str, int, int, str]:
 
 
 class _Fields:
-    """`key value` lines, each key once, one key any number of times; what is not asked for is refused."""
+    """`key value` lines, each key once, some keys any number of times; what is not asked for is refused."""
 
-    def __init__(self, lines: Iterator[str], *, repeated: str) -> None:
+    def __init__(self, lines: Iterator[str], *, repeated: Collection[str]) -> None:
         self._values: dict[str, str] = {}
-        self.many: list[str] = []
+        self.many: dict[str, list[str]] = {name: [] for name in repeated}
         for line in lines:
             name, space, value = line.partition(" ")
             if not space or not name or not value:
                 raise RecordError(f"not a `key value` line: {line[:80]!r}")
-            if name == repeated:
-                self.many.append(value)
-                if len(self.many) > MAX_ENTRIES:
+            if (same := self.many.get(name)) is not None:
+                same.append(value)
+                if len(same) > MAX_ENTRIES:
                     raise RecordError(f"more than {MAX_ENTRIES} entries")
             elif name in self._values:
                 raise RecordError(f"a line is there twice: {name[:40]!r}")
@@ -275,6 +278,11 @@ def _file_entry(text: str) -> tuple[str, int, str]:
     return check_path(path), _number(size), digest
 
 
+def _sized_entry(text: str) -> tuple[str, int]:
+    size, _, path = text.partition(" ")
+    return check_path(path), _number(size)
+
+
 def _parse_start(fields: _Fields) -> StartRecord:
     record = StartRecord(
         key=fields.word("key", _KEY),
@@ -317,7 +325,8 @@ def _parse_exit(fields: _Fields) -> ExitRecord:
         ended_at=fields.number("ended_at"),
         outputs_count=fields.number("outputs_count"),
         outputs_digest=digest,
-        missing=tuple(check_path(path) for path in fields.many),
+        missing=tuple(check_path(path) for path in fields.many["missing"]),
+        wrong_size=tuple(_sized_entry(text) for text in fields.many["wrong_size"]),
         asked=fields.text("asked", default=""),
     )
     if record.kind not in EXIT_KINDS:
@@ -344,6 +353,20 @@ def _sealed(kind: str, lines: list[str], parse: Callable[[bytes], object]) -> by
         raise RecordError("a text cannot be written as UTF-8") from error
     parse(data)
     return data
+
+
+def format_inputs(files: Sequence[tuple[str, int]]) -> Iterator[bytes]:
+    """What says which files have to be there, (path, bytes) each, in as many records as keep each of them small. Only
+    the wrapper reads them; the paths have been checked."""
+    room = MAX_RECORD_BYTES - MAX_PATH_BYTES
+    part: list[str] = []
+    size = 0
+    for number, (path, length) in enumerate(files, 1):
+        part.append(f"file {length} {path}\n")
+        size += len(part[-1].encode())
+        if size > room - MAX_PATH_BYTES or number == len(files):
+            yield f"crossfade-inputs 1\ncount {len(files)}\n{''.join(part)}end\n".encode()
+            part, size = [], 0
 
 
 def _start_lines(record: StartRecord) -> list[str]:
@@ -391,4 +414,5 @@ def _exit_lines(record: ExitRecord) -> list[str]:
         lines.append(f"outputs_digest {record.outputs_digest}")
     if record.asked:
         lines.append(f"asked {record.asked}")
-    return lines + [f"missing {path}" for path in record.missing]
+    lines += [f"missing {path}" for path in record.missing]
+    return lines + [f"wrong_size {size} {path}" for path, size in record.wrong_size]

@@ -7,12 +7,13 @@ payload's own shell text. `stage.sh` itself is the same bytes for every job: not
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
 from connectors.harness.pattern import literal, translate
-from connectors.harness.plan import HarnessCheckpoint, HarnessPlan, Link, Output
-from connectors.harness.records import RecordError, check_path
+from connectors.harness.plan import HarnessCheckpoint, HarnessPlan, Input, Link, Output
+from connectors.harness.records import MAX_ENTRIES, MAX_NUMBER, RecordError, check_path, format_inputs
 from connectors.model import SmallFile
 
 ENTRY = ".crossfade/stage.sh"
@@ -26,7 +27,7 @@ TOO_LATE = 75
 RESTORE_FAILED = 76
 """Exit code: the checkpoint to begin from does not verify."""
 INPUT_MISSING = 77
-"""Exit code: an input that is read where it lies is not there."""
+"""Exit code: an input is not there, or has another size than the file that was brought."""
 
 SIGNALS = ("USR1", "USR2", "TERM", "INT", "HUP", "QUIT", "ALRM", "CONT", "WINCH", "URG")
 """What a payload may be asked with; `SIGUSR1` is taken for `USR1`."""
@@ -56,6 +57,8 @@ def render(plan: HarnessPlan) -> tuple[SmallFile, ...]:
         SmallFile(path=".crossfade/job.conf", content=_encoded(_conf(plan))),
         SmallFile(path=".crossfade/payload.sh", content=_payload(plan, plan.command, environment), mode=0o700),
     ]
+    if 0 < len(plan.inputs) <= MAX_ENTRIES:  # more than that no record holds, and nobody looks
+        files.extend(_inputs(plan.inputs))
     if plan.links:
         files.append(SmallFile(path=".crossfade/links", content=_encoded("".join(map(_link_lines, plan.links)))))
     if plan.outputs:
@@ -209,6 +212,13 @@ def _pattern(folder: str, text: str | None) -> tuple[str, str]:
     return f"{prefix}({translated.ere})", str(_GROUPS_OF_THE_WRAPPER + translated.number_group)
 
 
+def _inputs(inputs: Sequence[Input]) -> Iterator[SmallFile]:
+    """`.crossfade/inputs`, and `inputs.2` and so on for what one small file does not hold."""
+    records = format_inputs([(_inside(given.path), _count(given.size, MAX_NUMBER)) for given in inputs])
+    for number, content in enumerate(records, 1):
+        yield SmallFile(path=f".crossfade/inputs.{number}" if number > 1 else ".crossfade/inputs", content=content)
+
+
 def _outputs(plan: HarnessPlan) -> str:
     return "".join([_output_line(output) for output in plan.outputs])
 
@@ -227,6 +237,10 @@ def _output_line(output: Output) -> str:
 
 @lru_cache(maxsize=4096)
 def _below(path: str) -> str:
+    return _inside(path)
+
+
+def _inside(path: str) -> str:
     """A relative path that stays in the attempt's directory and out of ours."""
     path = path.removeprefix("./")
     try:

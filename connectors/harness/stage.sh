@@ -265,6 +265,49 @@ through_link() { # through_link PATH: is any part of it a symbolic link?
     return 1
 }
 
+# -- inputs that were brought ----------------------------------------------------------------------------------
+
+inputs_there() { # missing: the record's lines for inputs that are not as they were brought, 100 at most; 1: some are not
+    [ -e "$cf/inputs" ] || return 0
+    for file in "$cf"/g[0-9]*/[0-9]*.started; do
+        [ -e "$file" ] && return 0 # the payload has run here: what it did to its inputs is its own affair
+    done
+    # sizes alone: who brought them has compared the digests. One pass, however many there are
+    missing=$(sizes . -name .crossfade -prune -o \( -type f -o -type l \) | LC_ALL=C awk -v most=100 '
+        part == "sizes" { at = index($0, " "); size[substr($0, at + 3)] = substr($0, 1, at - 1); next }
+        $0 == "crossfade-inputs 1" && FNR == 1 { parts++ }
+        $1 == "count" { count = $2 }
+        $0 == "end" { ends++ }
+        $1 == "file" {
+            files++
+            path = substr($0, length($2) + 7)
+            if (path in size && size[path] "" == $2 "") next
+            if (bad++ >= most) next
+            if (path in size) print "wrong_size", size[path], path
+            else print "missing", path
+        }
+        END {
+            if (parts != ends || files != count) print "missing .crossfade/inputs" # torn
+            if (bad > most) printf "crossfade: %d inputs are not as they were brought\n", bad | "cat 1>&2"
+        }' part=sizes - part=inputs "$cf"/inputs*)
+    [ -n "$missing" ] || return 0
+    missing=$missing$nl
+    return 1
+}
+
+sizes() { # sizes FIND-WORDS...: "<bytes> <path>" of each file that `find` comes to, a process for thousands of them
+    if stat -Lc '%s %n' . >/dev/null 2>&1; then
+        LC_ALL=C find "$@" -exec stat -Lc '%s %n' {} + 2>/dev/null
+    else # an `ls` may write `?` for what is not ASCII; busybox's does, and has that `stat`
+        LC_ALL=C find "$@" -exec ls -lnL {} + 2>/dev/null | LC_ALL=C awk '{ print $5, substr($0, index($0, " ./") + 1) }'
+    fi
+}
+
+not_started() { # not_started: an input is not there; or looking for it was broken off
+    if [ -e "$gen/.stop" ]; then finish stopped 0; fi
+    finish input_missing 77
+}
+
 # -- inputs that are read where they lie ---------------------------------------------------------------------
 
 link_inputs() { # missing: the record's lines for what is not in its place; 1: there is some
@@ -520,11 +563,11 @@ outputs() { # count, digest of outputs.manifest; missing: the record's lines for
     [ $# -gt 0 ] || return 0
     # shellcheck disable=SC2086 # a command with its option
     LC_ALL=C find -L "$@" -type f -exec $sha256 {} + >"$gen/.sums"
-    LC_ALL=C find -L "$@" -type f -exec ls -lnL {} + >"$gen/.sizes"
+    sizes -L "$@" -type f >"$gen/.sizes"
     {
         printf 'crossfade-manifest 1\nseq 0\n'
         LC_ALL=C awk '
-            part == "sizes" { size[substr($0, index($0, " ./") + 3)] = $5; next }
+            part == "sizes" { at = index($0, " "); size[substr($0, at + 3)] = substr($0, 1, at - 1); next }
             { path = substr($0, 69) }
             !seen[path]++ { print "file", substr($0, 1, 64), size[path], path }
         ' part=sizes "$gen/.sizes" part=sums "$gen/.sums" | LC_ALL=C sort -k 4
@@ -687,11 +730,9 @@ main() {
     trap 'note ask' USR1
     if [ "$generation" -gt 1 ]; then announce_all; fi
     if too_late; then finish too_late 75; fi
+    inputs_there || not_started
     restore || finish restore_failed 76
-    if ! link_inputs; then
-        if [ -e "$gen/.stop" ]; then finish stopped 0; fi
-        finish input_missing 77
-    fi
+    link_inputs || not_started
     if [ -n "$cf_match" ]; then
         scan "$cf_match" "$cf_match_group" >"$gen/.base"
         [ -z "$cf_complete" ] || scan "$cf_complete" "$cf_complete_group" >>"$gen/.base"

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 
-from connectors.errands import Canceled, Errand, Receipt, TransferFailure, about, receipt_from, transfer_digest
+from connectors.errands import (
+    Canceled,
+    Errand,
+    Receipt,
+    TransferFailure,
+    about,
+    reading,
+    receipt_from,
+    transfer_digest,
+)
 from connectors.errors import Fault
 from connectors.paths import clean
 from connectors.rsync import scripts
@@ -38,7 +47,7 @@ class Courier:
             receipt = self._receipt()
             if receipt is None:
                 receipt = self._carry(at)
-        except Stopped:
+        except (Stopped, Canceled):
             self._surely_ended()
             raise Canceled from None
         self._errand.moved = receipt.moved
@@ -120,8 +129,10 @@ class Courier:
 
     def _compare(self, plan: Plan) -> None:
         stage = f"incoming/{self._transfer.key}/{plan.stage}"
-        arrived = digests(self._destination, plan.pieces, below=stage)
-        sent = digests(self._source, plan.pieces)
+        errand = self._errand
+        with reading("comparing both ends", 2 * plan.size, stop=errand.stop, tell=errand.tell) as heard:
+            arrived = digests(self._destination, plan.pieces, below=stage, heard=heard)
+            sent = digests(self._source, plan.pieces, heard=heard)
         for piece in plan.pieces:
             with about(self._transfer.items[piece.item]):
                 self._compared(piece, sent.get(piece.source), arrived.get(piece.source))

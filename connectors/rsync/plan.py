@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from connectors.errands import about
@@ -132,8 +132,9 @@ def _path(told: bytes) -> str:
         raise UnsafePath(f"path {told!r} is not text that UTF-8 can hold") from error
 
 
-def digests(end: End, pieces: Sequence[Piece], *, below: str = "") -> dict[str, Seen]:
-    """What the end says of these files, below its root or a folder in it; by their source's path. One call for many."""
+def digests(end: End, pieces: Sequence[Piece], *, below: str = "", heard: Callable[[int], None]) -> dict[str, Seen]:
+    """What the end says of these files, below its root or a folder in it; by their source's path. One call for many.
+    `heard` is told of the bytes of each."""
     found: dict[str, Seen] = {}
     sizes = {piece.source: piece.size for piece in pieces}
     for load in _loads(sizes):
@@ -148,6 +149,7 @@ def digests(end: End, pieces: Sequence[Piece], *, below: str = "") -> dict[str, 
             if path in hashed and path in facts:
                 (sha256,), (size, written) = hashed[path], facts[path]
                 found[path] = Seen(sha256=sha256, size=int(size), written=int(written))
+        heard(sum(sizes[path] for path in load))
     return found
 
 

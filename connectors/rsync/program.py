@@ -35,6 +35,7 @@ _OPTIONS = (
     "--perms",
     "--chmod=D0700,Fug-s",
     f"--partial-dir={PARTIAL}",
+    "--sparse",  # a hole travels as zeros, and is one again
     f"--timeout={SILENCE}",
     "--info=progress2,stats2",
     "--no-human-readable",
@@ -42,6 +43,7 @@ _OPTIONS = (
 _PROGRESS = re.compile(rb"(\d{1,19}) +\d{1,3}%")
 _LITERAL = re.compile(rb"Literal data: (\d{1,19}) bytes")
 _FULL = re.compile(r"no space left on device|disk quota exceeded|quota exceeded", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"file too large", re.IGNORECASE)
 _OURS = re.compile(r"^crossfade (here|there): (.+)$", re.MULTILINE)
 _ABSENT = "there is no such program"
 _BUSY = "another one writes here"
@@ -149,6 +151,8 @@ class Run:
             raise self._stated(ours[2], self._near if ours[1] == "here" else self._far)
         if _FULL.search(ended.err):
             raise self.destination.failure(f"no space at the destination: {said}", Fault.QUOTA)
+        if _TOO_LARGE.search(ended.err):
+            raise self.destination.failure(f"too large for the file system: {said}", Fault.QUOTA)
         if ended.code in _STRANGE:
             what = f"rsync at {self._far.site} or here does not do what is needed, 3.1 or newer is: {said}"
             raise Lacking(what, fault=Fault.SITE, site=self._far.site)

@@ -16,14 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from connectors.errands import Canceled, Errand, TransferFailure, about, blamed
+from connectors.errands import Canceled, Errand, TransferFailure, about, blamed, reading
 from connectors.errors import BadReply, Fault, NotThere
 from connectors.files.bucket import BucketFiles
 from connectors.folders.failure import Side
 from connectors.folders.placing import publish
 from connectors.folders.plan import MOST_FILES, Piece, Plan
 from connectors.paths import clean, split
-from connectors.tree import BLOCK, Tree, digest_of, write_all
+from connectors.tree import Tree, blocks, digest_of, write_sparse
 
 AT_ONCE = 4
 """Ranges under way at a time; so many are in memory."""
@@ -161,7 +161,9 @@ class Downloader:
             with self._destination.blamed(staged):
                 os.fsync(fd)
                 os.lseek(fd, 0, os.SEEK_SET)
-                arrived = digest_of(fd)
+                what, errand = f"comparing {one.piece.source}", self._errand
+                with reading(what, one.size, stop=errand.stop, tell=errand.tell) as heard:
+                    arrived = digest_of(fd, heard=heard)
                 os.fchmod(fd, one.mode)
         finally:
             os.close(fd)
@@ -174,10 +176,11 @@ class Downloader:
         with self._destination.blamed(one.piece.staged):
             if os.fstat(fd).st_size > one.size or not one.sha256:
                 os.ftruncate(fd, 0)  # half a file is gone on with only where the whole can be proven
-            while block := os.read(fd, BLOCK):
+            for block, _ in blocks(fd):
                 self._go_on()
                 seen.update(block)
                 at += len(block)
+            os.lseek(fd, at, os.SEEK_SET)
         self._errand.add(at)
         flying: deque[Future[bytes]] = deque()
         asked = at
@@ -190,9 +193,11 @@ class Downloader:
             with blamed(self._site):
                 part = flying.popleft().result()
             with self._destination.blamed(one.piece.staged):
-                write_all(fd, part)
+                write_sparse(fd, part)
             seen.update(part)
             self._errand.add(len(part))
+        with self._destination.blamed(one.piece.staged):
+            os.ftruncate(fd, one.size)
         return seen.hexdigest()
 
     def _range(self, one: Wanted, at: int, length: int) -> bytes:

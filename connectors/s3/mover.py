@@ -27,7 +27,7 @@ from connectors.errands import (
 )
 from connectors.errors import Fault, NotThere, SiteError
 from connectors.files.bucket import BucketFiles
-from connectors.files.parts import LEAST, Parts
+from connectors.files.parts import LEAST, Parts, too_large
 from connectors.folders.failure import Side, destination_side, source_side
 from connectors.folders.receipts import Receipts
 from connectors.model import SubmitAnswer, Transfer, TransferStatus
@@ -71,7 +71,7 @@ class S3Mover:
         return self._errands.submit(transfers)
 
     def refuses(self, transfer: Transfer) -> str:
-        """Whatever does not go between this machine and a bucket."""
+        """Whatever does not go between this machine and a bucket, or is known to be too large for one."""
         names = (transfer.source_site, transfer.destination_site)
         for name in names:
             if name not in self._sides:
@@ -79,7 +79,11 @@ class S3Mover:
         buckets = [name for name in names if isinstance(self._sides[name], BucketFiles)]
         if len(buckets) == 2:
             return "both ends are elsewhere"
-        return "" if buckets else "both ends are on this machine: that is copied"
+        if not buckets:
+            return "both ends are on this machine: that is copied"
+        if names[1] not in buckets:
+            return ""
+        return next((why for item in transfer.items if (why := too_large(item.source, item.size or 0))), "")
 
     def status(self, keys: Sequence[str]) -> Mapping[str, TransferStatus]:
         return self._errands.status(keys)

@@ -14,14 +14,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from connectors.errands import Canceled, Errand, TransferFailure, about, blamed
+from connectors.errands import Canceled, Errand, TransferFailure, about, blamed, reading
 from connectors.errors import BadReply, Fault, RequestRefused, SiteError, SiteUnreachable
 from connectors.files.bucket import BucketFiles
-from connectors.files.parts import Parts, Upload, part_size
+from connectors.files.parts import Parts, Upload, part_size, too_large
 from connectors.folders.failure import Side
 from connectors.folders.plan import Piece, make_plan
 from connectors.paths import clean
-from connectors.tree import BLOCK, Tree
+from connectors.tree import BLOCK, Tree, digest_of
 
 AT_ONCE = 4
 """Parts under way at a time; so many are in memory."""
@@ -95,11 +95,14 @@ class Uploader:
         if piece.size is not None and facts.st_size != piece.size:
             reason = f"corrupt: {piece.source} has {facts.st_size} bytes, not {piece.size}"
             raise self._source.failure(reason, Fault.STAGING)
-        seen, size = hashlib.sha256(), 0
-        for block in self._blocks(piece, fd, BLOCK):
-            seen.update(block)
-            size += len(block)
-        sha256 = seen.hexdigest()
+        if refusal := too_large(piece.source, facts.st_size):
+            raise TransferFailure(refusal, fault=Fault.QUOTA, site=self._site)
+        what, errand = f"hashing {piece.source}", self._errand
+        with (
+            self._source.blamed(piece.source),
+            reading(what, facts.st_size, stop=errand.stop, tell=errand.tell) as heard,
+        ):
+            size, sha256 = digest_of(fd, heard=heard)
         if piece.sha256 is not None and sha256 != piece.sha256:
             reason = f"corrupt: {piece.source} has SHA-256 {sha256}, not {piece.sha256}"
             raise self._source.failure(reason, Fault.STAGING)

@@ -215,6 +215,7 @@ def test_a_passing_error_while_looking_is_asked_again(stage: Stages, code: int) 
     assert other.status(key).state is not JobState.UNKNOWN
 
 
+@pytest.mark.fault("F29")
 def test_being_told_to_come_later_at_submit_is_no_doubt(stage: Stages) -> None:
     there, key = stage("reference", {"fault": "status", "code": 429, "retry_after": 30, **SUBMIT}), new_key()
     with pytest.raises(SiteBusy) as caught:

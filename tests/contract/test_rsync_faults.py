@@ -264,11 +264,27 @@ def after(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
     monkeypatch.setattr(Courier, "_bring", bring)
 
 
+def test_holes_arrive_as_holes(up: RsyncRig) -> None:
+    content = b"begin" + bytes(8 << 20) + b"end"
+    up.put(NEAR, "from/a", content)
+    assert up.carry(up.connect(), up.transfer(item())).state is TransferState.SUCCEEDED
+    assert up.get(FAR, "to/a") == content
+    arrived = next(path for path in up.folder.rglob("to/a") if path.is_file())
+    assert arrived.stat().st_blocks * 512 < 1 << 20
+
+
 @pytest.mark.parametrize(
     ("code", "words", "fault", "told"),
     [
         (11, 'rsync: [receiver] write failed on "a": No space left on device (28)', "quota", "no space"),
         (11, 'rsync: [receiver] write failed on "a": Disk quota exceeded (122)', "quota", "no space"),
+        pytest.param(
+            11,
+            'rsync: [receiver] write failed on "a": File too large (27)',
+            "quota",
+            "too large",
+            marks=pytest.mark.fault("F49"),
+        ),
         (23, 'rsync: [receiver] mkstemp ".a.x" failed: Permission denied (13)', "staging", "Permission denied"),
         (23, 'rsync: [sender] link_stat "/x/a" failed: No such file or directory (2)', "staging", "source missing"),
         (24, "file has vanished: /x/a", "staging", "changed"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,8 +13,7 @@ import pytest
 from cloud_kit import Dark
 from s3_kit import CLOUD, NEAR, PART, S3Rig
 
-from connectors.errors import RequestRefused
-from connectors.files.parts import MOST_PARTS, Parts, part_size
+from connectors.files.parts import LARGEST, MOST_PARTS, Parts, part_size
 from connectors.model import Refused, Transfer, TransferItem, TransferState, TransferStatus
 from connectors.s3.download import Downloader
 from connectors.s3.mover import STALE
@@ -115,11 +116,46 @@ def test_what_arrives_here_has_the_mode_that_its_object_tells(down: S3Rig) -> No
 def test_parts_grow_with_the_object_so_that_their_number_does_not(size: int, length: int) -> None:
     assert part_size(size, least=PART) == length
     assert part_size(5 << 40) * MOST_PARTS >= 5 << 40
+    assert 10_000 > MOST_PARTS >= (10**12 + 1) // part_size(10**12 + 1)
 
 
-def test_what_no_store_takes_is_refused() -> None:
-    with pytest.raises(RequestRefused, match="larger than any store takes"):
-        part_size(1 << 60)
+@pytest.mark.fault("F49")
+def test_what_no_store_takes_as_one_object_is_refused_before_it_is_begun(up: S3Rig) -> None:
+    huge = replace(item(), size=LARGEST + 1)
+    assert up.connect().refuses(up.transfer(huge)) == (
+        "too large: from/a has 5497558138881 bytes, a store takes 5497558138880 an object"
+    )
+    assert up.connect().refuses(up.transfer(replace(huge, size=LARGEST))) == ""
+
+
+@pytest.mark.fault("F49")
+def test_what_turns_out_to_be_too_large_is_not_even_hashed(up: S3Rig) -> None:
+    up.put(NEAR, "from/a", b"A")
+    os.truncate(up.root / "from/a", LARGEST + 1)
+    status = up.carry(up.connect(), up.transfer(item()))
+    assert (status.state, status.fault, status.site) == (TransferState.FAILED, "quota", CLOUD)
+    assert status.reason.startswith("too large: from/a has")
+    assert up.names(CLOUD) == []
+
+
+def test_a_file_with_holes_goes_up_whole(up: S3Rig) -> None:
+    path = up.root / "from/a"
+    path.parent.mkdir()
+    path.write_bytes(b"begin")
+    with path.open("r+b") as file:
+        file.seek(3 << 20)
+        file.write(b"middle")
+        file.truncate(7 << 20)
+    assert up.carry(up.connect(), up.transfer(item())).state is TransferState.SUCCEEDED
+    assert up.get(CLOUD, "to/a") == path.read_bytes()
+
+
+def test_what_holds_nothing_but_zeros_arrives_as_holes(down: S3Rig) -> None:
+    content = b"begin" + bytes(5 << 20) + b"middle" + bytes(5 << 20)
+    down.put(CLOUD, "from/a", content)
+    assert down.carry(down.connect(), down.transfer(item())).state is TransferState.SUCCEEDED
+    assert down.get(NEAR, "to/a") == content
+    assert (down.root / "to/a").stat().st_blocks * 512 < len(content) // 2
 
 
 # -- nothing is seen before all is right --------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from postgres_kit import MovedClock
 from store_kit import RUN, apply, effect_row, new_run
 
-from broker.store.base import Changes, NewEvent
+from broker.store.base import Changes, CopySeen, NewEvent, Sightings
 from broker.store.sql import SqlStore
 from broker.traffic.rows import (
     LinkRow,
@@ -180,7 +180,7 @@ def test_a_movement_whose_asker_is_over_is_unwanted(store: SqlStore) -> None:
     assert store.traffic.unwanted() == []
 
 
-def test_copies_are_found_by_what_they_hold_and_lost_ones_are_not(store: SqlStore) -> None:
+def test_copies_are_found_by_what_they_hold_and_lost_ones_are_told_as_such(store: SqlStore) -> None:
     copies = [
         ReplicaRow(DIGEST, "east", "a", 5, "available", 0, 9, "", ""),
         ReplicaRow(DIGEST, "west", "b", 5, "suspect", 1, None, "damaged", ""),
@@ -191,9 +191,28 @@ def test_copies_are_found_by_what_they_hold_and_lost_ones_are_not(store: SqlStor
     found = store.traffic.replicas([DIGEST, "cd" * 32])
     assert [(row.side, row.state, row.failures) for row in found[DIGEST]] == [
         ("east", "available", 0),
+        ("north", "lost", 0),
         ("west", "bad", 2),
     ]
     assert list(found) == [DIGEST]
+
+
+def test_a_copy_that_a_job_did_not_find_is_lost_until_it_was_verified_again(store: SqlStore) -> None:
+    copies = [
+        ReplicaRow(DIGEST, "east", "a", 5, "available", 0, 9, "", "r"),
+        ReplicaRow(DIGEST, "west", "a", 5, "available", 0, 9, "", "r"),
+    ]
+    store.traffic.record(TrafficSeen(replicas=copies), now=9)
+    seen = [CopySeen("east", "a", "lost", "it is gone"), CopySeen("east", "unknown", "lost", "it is gone")]
+    for _ in range(2):
+        store.record(Sightings(copies=seen), now=10)
+        found = store.traffic.replicas([DIGEST])[DIGEST]
+        assert [(row.side, row.state, row.reason) for row in found] == [
+            ("east", "lost", "it is gone"),
+            ("west", "available", ""),
+        ]
+    store.traffic.record(TrafficSeen(replicas=copies[:1]), now=11)
+    assert {row.state for row in store.traffic.replicas([DIGEST])[DIGEST]} == {"available"}
 
 
 def test_links_and_movers_are_kept(store: SqlStore) -> None:

@@ -21,7 +21,6 @@ class Row(NamedTuple):
     """With what the tests of this row come; empty: they are here."""
 
 
-FACILITIES = "comes with the facility connectors"
 HEALTH = "comes with health judging"
 
 _FOUND = "Nothing lost, one product, no second job: the key is looked up, and what is there is adopted"
@@ -65,10 +64,9 @@ ROWS = (
     Row("F26", "The answer to a submission is lost; the site has accepted", _FOUND),
     Row("F27", "A submission is answered with 500, 502 or 504; the site has accepted", _FOUND),
     Row("F28", "A submission is refused: allocation exhausted, unknown account", "Not repeated; failed or sent "
-        "elsewhere as the document says, with the site's words", FACILITIES),
-    Row("F29", "The site answers 429 with Retry-After, again and again", "It is obeyed; that is no outage", FACILITIES),
-    Row("F30", "A token expires in the middle of a stage and is not renewed", "A person is asked; that is no outage",
-        FACILITIES),
+        "elsewhere as the document says, with the site's words"),
+    Row("F29", "The site answers 429 with Retry-After, again and again", "It is obeyed; that is no outage"),
+    Row("F30", "A token expires in the middle of a stage and is not renewed", "A person is asked; that is no outage"),
     Row("F31", "A site's API does not answer, the job runs on, and the API returns", "The stage is shown as "
         "unreachable; one product; a copy left behind is ended"),
     Row("F32", "Both sites run the stage, and the old copy ends first, last, or at the same look", "Exactly one "
@@ -84,16 +82,16 @@ ROWS = (
     Row("F37", "The broker's own network is down, so that all sites seem to be", "No failover; nobody is called down",
         HEALTH),
     Row("F38", "A job is preempted with a signal, or without one, by a real scheduler", "It goes on from the newest "
-        "verified checkpoint", FACILITIES),
+        "verified checkpoint"),
     Row("F39", "A checkpoint is torn, has a flipped bit, is of another version, or an older one is replayed", "It is "
-        "rejected; the one before is used", FACILITIES),
+        "rejected; the one before is used"),
     Row("F40", "A transfer is stuck, partial or damaged; its credential is paused; its submission is repeated", "One "
         "transfer under one id; nothing counts unverified"),
     Row("F41", "The site that took over goes down as well; all sites are down", "Nothing lost; it goes on at a third "
         "one or waits, and does not wander"),
     Row("F42", "A thousand stages fail over together", "Sites get no more than their rate; nothing lost", HEALTH),
     Row("F43", "A real scheduler restarts, loses its accounting, or starts a job again by itself", "The same job under "
-        "the same key goes on; no second one", FACILITIES),
+        "the same key goes on; no second one"),
     Row("F44", "An operator's cancel or drain races the end of the stage", "A product, or a canceled stage: never "
         "both; the operator is told which"),
     Row("F45", "Two operators, or two brokers, act on one stage", "One after the other; nothing is done twice; both "
@@ -101,6 +99,10 @@ ROWS = (
     Row("F46", "The database is put back to an old backup", "Sites are reconciled first; no job runs again that is "
         "there, or was"),
     Row("F47", "Everything is killed at once, as when the power fails", "Nothing lost that was answered; one product"),
+    Row("F48", "An input is missing at the site, or cut short, when the job starts", "The payload does not start; the "
+        "copy counts as lost; the input is brought again, or the stage goes on elsewhere"),
+    Row("F49", "A file is larger than its target takes, or than there is room", "Refused before it is carried where "
+        "that is known, else told as a lack of room; nothing of it is in place"),
 )  # fmt: skip
 
 IN_SCOPE = frozenset(row.name for row in ROWS if not row.later)

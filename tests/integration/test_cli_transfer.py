@@ -26,7 +26,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlStore]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CROSSFADE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("CROSSFADE_USER", "ada")
     made = SqlStore.open(tmp_path / "home" / "crossfade.db", clock=wall_clock)
     yield made
     made.close()

@@ -217,6 +217,7 @@ def test_an_empty_stage_costs_little(tmp_path):
     assert min(spent) < 0.05
 
 
+@pytest.mark.fault("F38")
 def test_a_scheduler_that_ends_payload_and_wrapper_at_once_has_stopped_the_stage_not_failed_it(tmp_path):
     def story(site: Site) -> None:
         site.put(plan("echo $$ > payload.pid; sleep 60 & wait"))
@@ -232,6 +233,7 @@ def test_a_scheduler_that_ends_payload_and_wrapper_at_once_has_stopped_the_stage
     in_every_shell(tmp_path, story)
 
 
+@pytest.mark.fault("F38")
 def test_a_scheduler_that_reaches_the_payload_before_the_wrapper_has_stopped_the_stage_not_failed_it(tmp_path):
     def story(site: Site) -> None:
         site.put(plan("echo $$ > payload.pid; sleep 60 & wait"))

@@ -66,6 +66,7 @@ def ran_exactly_once(lost: Lost, site: str, run: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("site", SITES)
+@pytest.mark.fault("F26")
 def test_a_reply_that_is_lost_after_acceptance_ends_with_one_execution(lost: Lost, site: str) -> None:
     assert (site, "reply_lost") in lost.after_first
     assert lost.states[site] == "SUCCEEDED"
@@ -79,6 +80,7 @@ def test_a_reply_that_comes_after_the_clients_deadline_ends_with_one_execution(l
 
 
 @pytest.mark.parametrize("site", ["alcf", "cloud"])
+@pytest.mark.fault("F27")
 def test_an_error_of_the_server_after_acceptance_ends_with_one_execution(lost: Lost, site: str) -> None:
     assert site in {item.facility for item in lost.script.happened if item.fault == "status"}
     assert lost.later_states[site] == "SUCCEEDED"

@@ -109,6 +109,7 @@ def test_a_job_that_can_never_run_is_accepted_and_says_so(rig: RealRig) -> None:
     assert status.stuck_reason in {"PartitionTimeLimit", "PartitionConfig"}
 
 
+@pytest.mark.fault("F28")
 def test_what_slurm_refuses_is_refused_and_starts_nothing(rig: RealRig) -> None:
     site, queue, held = rig.connect(), new_key(), new_key()
     answers = site.submit(
@@ -145,6 +146,7 @@ def test_a_token_that_slurm_does_not_take_is_a_credentials_fault(rig: RealRig) -
     assert site.status([key]).items
 
 
+@pytest.mark.fault("F30")
 def test_a_token_that_has_ended_is_known_as_such(rig: RealRig) -> None:
     site = rig.connect()
     rig.put_token(rig.cluster.token(1))
@@ -175,6 +177,7 @@ def test_a_version_that_is_not_offered_is_told(rig: RealRig) -> None:
         rig.connect(version="v0.0.44").status([new_key()])
 
 
+@pytest.mark.fault("F43")
 def test_a_requeued_job_is_seen_by_its_restart_count(rig: RealRig) -> None:
     site, key = rig.connect(), new_key()
     site.submit([rig.job(key, seconds=60)])
@@ -229,6 +232,7 @@ class Freezing(httpx.BaseTransport):
         return self._inner.handle_request(request)
 
 
+@pytest.mark.fault("F43")
 def test_a_controller_that_is_away_is_an_outage_and_a_silent_one_leaves_a_doubt(
     make_slurm: Callable[..., SlurmCluster], rig_of: Callable[..., RealRig]
 ) -> None:

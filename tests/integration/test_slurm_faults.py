@@ -59,6 +59,7 @@ def start_now(cluster: SlurmCluster, key: str) -> None:
     cluster.run("scontrol", "update", f"jobid={cluster.job(key)['job_id']}", "starttime=now", check=False)
 
 
+@pytest.mark.fault("F43")
 def test_a_killed_controller_is_unreachable_and_its_job_goes_on(rig: CommandRig, cluster: SlurmCluster) -> None:
     site, key = rig.connect(), new_key()
     assert isinstance(site.submit([rig.job(key, seconds=600)])[key], Accepted)
@@ -96,6 +97,7 @@ def test_a_frozen_controller_leaves_a_submission_in_doubt_and_it_is_found_later(
     assert rig.executions(key) == 1
 
 
+@pytest.mark.fault("F43")
 def test_a_job_that_a_crash_made_slurm_forget_is_lost_and_its_id_is_another_jobs(
     rig: CommandRig, cluster: SlurmCluster, tmp_path: Path
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_job_that_a_crash_made_slurm_forget_is_lost_and_its_id_is_another_jobs
     assert not only(site, next_one).state.final
 
 
+@pytest.mark.fault("F38")
 def test_a_preempted_job_comes_back_with_one_restart_more_unless_it_may_not(
     rig: CommandRig, cluster: SlurmCluster
 ) -> None:
@@ -141,6 +144,7 @@ def test_a_preempted_job_comes_back_with_one_restart_more_unless_it_may_not(
     wait_until(lambda: rig.executions(victim) == 2, within=WITHIN)
 
 
+@pytest.mark.fault("F43")
 def test_a_node_that_goes_down_fails_its_job_or_puts_it_back(rig: CommandRig, cluster: SlurmCluster) -> None:
     site, once, again = rig.connect(), new_key(), new_key()
     site.submit([rig.job(once, seconds=600, requeue=False), rig.job(again, seconds=600)])
@@ -194,6 +198,7 @@ def test_words_that_slurm_does_not_know_are_refused_with_slurms_own_words(shared
         assert not site.find([key]).items
 
 
+@pytest.mark.fault("F26")
 def test_a_lost_reply_ends_with_exactly_one_execution(shared: CommandRig) -> None:
     site, key = shared.connect(), new_key()
     shared.lose_next_reply(site)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from slurm_kit import SlurmCluster, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +94,7 @@ def told(folder: Path, *words: str) -> Any:
     return json.loads(out)
 
 
+@pytest.mark.fault("F43")
 def test_a_run_survives_the_loss_of_one_controller_and_ends_once(make_slurm: Any, tmp_path: Path) -> None:
     clusters: dict[str, SlurmCluster] = {name: make_slurm(name, cpus=2) for name in ("east", "west")}
     entries = "".join(SITE.format(name=n, folder=tmp_path, conf=c.conf) for n, c in clusters.items())
@@ -129,6 +131,7 @@ def test_a_run_survives_the_loss_of_one_controller_and_ends_once(make_slurm: Any
     assert told(tmp_path, "db", "check")["violations"] == []
 
 
+@pytest.mark.fault("F38")
 def test_a_preempted_job_goes_on_from_its_newest_checkpoint(make_slurm: Any, tmp_path: Path) -> None:
     cluster: SlurmCluster = make_slurm("cheap", nodes=1, cpus=1)
     lanes = "    lanes: {normal: {partition: preempt}}\n"

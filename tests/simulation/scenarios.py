@@ -218,9 +218,48 @@ COPY_CANCELED_AT_WORKERS = replace(
     COPY_CANCELED_BY_SERVICE, name="a cancel while a worker copies", service=False, direct=True
 )
 
+STANDBY = Scenario(
+    "inputs sent ahead, and taken there by a failover",
+    [site("a", losses_every=600.0, **FAST), site("b", **FAST)],
+    [
+        Stage(
+            "long",
+            "seconds=40 checkpoint_every=10 outputs=o:10",
+            outputs=["o"],
+            places=[("in", ["data:raw/x"])],
+            rules={
+                **LEAVE,
+                "checkpoint": CHECKPOINT,
+                "sites": {"prefer": ["a"]},
+                "resources": {"walltime": 100.0},
+            },
+        )
+    ],
+    faults=[("a", partition(22, 60))],
+    places=["data"],
+    files=["data:raw/x"],
+)
+STANDBY_BY_SERVICE = replace(
+    STANDBY,
+    name="inputs sent ahead by a service",
+    stages=[replace(STANDBY.stages[0], sim="seconds=30 checkpoint_every=10 outputs=o:10")],
+    faults=[("a", partition(26, 42))],
+    service=True,
+)
+STANDBY_CANCELED = replace(
+    STANDBY,
+    name="a cancel while inputs are sent ahead",
+    stages=[replace(STANDBY.stages[0], sim="seconds=80 checkpoint_every=10 outputs=o:10")],
+    faults=(),
+    commands=[(38, "cancel", "", {})],
+    service=True,
+    latency=8.0,
+)
+
 ALL = [
     *(CHAIN, FAILOVER, REFUSED, CANCEL, CONTINUED, MOVED, OPTIONAL, RETRIED, STOPPED, REQUEUED, HELD),
     *(BY_SERVICE, SHIPPED, CANCELED_UNDER_WAY),
     *(COPIES, COPY_CANCELED, COPIES_BY_SERVICE, COPY_CANCELED_BY_SERVICE),
+    *(STANDBY, STANDBY_BY_SERVICE, STANDBY_CANCELED),
     *(BY_WORKERS, SHIPPED_BY_WORKERS, CANCELED_AT_WORKERS, COPY_CANCELED_AT_WORKERS),
 ]

@@ -50,6 +50,10 @@ class SplitTx:
         with self._store.deciding(self._lease, ttl=self._ttl) as tx:
             return tx.checkpoints(stages)
 
+    def effects(self, keys: Collection[str]) -> Any:
+        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
+            return tx.effects(keys)
+
     def apply(self, changes: Changes, *, now: int) -> None:
         self._between()
         with self._store.deciding(self._lease, ttl=self._ttl) as tx:

@@ -238,6 +238,15 @@ def nothing_left(store: Store, sites: Mapping[str, SimulatedSite], broken: Broke
                 late = job.key in broken.late_keys or name in broken.dishonest or name in broken.gone
                 if job.state in (JobState.QUEUED, JobState.RUNNING) and not late and job.key not in open_keys:
                     yield f"left: job {job.native_id} ({job.key}) is {job.state} at {name}, and nobody watches it"
+    if all(StageState(stage.state).final for run in store.runs() for stage in store.stages(run.run_id)):
+        yield from inputs_left(sites, broken)
+
+
+def inputs_left(sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterator[str]:
+    """What was sent ahead goes with the stage."""
+    for name, site in sites.items():
+        if name not in broken.gone:
+            yield from (f"left: {path} at {name}" for path, _ in site.model.disk.files_below("inputs"))
 
 
 def ends(store: Store, run_id: str) -> tuple[str, ...]:

@@ -390,7 +390,13 @@ def test_health_asks_the_store_once_a_second_at_most(tmp_path: Path) -> None:
 
 ENDPOINTS = sorted(
     {
-        (method, route.path.replace("{run}", "r").replace("{ident}", "c").replace("{path:path}", "s"))  # type: ignore[attr-defined]
+        (
+            method,
+            route.path.replace("{run}", "r")
+            .replace("{ident}", "c")
+            .replace("{waiver}", "w")
+            .replace("{path:path}", "s"),
+        )  # type: ignore[attr-defined]
         for route in router.routes
         for method in route.methods  # type: ignore[attr-defined]
     }
@@ -398,7 +404,7 @@ ENDPOINTS = sorted(
 
 
 def test_every_route_is_in_the_matrix() -> None:
-    assert len(ENDPOINTS) == 15
+    assert len(ENDPOINTS) == 20
     assert {path for _, path in ENDPOINTS} >= OPEN
 
 
@@ -665,7 +671,12 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "http-api.md").read_t
 
 def test_the_page_tells_every_route_and_every_kind_of_problem() -> None:
     for route in router.routes:
-        path = route.path.replace("{run}", "RUN").replace("{ident}", "COMMAND").replace("{path:path}", "STAGE")  # type: ignore[attr-defined]
+        path = (
+            route.path.replace("{run}", "RUN")
+            .replace("{ident}", "COMMAND")
+            .replace("{waiver}", "WAIVER")
+            .replace("{path:path}", "STAGE")
+        )  # type: ignore[attr-defined]
         for method in route.methods:  # type: ignore[attr-defined]
             assert f"`{method} {path}`" in PAGE
     for kind, (status, _) in TITLES.items():

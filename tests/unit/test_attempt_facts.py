@@ -121,6 +121,20 @@ FACTS: list[tuple[str, AttemptRow, str, Fault | None, str]] = [
         "",
     ),
     ("its own bound", row("RUNNING", exit=exited("timed_out", code=124)), "TIMED_OUT", Fault.TIME_LIMIT, ""),
+    (
+        "an input is missing",
+        row("QUEUED", exit=exited("input_missing", code=77, missing=["x"])),
+        "FAILED",
+        Fault.STAGING,
+        "",
+    ),
+    (
+        "an input was cut short",
+        row("QUEUED", exit=exited("input_missing", code=77, wrong_size=[["x", 3]])),
+        "FAILED",
+        Fault.STAGING,
+        "",
+    ),
     ("too late", row("QUEUED", exit=exited("too_late", code=75)), "FAILED", Fault.SITE, ""),
     (
         "a checkpoint that does not verify",
@@ -332,6 +346,13 @@ def test_a_failure_carries_what_the_policies_need() -> None:
     assert progress.failure is not None
     assert (progress.failure.exit_code, progress.failure.restored_seq) == (3, 5)
     assert progress.failure.detail == progress.row.reason == "exit code 3"
+
+
+def test_inputs_at_fault_are_named_with_what_is_wrong_about_them() -> None:
+    absent = exited("input_missing", code=77, missing=["a", "b"], wrong_size=[["c", 3]])
+    assert seen(row("QUEUED", exit=absent)).row.reason == (
+        "it could not start: a, b is not in its place; c has 3 bytes, not what was brought"
+    )
 
 
 def test_only_five_missing_outputs_are_named() -> None:

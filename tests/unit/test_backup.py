@@ -31,7 +31,7 @@ from broker.backup import (
 from broker.clock import VirtualClock
 from broker.errors import NotFound, RefusedByPolicy, Unwritable, UsageError
 from broker.store import migrate
-from broker.store.base import Changes, LogTail, NewEvent, Sightings, StoreBusy, WorkerRow, WrongSchema
+from broker.store.base import Changes, LogTail, NewEvent, Sightings, StoreBusy, WaiverRow, WorkerRow, WrongSchema
 from broker.store.connect import Database
 from broker.store.schema import metadata
 from broker.store.sql import SqlStore
@@ -62,6 +62,15 @@ def fill(store: SqlStore) -> None:
         ),
         now=20,
     )
+
+
+def waive(store: SqlStore) -> None:
+    """One waiver in force, one at its end, one withdrawn."""
+    for side, end in (("alcf", 1 << 60), ("olcf", 6), ("cfs:", 1 << 60)):
+        row = WaiverRow(f"w-{side}", RUN, side, "data.stay", "x", "ann", 5, end, "", None, "", "", None, "")
+        assert store.ask_waiver(row)
+    assert store.confirm_waiver("w-alcf", by="bob", reason="y", now=5)
+    assert store.withdraw_waiver("w-cfs:", by="ann", reason="z", now=5)
 
 
 def rows(store: SqlStore, *, but: tuple[str, ...] = ()) -> dict[str, list[Any]]:
@@ -412,3 +421,21 @@ def test_what_was_certain_when_the_backup_was_taken_is_in_doubt_now(backup: Path
     effect = target.effect("submit:x")
     assert effect is not None
     assert (effect.note, effect.claim, effect.due_at) == ("", "", CLOCK())
+
+
+def test_waivers_are_withdrawn_for_nobody_knows_whether_they_were(tmp_path: Path, target: SqlStore) -> None:
+    source = SqlStore.open(tmp_path / "source.db", clock=CLOCK)
+    fill(source)
+    waive(source)
+    source.close()
+    done = back_up_file(tmp_path / "source.db", tmp_path / "backup.db")
+    put_back(done.file, target, clock=CLOCK)
+    found = {row.id: row for row in target.waivers(RUN)}
+    assert {ident: row.withdraw_reason for ident, row in found.items()} == {
+        "w-alcf": "a backup was restored",
+        "w-olcf": "",
+        "w-cfs:": "z",
+    }
+    assert [event.kind for event in target.events(RUN)][-1] == "waiver_withdrawn"
+    (told,) = target.events("operators")
+    assert json.loads(told.data)["waivers"] == 1

@@ -13,7 +13,7 @@ from broker.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reference/configuration.md").read_text()
-PAGES = ["docs/howto/run-a-service.md", *(f"docs/runbooks/{name}.md" for name in
+PAGES = ["docs/howto/run-a-service.md", "docs/howto/waive-a-residency-rule.md", *(f"docs/runbooks/{name}.md" for name in
          ("redis-is-down", "postgres-is-down", "a-worker-is-stuck", "disk-full"))]  # fmt: skip
 VARIABLE = re.compile(r"CROSSFADE_[A-Z_]+")
 

@@ -9,10 +9,12 @@ from traffic_kit import Yard, item
 
 from broker.clock import micros
 from broker.traffic import Desk
+from broker.traffic.beginning import Against
 from broker.traffic.rows import ReplicaRow, TrafficSeen
 from broker.traffic.turn import QUICK, SLOWER
 from connectors.errors import CredentialError, SiteUnreachable
 from connectors.model import Accepted, Origin, Refused, Transfer, TransferState, TransferStatus
+from policies.model import Reason
 
 ACTIVE, DONE, FAILED, HELD = (
     TransferState.ACTIVE,
@@ -215,6 +217,45 @@ def test_a_copy_is_suspect_after_one_damaged_arrival_and_bad_after_two(yard: Yar
         states += [row.state for row in yard.db.traffic.replicas([digest]).get(digest, ()) if row.state not in states]
     assert states == ["suspect", "bad"]
     assert yard.state("m") is FAILED
+
+
+def test_a_copy_whose_file_is_missing_is_lost_and_another_one_is_taken(yard: Yard) -> None:
+    digest = yard.put("east", "from/a")
+    yard.put("north", "kept/a")
+    asked = item("a", sha256=digest, size=5)
+    yard.sites["east"].remove(["from/a"])
+    others = (Origin(site="north", items=(replace(asked, source="kept/a"),)),)
+    yard.desk.submit([Transfer(key="m", source_site="east", destination_site="west", items=(asked,), others=others)])
+    yard.turns(60)
+    assert yard.movement("m").taken_from == "north"
+    found = {(row.side, row.path): row.state for row in yard.db.traffic.replicas([digest])[digest]}
+    assert found == {("east", "from/a"): "lost", ("north", "kept/a"): "available", ("west", "to/a"): "available"}
+
+
+def test_a_copy_of_the_catalogue_that_is_gone_is_not_tried_again_until_it_was_verified_again(yard: Yard) -> None:
+    digest = yard.put("east", "from/a")
+    yard.ask("m", item("a", sha256=digest, size=5))
+    yard.turns(30)
+    yard.sites["west"].remove(["to/a"])
+
+    def asked(name: str) -> str:
+        yard.ask(name, item("a", sha256=digest, size=5, destination=f"{name}/a"))
+        yard.turns(60)
+        return yard.movement(name).taken_from
+
+    def standing() -> str:
+        return next(row.state for row in yard.db.traffic.replicas([digest])[digest] if row.path == "to/a")
+
+    assert asked("first") == "east"  # the nearer one was tried before, in vain
+    assert standing() == "lost"
+    # when nothing else is left it is tried all the same, and is as good as ever once it was verified
+    yard.sites["east"].remove(["from/a"])
+    yard.sites["west"].remove(["first/a"])
+    yard.put("west", "to/a")
+    back = item("a", sha256=digest, size=5, source="to/a", destination="back/a")
+    yard.ask("back", back, source="west", to="north")
+    yard.turns(60)
+    assert standing() == "available"
 
 
 def test_a_suspect_copy_is_not_used_where_there_is_another(yard: Yard) -> None:
@@ -434,3 +475,63 @@ def test_nothing_is_due_where_nothing_is_wanted(yard: Yard) -> None:
     yard.ask("m")
     yard.clock.advance(1.0)
     assert yard.desk.turn.due()
+
+
+# -- what may not be moved any more --------------------------------------------------------------------------
+
+
+def against(*keys: str) -> Against:
+    """A rule that is against these movements."""
+    reason = Reason("data.stay", "refused", "the data stays at east", "west")
+    return lambda rows: {row.key: reason for row in rows if row.key in keys}
+
+
+def test_what_a_rule_is_against_by_then_is_not_begun_and_its_asker_is_told(yard: Yard) -> None:
+    for name in "ab":
+        yard.put("east", f"from/{name}")
+        yard.ask(name, item(name))
+    yard.desk = yard.new_desk(against=against("a"))
+    yard.turns(60)
+    status = yard.desk.status(["a", "b"])
+    assert (status["a"].state, status["b"].state) == (FAILED, DONE)
+    assert (status["a"].fault, status["a"].site) == ("policy", "west")
+    assert status["a"].reason == "data.stay: the data stays at east"
+    assert [one.key for one in yard.service.asked] == [yard.movement("b").transfer]
+
+
+def test_a_transfer_that_no_service_has_heard_of_is_not_asked_for_again_when_a_rule_is_against_part_of_it(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Died
+
+    for name in "ab":
+        yard.put("east", f"from/{name}")
+        yard.ask(name, item(name))
+    yard.clock.advance(1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(yard.service, "submit", die)
+        with pytest.raises(Died):
+            yard.turn()
+    (begun,) = yard.transfers()
+    assert begun.movements == 2
+    yard.desk = yard.new_desk(against=against("a"))
+    yard.turns(300)
+    assert (yard.state("a"), yard.state("b")) == (FAILED, DONE)
+    assert begun.key not in [one.key for one in yard.service.asked]
+    closed = yard.db.traffic.transfer(begun.key)
+    assert closed is not None
+    assert (closed.state, closed.fault) == ("failed", "policy")
+    assert not [info.path for info in yard.sites["west"].list("to") if info.path.endswith("a")]
+
+
+def test_what_a_service_carries_already_is_not_asked_about(yard: Yard) -> None:
+    yard.put("east", "from/a")
+    yard.ask("a", item("a"))
+    yard.turn(after=1.0)
+    yard.desk = yard.new_desk(against=against("a"))  # whoever wanted it lets it go, and cancels it then
+    yard.turns(60)
+    assert yard.state("a") is DONE

@@ -12,6 +12,7 @@ from broker.clock import micros
 from broker.traffic.direct import LOOK_EVERY
 from broker.traffic.rows import TransferRow
 from connectors.model import Origin, Transfer, TransferItem, TransferState, TransferStatus
+from policies.model import Reason
 
 ACTIVE, DONE, FAILED = TransferState.ACTIVE, TransferState.SUCCEEDED, TransferState.FAILED
 
@@ -169,6 +170,27 @@ def test_a_damaged_copy_is_suspect_then_bad(yard: Yard, monkeypatch: pytest.Monk
     states += [row.state for row in yard.db.traffic.replicas([digest])[digest]]
     assert states == ["suspect", "bad"]
     assert yard.db.traffic.open_transfers() == []
+
+
+def test_of_several_files_only_the_missing_one_is_lost(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = yard.put("east", "from/a", b"1"), yard.put("east", "from/b", b"2")
+    gone = TransferStatus(
+        key="", state=FAILED, fault="staging", site="east", reason="source missing: from/b", bad_items=("from/b",)
+    )
+    failing(yard, monkeypatch, lambda _: gone)
+    yard.ask("m", item("a", sha256=one, size=1), item("b", sha256=two, size=1))
+    assert yard.state("m") is FAILED
+    found = yard.db.traffic.replicas([one, two])
+    assert [(row.side, row.path, row.state) for rows in found.values() for row in rows] == [("east", "from/b", "lost")]
+
+
+def test_where_nobody_can_tell_which_file_is_missing_none_is_lost(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = yard.put("east", "from/a", b"1"), yard.put("east", "from/b", b"2")
+    gone = TransferStatus(key="", state=FAILED, fault="staging", site="east", reason="source missing: some file")
+    failing(yard, monkeypatch, lambda _: gone)
+    yard.ask("m", item("a", sha256=one, size=1), item("b", sha256=two, size=1))
+    assert yard.state("m") is FAILED
+    assert yard.db.traffic.replicas([one, two]) == {}
 
 
 def test_what_is_spoiled_on_arrival_says_nothing_against_its_copy(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,3 +386,14 @@ def test_what_goes_on_costs_no_question_for_each(yard: Yard, monkeypatch: pytest
     yard.desk.direct.tend()
     assert len(asked) == 20
     assert {link.samples for link in yard.db.traffic.links()} == {20}
+
+
+def test_what_a_rule_is_against_by_then_is_not_taken_over(yard: Yard) -> None:
+    yard.put("east", "from/a")
+    yard.ask("m")
+    reason = Reason("data.stay", "refused", "the data stays at east", "west")
+    yard.next_process(against=lambda rows: {row.key: reason for row in rows})
+    status = yard.desk.status(["m"])["m"]
+    assert (status.state, status.fault) == (FAILED, "policy")
+    assert yard.relay.asked == []
+    assert (the(yard).state, the(yard).fault) == ("failed", "policy")

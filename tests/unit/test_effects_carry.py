@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from broker_kit import CHECKPOINT, Lab, Stage, site
-from effects_kit import Case, Porter, facts, placed
+from effects_kit import Case, Porter, facts, moving_of, placed
 
 from broker.clock import micros
 from broker.effects.carry import Carrier
-from broker.effects.moving import DARK_PAUSE, Moving
+from broker.effects.moving import DARK_PAUSE
 from broker.effects.placed_inputs import PlacedInputs
 from broker.jobs import RESTORE, Job, short_name
 from broker.store.base import EffectRow
@@ -37,7 +37,7 @@ def case(*, files: int = 0, restore: bool = False) -> Case:
 
 
 def carrier(c: Case, porter: Any) -> Carrier:
-    moving = Moving(world=c.world, mover=porter, clock=c.lab.clock)
+    moving = moving_of(c.lab, c.world, porter)
     inputs = PlacedInputs(world=c.world, places={}, clock=c.lab.clock)
     return Carrier(store=c.lab.store, world=c.world, moving=moving, inputs=inputs, clock=c.lab.clock)
 
@@ -131,6 +131,14 @@ def test_what_became_of_the_transfer_decides(
         assert (result.done, result.seen) == ([], [])
         assert pause is not None
         assert result.again[0].due_at == c.lab.clock() + micros(pause)
+
+
+def test_a_source_that_is_gone_is_lost_in_the_catalogue_also_where_it_is_copied_on_the_spot() -> None:
+    c, source = case(files=1), f"{OWN_FILE['sha256'][:2]}/{OWN_FILE['sha256']}"
+    gone = replace(failed("staging", reason=f"source missing: {source}"), bad_items=(source,))
+    brought(c, Porter(UNKNOWN, gone))
+    (copy,) = c.lab.store.traffic.replicas([OWN_FILE["sha256"]])[OWN_FILE["sha256"]]
+    assert (copy.side, copy.path, copy.state, copy.reason) == ("", source, "lost", f"source missing: {source}")
 
 
 def test_a_dark_side_is_named_while_it_is_waited_for() -> None:

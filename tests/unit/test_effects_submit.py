@@ -21,6 +21,7 @@ from broker.store.base import Changes
 from connectors.errors import (
     BadReply,
     CredentialError,
+    NotThere,
     QuotaError,
     RequestRefused,
     SiteBusy,
@@ -49,6 +50,20 @@ def test_a_lost_reply_is_looked_up_by_key_and_the_job_adopted() -> None:
     assert json.loads(attempt.answer)["accepted"] == attempt.native_id == lab.executions()[0].native_id
 
 
+def test_a_job_is_told_which_inputs_were_brought_for_it_and_how_large_they_are() -> None:
+    lab = Lab(site("nersc"))
+    run = lab.submit(
+        Stage("make", "seconds=1 outputs=x:3,d/y:4,d/z.log:5", outputs=["x", "d/"]),
+        Stage("take", "seconds=1", inputs=[("d", "make")]),
+    )
+    assert lab.finish(run) == "SUCCEEDED"
+    made, taken = (lab.attempts(run, name)[0].directory for name in ("make", "take"))
+    told = lab.sites["nersc"].read(f"{taken}/.crossfade/inputs").decode()
+    assert told == "crossfade-inputs 1\ncount 2\nfile 4 d/y\nfile 5 d/z.log\nend\n"
+    with pytest.raises(NotThere):
+        lab.sites["nersc"].read(f"{made}/.crossfade/inputs")
+
+
 def test_a_lost_request_is_sent_again_only_after_two_looks_and_the_settle_time() -> None:
     lab, wire = wired(site("nersc"))
     wire.lose_request("submit")
@@ -74,6 +89,7 @@ def test_a_listing_that_is_not_complete_is_never_believed() -> None:
     assert len(lab.executions()) == 1
 
 
+@pytest.mark.fault("F29")
 def test_a_busy_site_is_asked_again_without_doubt_and_without_the_settle_time() -> None:
     lab, wire = wired(site("nersc"))
     wire.lose_request("submit", times=3, error=SiteBusy("come later"))

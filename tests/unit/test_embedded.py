@@ -22,6 +22,7 @@ from broker.store.base import StoreBusy, StoreError, StoreFull
 from broker.store.sql import SqlStore
 from broker.tasks import LOOK_AT_RUNS, LOOK_AT_SITE, RUNS
 from connectors.base import Preparable
+from connectors.model import JobSpec
 from connectors.notes import MemoryNotes
 from connectors.registry import MoverSetup, SiteConfig, make_movers, make_site
 
@@ -130,6 +131,45 @@ def test_a_run_of_a_few_stages_succeeds(house: House) -> None:
     (product,) = house.store.products_of(run, ["take"]).values()
     assert house.sites["here"].read(f"{product.path}/y") == b"one\ntwo\n"
     assert {s.path: s.state for s in house.store.stages(run)}["beside"] == "FAILED"
+
+
+@pytest.mark.fault("F48")
+@pytest.mark.parametrize("how", ["missing", "cut short"])
+def test_an_input_that_vanishes_before_its_job_starts_is_brought_again_and_the_payload_never_ran_without(
+    house: House, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = house.submit(
+        Shell("make", line="echo one > x", outputs=["x"]),
+        Shell("take", line="cat x > y; echo ran >> ../../ran", inputs=[("x", "make")], outputs=["y"]),
+    )
+    site, spoiled = house.sites["here"], list[str]()
+    submit = site.submit
+
+    def spoil(specs: Sequence[JobSpec]) -> Any:
+        for spec in specs:
+            given = f"{spec.directory}/x"
+            if not spoiled and any(file.path == ".crossfade/inputs" for file in spec.files):
+                site.remove([given])
+                if how == "cut short":
+                    site.write(given, b"on")
+                spoiled.append(given)
+        return submit(specs)
+
+    monkeypatch.setattr(site, "submit", spoil)
+    with Embedded(house.broker()) as embedded:
+        embedded.wake(run)
+        assert ended(house, run) == "SUCCEEDED"
+    first, second = (row for row in house.store.attempts(run) if row.n == 1)
+    assert (first.state, first.failure, second.state) == ("FAILED", "staging", "SUCCEEDED")
+    assert (
+        first.reason
+        == {
+            "missing": "it could not start: x is not in its place",
+            "cut short": "it could not start: x has 2 bytes, not what was brought",
+        }[how]
+    )
+    assert site.read(f"{second.directory}/y") == b"one\n"
+    assert (Path(house.config.root) / second.directory).parents[1].joinpath("ran").read_text() == "ran\n"
 
 
 def test_a_run_that_nobody_wakes_is_found_by_the_sweeper(house: House) -> None:

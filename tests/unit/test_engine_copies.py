@@ -140,7 +140,7 @@ def test_a_source_that_is_missing_is_tried_again_with_pauses_and_then_given_up()
     assert made.stage(run, "d").state == "SKIPPED"
     judged = [d for d in decisions(made, run, "c") if d.kind == "retry"]
     assert [d.outcome for d in judged] == ["again", "again", "fail"]
-    assert "nothing is not there" in judged[0].reasons[0].fact
+    assert "source missing: nothing" in judged[0].reasons[0].fact
     assert audit_run(made.store, run) == []
 
 
@@ -416,7 +416,10 @@ def test_an_operator_cannot_move_a_stage_to_where_its_data_may_not_be() -> None:
     made.command(run, "move", "a", to="alcf")
     made.settle()
     (command,) = made.store.commands(run)
-    assert command.outcome == "not possible: data.stay: the data stays at nersc, and alcf is none of them"
+    assert command.outcome == (
+        "not possible: data.stay: the data stays at nersc, and alcf is none of them; "
+        f"what helps: crossfade waiver ask {run} --site alcf --rule stay --reason ..."
+    )
     assert made.finish(run) == "SUCCEEDED"
 
 
@@ -427,12 +430,25 @@ def test_an_operator_cannot_move_a_stage_to_where_its_data_may_not_be() -> None:
         ({"data": {"export_control": False, "stay": ["data"]}}, "data.stay: the data stays at data, and cfs is none"),
     ],
 )
-def test_a_copy_to_where_data_may_not_be_is_refused_when_it_would_be_moved(rule: dict, words: str) -> None:
+def test_a_copy_to_where_data_may_not_be_waits_for_a_person(rule: dict, words: str) -> None:
     made = lab()
     run = made.submit(Stage("c", copies=[("spot:raw/x", "cfs:x")], rules=rule))
+    made.run_for(60)
+    stage = made.stage(run, "c")
+    assert stage.state == "AWAITING_DECISION"
+    assert stage.reason.startswith(f"it may bring nothing there: {words}")
+    assert f"crossfade waiver ask {run} --site cfs --rule" in stage.reason
+    assert made.attempts(run, "c") == []
+
+
+def test_a_copy_is_refused_when_its_place_has_lost_its_clearance_since() -> None:
+    made = lab()
+    made.put("spot:raw/x")
+    cleared = replace(made.places["cfs"], clearance=frozenset({"export_control"}))
+    made.broker.world = made.broker._drainer._world = replace(made.broker.world, places={**made.places, "cfs": cleared})
+    run = made.submit(Stage("c", copies=[("spot:raw/x", "cfs:x")], rules=EXPORT))
     assert made.finish(run) == "FAILED"
-    (attempt,) = made.attempts(run, "c")
-    assert attempt.reason.startswith(words)
+    assert "data.export_control: the data is under export control" in made.attempts(run, "c")[0].reason
     assert made.lies("cfs:x") is None
 
 
@@ -450,10 +466,8 @@ def test_a_checkpoint_is_never_shipped_to_where_its_data_may_not_be() -> None:
 def test_a_checkpoint_is_held_back_when_a_site_has_lost_its_clearance_since() -> None:
     cleared = {"clearance": frozenset({"export_control"})}
     made = lab(site("alcf", **cleared), site("olcf", **cleared))
-    moving = made.broker.hands._rooms["ship"].__self__._moving  # type: ignore[attr-defined]
-    setups = dict(moving._world.sites)
-    setups["olcf"] = replace(setups["olcf"], config=replace(setups["olcf"].config, clearance=frozenset()))
-    moving._world = replace(moving._world, sites=setups)
+    residency = made.broker.hands._rooms["ship"].__self__._moving._residency  # type: ignore[attr-defined]
+    residency._sites = {**residency._sites, "olcf": replace(residency._sites["olcf"], clearance=frozenset())}
     wanted = {**EXPORT, "checkpoint": CHECKPOINT, "sites": {"prefer": ["alcf"]}}
     run = made.submit(Stage("a", "seconds=200 checkpoint_every=20", rules=wanted))
     assert made.finish(run) == "SUCCEEDED"

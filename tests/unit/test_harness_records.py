@@ -67,6 +67,7 @@ EXITS = st.builds(
     outputs_count=COUNTS,
     outputs_digest=DIGESTS | st.just(""),
     missing=st.lists(PATHS, max_size=4).map(tuple),
+    wrong_size=st.lists(st.tuples(PATHS, COUNTS), max_size=4).map(tuple),
     asked=TEXTS | st.just(""),
 )
 RECORDS = STARTS | CHECKPOINTS | EXITS

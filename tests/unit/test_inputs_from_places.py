@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from broker_kit import Lab, Stage, site
-from effects_kit import Porter, facts, placed
+from effects_kit import Porter, facts, moving_of, placed
 
 from broker.effects.carry import Carrier
-from broker.effects.moving import Moving
 from broker.effects.outcome import Result
 from broker.effects.placed_inputs import PlacedInputs
 from broker.jobs import Job, in_place, inbound, job_spec
@@ -37,7 +36,7 @@ def case(*, match: str | None = None, wait: float = 0.0, name: str = "raw.h5", t
 def bring(found: Any, mover: Porter, **places: FolderPlace) -> Result:
     files = {f"{name}:": place for name, place in places.items()}
     lab, world = found.lab, found.world
-    moving = Moving(world=world, mover=mover, clock=lab.clock)
+    moving = moving_of(lab, world, mover)
     inputs = PlacedInputs(world=world, places=files, clock=lab.clock)
     carrier = Carrier(store=lab.store, world=world, moving=moving, inputs=inputs, clock=lab.clock)
     return carrier.bring(None, [(found.effect, found.job)])  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -109,6 +110,17 @@ def test_a_forgotten_step_would_be_noticed(database: Database) -> None:
 
 def test_the_code_knows_the_newest_step() -> None:
     assert migrate.head() == migrate.HEAD
+
+
+def test_pages_show_the_newest_shape() -> None:
+    shown = {
+        (path.relative_to(ROOT), shape)
+        for path in ROOT.glob("docs/**/*.md")
+        for shape in re.findall(r"\bshape (\d{4})\b", path.read_text(encoding="utf-8"))
+        if path.parent.name != "adr"  # a decision tells of its own time
+    }
+    assert len(shown) >= 2
+    assert {shape for _, shape in shown} == {migrate.HEAD}, shown
 
 
 def test_upgrading_twice_is_upgrading_once(database: Database) -> None:

@@ -99,6 +99,7 @@ def test_a_post_is_never_sent_twice_by_itself(tmp_path: Path) -> None:
     assert scene.wire.count("POST", "/compute/jobs/") == 1
 
 
+@pytest.mark.fault("F29")
 def test_a_busy_api_has_taken_nothing_and_may_be_asked_later(tmp_path: Path) -> None:
     scene = Scene(tmp_path, {"fault": "status", "code": 429, "retry_after": 30, **SUBMIT})
     with pytest.raises(SiteBusy) as caught:
@@ -124,6 +125,7 @@ def test_after_one_lost_reply_the_rest_of_the_batch_is_not_sent(tmp_path: Path) 
         ("sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)", "quota"),
     ],
 )
+@pytest.mark.fault("F28")
 def test_what_sbatch_refuses_is_refused_in_its_words(tmp_path: Path, text: str, kind: str) -> None:
     scene = Scene(tmp_path, {"fault": "task_error", "text": text, **SUBMIT})
     answer = scene.submit()
@@ -172,6 +174,7 @@ def test_a_token_is_renewed_at_four_fifths_of_its_life(tmp_path: Path) -> None:
     assert given.given == 2
 
 
+@pytest.mark.fault("F30")
 def test_a_token_that_is_refused_in_mid_run_is_renewed_and_the_call_repeated(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     scene.rehearsal.face.doorkeeper.revoke()
@@ -188,6 +191,7 @@ def test_a_401_to_a_submission_is_one_submission(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["unauthorized", "forbidden"])
+@pytest.mark.fault("F30")
 def test_a_refused_credential_is_one_and_no_outage(tmp_path: Path, fault: str) -> None:
     scene = Scene(tmp_path, {"fault": fault, "times": 0, **LIST})
     for ask in (scene.site.status, scene.site.find, scene.site.cancel):

@@ -121,6 +121,7 @@ def test_a_gateway_that_stays_down_is_an_outage(make: Make, code: int) -> None:
     assert {one.ok for one in site.probe() if one.capability in {"status", "credentials"}} == {False}
 
 
+@pytest.mark.fault("F29")
 def test_told_to_come_later_the_site_is_busy_and_nothing_was_done(make: Make) -> None:
     rehearsal = make({"fault": "status", "code": 429, "retry_after": 30, "method": "POST"})
     site, key = rehearsal.site(), new_key()
@@ -135,6 +136,7 @@ def test_told_to_come_later_the_site_is_busy_and_nothing_was_done(make: Make) ->
 
 
 @pytest.mark.parametrize("fault", ["unauthorized", "forbidden"])
+@pytest.mark.fault("F30")
 def test_a_refused_token_is_no_outage(make: Make, fault: str) -> None:
     rehearsal = make({"fault": fault, "times": 0, "from": 1})
     site = rehearsal.site()
@@ -148,6 +150,7 @@ def test_a_refused_token_is_no_outage(make: Make, fault: str) -> None:
     assert [one.ok for one in told] == [False]
 
 
+@pytest.mark.fault("F30")
 def test_a_token_that_ends_mid_run_and_its_successor(make: Make) -> None:
     rehearsal = make()
     site = rehearsal.site()
@@ -219,6 +222,7 @@ def test_an_answer_of_errors_alone_to_a_submission_is_a_doubt(make: Make) -> Non
     assert len(site.find([key]).items) == 1
 
 
+@pytest.mark.fault("F28")
 def test_what_slurm_refuses_is_refused(make: Make) -> None:
     site, keys = make().site(), [new_key() for _ in range(3)]
     answers = site.submit(
@@ -233,6 +237,7 @@ def test_what_slurm_refuses_is_refused(make: Make) -> None:
     assert isinstance(answers[keys[2]], Accepted)
 
 
+@pytest.mark.fault("F28")
 def test_a_limit_of_the_accounts_is_a_quota(make: Make) -> None:
     site, key = make({"fault": "refuse", "kind": "limit"}).site(), new_key()
     answer = site.submit([simulated_job(key)])[key]

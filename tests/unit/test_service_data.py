@@ -95,7 +95,9 @@ def test_a_plan_says_where_stages_start_and_what_is_copied(known: Service) -> No
 
 
 def test_data_that_may_be_nowhere_can_run_nowhere(known: Service) -> None:
-    with pytest.raises(RefusedByPolicy, match="no site can take stage a: the data stays at cfs, and nersc is none"):
+    with pytest.raises(
+        RefusedByPolicy, match=r"no site can take stage a: data\.stay: the data stays at cfs, and nersc"
+    ):
         known.submit(request("policy: {data: {stay: [cfs]}}\nstages: {a: {run: x}}\n"))
 
 

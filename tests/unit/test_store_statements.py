@@ -30,6 +30,7 @@ ROWS = {
     "worker": base.WorkerRow,
     "stray": base.StrayRow,
     "retention": base.RetentionRow,
+    "waiver": base.WaiverRow,
     "log_tail": base.LogTail,
     "installation": base.Installation,
     "movement": traffic.MovementRow,

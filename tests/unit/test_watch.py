@@ -55,15 +55,26 @@ def told(lab: Lab, row: AttemptRow, *items: JobStatus, complete: bool = True) ->
     return found
 
 
+def watcher(lab: Lab) -> Watcher:
+    return Watcher(store=lab.store, setups=lab.broker.world.sites, sites=lab.sites, clock=lab.clock)
+
+
 def status(row: AttemptRow, state: JobState, **more: Any) -> JobStatus:
     return JobStatus(**{"key": row.submit_key, "native_id": row.native_id, "state": state, **more})
 
 
-def exit_of(key: str, *, generation: int = 1, kind: str = "done", missing: tuple[str, ...] = ()) -> bytes:
+def exit_of(
+    key: str,
+    *,
+    generation: int = 1,
+    kind: str = "done",
+    missing: tuple[str, ...] = (),
+    wrong_size: tuple[tuple[str, int], ...] = (),
+) -> bytes:
     return format_record(
         ExitRecord(
             key=key, generation=generation, kind=kind, exit_code=0, signal=None, started_at=1, ended_at=2,
-            outputs_count=0, outputs_digest="", missing=missing,
+            outputs_count=0, outputs_digest="", missing=missing, wrong_size=wrong_size,
         )
     )  # fmt: skip
 
@@ -448,3 +459,23 @@ def test_a_log_that_cannot_be_read_spoils_nothing() -> None:
     (standing,) = lab.store.sites()
     assert standing.cannot_ask_since is None
     assert lab.attempts(row.run_id, "a")[0].state == "RUNNING"
+
+
+# -- the catalogue ----------------------------------------------------
+
+
+@pytest.mark.fault("F48")
+def test_copies_that_a_job_did_not_find_where_they_were_brought_are_told() -> None:
+    lab = Lab(site("nersc"))
+    row = running(lab)
+    absent = exit_of(row.submit_key, kind="input_missing", missing=("in/a",), wrong_size=(("in/b", 3),))
+    spool(lab, spool_name(row.submit_key, 1, 9, "exit"), absent)
+    copies = [(one.side, one.path, one.state) for one in watcher(lab).look("nersc").sightings.copies]
+    assert copies == [("nersc", f"{row.directory}/in/a", "lost"), ("nersc", f"{row.directory}/in/b", "bad")]
+
+
+def test_outputs_that_are_missing_say_nothing_of_copies() -> None:
+    lab = Lab(site("nersc"))
+    row = running(lab)
+    spool(lab, spool_name(row.submit_key, 1, 9, "exit"), exit_of(row.submit_key, missing=("out/a",)))
+    assert watcher(lab).look("nersc").sightings.copies == []
