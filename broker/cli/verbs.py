@@ -54,6 +54,7 @@ OTHERS = (
     Verb("doctor", "doctor", "Check this installation."),
     Verb("db", "db", "Check, back up and upgrade the database."),
     Verb("schema", "document", "Print the JSON Schema of a document."),
+    Verb("policy", "policy", "Try a policy over recorded outages before it decides anything."),
     Verb("sandbox", "sandbox", "Put up four rehearsal facilities on this machine, or take them down."),
     Verb("demo", "demo", "Lose a site half-way through a reconstruction, and watch it go on elsewhere."),
     Verb("bench", "bench", "Measure how fast the broker is on this machine."),

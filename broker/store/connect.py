@@ -43,6 +43,8 @@ class Database:
         tally = Tally(self.counts)
         self._closed = False
         self.sqlite = self.url.get_backend_name() == "sqlite"
+        self.in_memory = self.sqlite and self.url.database in (None, "", ":memory:")
+        """Is it gone with this object, and nobody else's?"""
         if self.sqlite:
             self.engine = sqlite.make_engine(self.url, clock=clock, busy_seconds=busy_seconds)
             self._behind: Behind = sqlite.File(self.url, engine=self.engine, tally=tally, busy_seconds=busy_seconds)

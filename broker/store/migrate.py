@@ -12,6 +12,8 @@ that mark, and works if it is no older.
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +37,32 @@ _STEP_SECONDS = 30
 
 
 def make_ready(database: Database) -> None:
-    """Bring the database to HEAD, whatever state it is in; raises WrongSchema where that cannot be."""
+    """Bring the database to HEAD, whatever state it is in; raises WrongSchema where that cannot be.
+
+    One in memory is new each time: from the second on, a process copies the empty tables of its first one, which takes
+    a tenth of the time that making them does.
+    """
+    if database.in_memory:
+        _copy_empty(database)
+        return
+    _bring_up(database)
+
+
+_EMPTY: list[bytes] = []
+"""An empty database in memory, as SQLite writes it."""
+
+
+def _copy_empty(database: Database) -> None:
+    with closing(database.engine.raw_connection()) as connection:
+        there: sqlite3.Connection = connection.driver_connection  # type: ignore[assignment]  # SQLAlchemy says object
+        if _EMPTY:
+            there.deserialize(_EMPTY[0])
+            return
+    _bring_up(database)
+    _EMPTY.append(there.serialize())
+
+
+def _bring_up(database: Database) -> None:
     try:
         with database.engine.connect() as connection:
             if _fits(*_marks(connection)):

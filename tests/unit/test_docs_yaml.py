@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.simulate.setting import Setting
+from broker.simulate.stage import compiled, policy_of
 from broker.sites import sites_of
 from broker.spec import RawDocument, load_workflow, parse_document
 
@@ -42,6 +44,8 @@ def test_a_document_in_our_texts_is_valid(text, folder, tmp_path):
     if "stages" in raw.data:
         in_a_text = folder.is_relative_to(ROOT / "docs") or folder == ROOT
         load_workflow(raw, base=_with_files(raw, tmp_path) if in_a_text else folder)
+    elif "policy" in raw.data:  # a file for `policy simulate`
+        compiled(policy_of(raw, name="policy"), Setting())
     else:
         sites_of(raw, base=tmp_path, where="")
 

@@ -1,0 +1,71 @@
+"""One start under one policy, through the real broker; what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from itertools import pairwise
+
+from broker.simulate.clockwork import Clockwork
+from broker.simulate.outcome import Outcome
+from broker.simulate.setting import Setting
+from broker.simulate.uptime import Uptime
+from broker.simulate.world import Wait, World
+from broker.spec import CompiledRun
+from sandbox.job import Execution
+
+LOST = frozenset({"preempted", "node_failed"})
+
+
+def replay(
+    traces: Sequence[Uptime],
+    setting: Setting,
+    made: CompiledRun,
+    start: float,
+    *,
+    seed: int = 0,
+    every_look: bool = False,
+    waits: Mapping[str, Wait] | None = None,
+) -> Outcome:
+    """The stage, started at that second of the traces. The same arguments bring the same outcome."""
+    with closing(World(traces, setting, made, start=start, seed=seed, waits=waits)) as world:
+        Clockwork(world, every_look=every_look).run()
+        return outcome(world)
+
+
+def outcome(world: World) -> Outcome:
+    """What the broker's rows and the sites' own books say of a run that is over, or has run into the limit."""
+    row = world.store.run(world.run_id)
+    ended = row.ended_at if row is not None and row.state == "SUCCEEDED" else None
+    ran = sorted(
+        ((name, execution) for name, site in world.sites.items() for execution in site.model.journal.executions),
+        key=lambda pair: pair[1].started_at,
+    )
+    began = [(name, execution) for name, execution in ran if execution.began]
+    products = world.store.products(world.run_id)
+    lap = world.setting.lap
+    saved = max((_reached(world, execution) // lap * lap for _, execution in began), default=0.0)
+    worked = sum(_worked(world, execution) for _, execution in began)
+    return Outcome(
+        span=None if ended is None else (ended - world.start) / 1e6,
+        lost=max(0.0, worked - (saved if ended is None else world.setting.whole)),
+        failures=sum(execution.how in LOST for _, execution in began),
+        moves=sum(former != latter for (former, _), (latter, _) in pairwise(began)),
+        double_submissions=sum(
+            count - 1 for site in world.sites.values() for count in site.model.journal.submissions().values()
+        ),
+        products=len(products),
+        digest=products[0].manifest_digest if products else "",
+    )
+
+
+def _worked(world: World, execution: Execution) -> float:
+    """Seconds that an execution worked."""
+    now = world.clock()
+    end = now if execution.ended_at is None else min(execution.ended_at, now)
+    return max(0.0, (end - execution.progress_at) / 1e6)
+
+
+def _reached(world: World, execution: Execution) -> float:
+    """How far in the stage's work it came, what it was restored with included."""
+    return execution.progress + _worked(world, execution)

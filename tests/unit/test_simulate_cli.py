@@ -1,0 +1,105 @@
+"""`policy simulate` as it is typed."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from broker.cli.app import app
+from broker.errors import UsageError
+from broker.simulate.setting import Setting
+from broker.simulate.stage import NamedPolicy, compiled, read_policy
+from broker.spec import DocumentError
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "outages"
+QUICK = ["--stage-hours", "1", "--checkpoint", "20m", "--limit-hours", "12", "--starts", "3"]
+
+
+def simulate(*words: str) -> Result:
+    return CliRunner().invoke(app, ["policy", "simulate", *words])
+
+
+def test_the_example_is_simulated_and_told_as_one_document(tmp_path: Path) -> None:
+    picture = tmp_path / "done.svg"
+    told = simulate(
+        *("--traces", str(EXAMPLE / "traces"), "--policy", str(EXAMPLE / "policy.yaml"), *QUICK),
+        *("-o", "json", "--plot", str(picture)),
+    )
+    assert told.exit_code == 0, told.stderr
+    view = json.loads(told.stdout)
+    assert view.keys() == {"oracle", "policies"}
+    assert view["oracle"].keys() == {"median_h"}
+    names = {"policy", "same-naive", "elsewhere-naive", "checkpoint-same", "checkpoint-move", "race"}
+    assert view["policies"].keys() == names
+    for figures in view["policies"].values():
+        assert set(figures) == {
+            *("done", "median_h", "p90_h", "over_oracle", "lost_h_per_run", "moves_per_run"),
+            *("double_submissions", "products_not_one"),
+        }
+    drawing = ET.fromstring(picture.read_text())
+    words = {text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")}
+    assert words >= {*names, "oracle"}
+
+
+def test_people_get_a_table_with_what_was_simulated() -> None:
+    told = simulate("--traces", str(EXAMPLE / "traces"), "--site", "south", *QUICK)
+    assert told.exit_code == 0, told.stderr
+    assert "3 starts of a 1 h stage over 10.0 days of south" in told.stdout
+    assert "÷ oracle" in told.stdout
+    assert "crossfade" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 2, "--traces DIR or --queues FILE"),
+        (["--traces", "no/such/folder"], 3, "no folder"),
+        (["--traces", str(EXAMPLE / "traces"), "--site", "west"], 3, "no trace of west"),
+        (["--traces", str(EXAMPLE / "traces"), "--plot", "x.png"], 2, "SVG only"),
+        (["--traces", str(EXAMPLE / "traces"), "--plot", "no/such/x.svg"], 2, "no folder"),
+        (["--traces", str(EXAMPLE / "traces"), "--checkpoint", "0s"], 2, "at least 1 s"),
+        (["--traces", str(EXAMPLE / "traces"), "--limit-hours", "1"], 2, "shorter than the stage"),
+        (["--queues", "no.swf"], 2, "cannot be read"),
+        (["--traces", "no.swf.gz"], 2, "cannot be read"),
+        (["--queues", "no.swf", "--site", "a"], 2, "--site goes with --traces"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(words: list[str], code: int, said: str) -> None:
+    told = simulate(*words)
+    assert told.exit_code == code
+    assert said in told.stderr
+
+
+def test_a_policy_file_is_held_to_what_documents_may_say(tmp_path: Path) -> None:
+    def refused(text: str) -> str:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        with pytest.raises(DocumentError) as told:
+            compiled(read_policy(path), Setting())
+        return str(told.value)
+
+    assert "policy.failover.aftr" in refused("failover: {aftr: 2m}")
+    assert "is no key of a policy file" in refused("policy: {}\nstages: {}\n")
+    assert "checkpoint" in refused("policy: {}\ncheckpoint: often\n")
+    assert "checkpoint" in refused("policy: {}\ncheckpoint: {shp: always}\n")
+
+
+def test_a_policy_file_may_be_the_policy_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("failover: {after: 7m}\n")
+    policy = read_policy(path)
+    assert policy.name == "mine"
+    assert '"after":420' in compiled(policy, Setting()).stages[0].rules
+
+
+def test_two_policies_of_one_name_are_refused() -> None:
+    from broker.simulate.compare import check_names
+
+    with pytest.raises(UsageError, match="named race"):
+        check_names([NamedPolicy("race", {"policy": {}})], ["race"])
+    with pytest.raises(UsageError, match="named a"):
+        check_names([NamedPolicy("a", {}), NamedPolicy("a", {})], [])
