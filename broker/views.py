@@ -13,6 +13,7 @@ from broker.store.base import (
     CommandRow,
     DecisionRow,
     EventRow,
+    EvidenceRow,
     LogTail,
     ProductRow,
     RetentionRow,
@@ -283,10 +284,16 @@ def stray_view(row: StrayRow, path: str) -> View:
     }
 
 
-def evidence_view(row: tuple[str, int, str, bool, int, str]) -> View:
-    """One measured fact about a site."""
-    _, at, capability, ok, latency, detail = row
-    return {"at": when(at), "capability": capability, "ok": ok, "latency_ms": latency / 1e3, "detail": detail}
+def evidence_view(row: EvidenceRow) -> View:
+    """One measured or published fact about a site."""
+    return {
+        "at": when(row.at),
+        "capability": row.capability,
+        "ok": row.ok,
+        "latency_ms": row.latency_us / 1e3,
+        "detail": row.detail,
+        "source": row.source,
+    }
 
 
 def retention_view(row: RetentionRow, outcome: str = "", why: str = "", files: int = 0, size: int = 0) -> View:

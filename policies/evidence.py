@@ -17,8 +17,8 @@ from connectors.errors import Fault
 
 Fact = tuple[str, int, str, bool, int, str, str, str, str, int | None]
 """A row of evidence: site, when (µs UTC), capability, is it well, how long it took (µs), in words, its source (below;
-empty in rows of older versions), what a feed calls it or whose fault a job's end was (`connectors.errors.Fault`), whom
-a job was for (`policies.blackhole`), until when."""
+empty in rows of older versions), a word (what a feed calls it; REFUSED; of a job's end whose fault it was, as
+`connectors.errors.Fault`), whom a job was for (`policies.blackhole`), until when."""
 
 LOOK, PROBE, CALL, JOB, TRANSFER, CANARY = "look", "probe", "call", "job", "transfer", "canary"
 """Measured: a look at our jobs, a question without side effects, a submission, how a job or transfer ended, a job of
@@ -31,7 +31,10 @@ well: it ends at `until`)."""
 REAL = {"submit": frozenset({CALL, CANARY}), "compute": frozenset({JOB, CANARY})}
 """Capabilities that a harmless question does not prove, and what does. Of the others every measurement counts."""
 
-_SITES_FAULT = Fault.SITE.value
+_ITS_OWN = ("", Fault.SITE.value)
+"""Words of failures that are the site's."""
+REFUSED = "refused"
+"""It answered: not now, or not so. That is a rate's or a request's fault, and no outage."""
 _MINUTE = 60_000_000
 _AT = itemgetter(1)
 _BEATS = frozenset({LOOK, PROBE, ""})
@@ -90,6 +93,8 @@ class Course:
     mean: float = 0.0
     spread: float = 0.0
     """Gaps between good looks: how many, µs, standard deviation in µs."""
+    refusal: Fact | None = None
+    """The newest answer that was a refusal, if nothing went well since."""
     feed: Fact | None = None
     """The newest published word."""
     windows: list[Fact] = field(default_factory=list)
@@ -138,8 +143,8 @@ def course(capability: str, ordered: Sequence[Fact], budgets: Budgets) -> Course
     told = Course()
     real, returns, hold = REAL.get(capability), budgets.returns, budgets.hold * 1e6
     probes, seconds = budgets.probes, budgets.seconds * 1e6
-    # a bad file is no bad site: jobs that failed by their own fault say nothing of it
-    told.measured = [f for f in ordered if f[6] != FEED and (f[3] or f[6] != JOB or f[7] == _SITES_FAULT)]
+    # a bad file is no bad site, and «not now» is an answer: what is not its own fault is no failure of the site
+    told.measured = [f for f in ordered if f[6] != FEED and (f[3] or f[7] in _ITS_OWN)]
     beats: list[int] = []
     bad, run, back, back_at, out, proved = 0, 0, 0, 0, False, False
     first = last_good = last_bad = None
@@ -172,6 +177,8 @@ def course(capability: str, ordered: Sequence[Fact], budgets: Budgets) -> Course
     told.good, told.bad, told.run, told.out = len(told.measured) - bad, bad, run, out
     told.first_bad, told.last_good, told.last_bad = first, last_good, last_bad
     told.back, told.back_at, told.real = back, back_at, proved
+    told.refusal = next((f for f in reversed(ordered) if f[7] == REFUSED or f is last_good), None)
+    told.refusal = None if told.refusal is last_good else told.refusal
     _rhythm(told, beats)
     if len(ordered) > len(told.measured):
         _publish(told, [fact for fact in ordered if fact[6] == FEED])

@@ -222,6 +222,10 @@ def _measured(standing: Standing, capability: str, told: Mapping[str, Course], n
     yield _known(own)
     yield from _failing(standing, capability, own, now)
     yield from _outage(own, standing.budgets, now)
+    if own.refusal is not None:
+        fact = f"it answers, and refuses: {own.refusal[5]}"
+        at, source = own.refusal[1], own.refusal[6]
+        yield Verdict(state=State.DEGRADED, rule="refuses", fact=fact, at=at, source=source)
     yield from _ratio(own, now)
     yield from _flapping(own, now)
     if capability == "status" and standing.silent_since is not None:
