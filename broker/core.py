@@ -160,6 +160,7 @@ class Broker:
         if not looked.sightings.empty():
             runs = self.store.record(looked.sightings, now=self.clock())
         self.watcher.forget(site, looked)
+        self._health.ask(site, self.sites[site])
         if self._reconciler.reconcile(site):
             self.watcher.hasten(site)
         self._turns.looked(site)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from broker.clock import Clock, micros
 from broker.facts import Judged, World, budgets_of, override_of
 from broker.states import AttemptState
-from broker.store.base import AttemptRow, EvidenceRow, RunRow, SiteRow, Store
+from broker.store.base import AttemptRow, EvidenceRow, RunRow, Sightings, SiteRow, Store
+from connectors.base import HealthSource
 from connectors.registry import SiteConfig
 from policies.blackhole import NO_HOLES, Holes, Subject, holes
 from policies.doubt import Dark, companions, words
-from policies.evidence import JOB
+from policies.evidence import FEED, JOB, PROBE
 from policies.health import WINDOW, Health, Standing, State, judge
 from policies.model import Failure
 
@@ -39,6 +40,12 @@ class Told:
 
     health: Health
     holes: Holes
+    asked_at: int | None
+    """When it was last asked how it is; None: never, as far as its rows tell."""
+
+    def asked_again(self, now: int, since: int) -> int:
+        """When it is to be asked the next time. `since`: from when on that counts, if it never was."""
+        return max(now, self.health.asked_again(self.asked_at if self.asked_at is not None else since))
 
 
 def judge_all(
@@ -54,7 +61,8 @@ def judge_all(
     for name, config in configs.items():
         hole = swallowed.get(name, NO_HOLES)
         standing = _standing(config, rows.get(name), hole, now=now, by_people=by_people)
-        told[name] = Told(health=judge(standing, facts[name], now=now), holes=hole)
+        asked_at = max((row.at for row in facts[name] if row.source in (PROBE, FEED)), default=None)
+        told[name] = Told(health=judge(standing, facts[name], now=now), holes=hole, asked_at=asked_at)
     return told
 
 
@@ -80,6 +88,8 @@ class HealthKeeper:
         self._store, self._world, self._clock = store, world, clock
         self._next_at = self._forget_at = 0
         self._windows: set[str] = set()
+        self._since = clock()
+        self._ask_at: dict[str, int] = {}
 
     def tend(self) -> None:
         """Judge anew, if it is time."""
@@ -90,6 +100,7 @@ class HealthKeeper:
         configs = {name: setup.config for name, setup in self._world.sites.items()}
         told = judge_all(self._store, configs, now=now, by_people=False)
         self._world.health.update({name: self._judged(one) for name, one in told.items()})
+        self._ask_at = {name: one.asked_again(now, self._since) for name, one in told.items()}
         self._announce({name: at for name, one in told.items() if (at := one.health.window_at) is not None})
         dark = witnesses(self._store)
         self._world.witnesses.clear()
@@ -97,6 +108,28 @@ class HealthKeeper:
         if now >= self._forget_at:
             self._forget_at = now + micros(FORGET_EVERY)
             self._store.forget_evidence(now - micros(KEPT))
+
+    def ask(self, name: str, site: HealthSource) -> None:
+        """Ask a site how it is, if it is time: what it publishes, and what no look and no job of ours has tried."""
+        now = self._clock()
+        if self._ask_at.get(name, now + 1) > now:
+            return
+        self._ask_at.pop(name)  # until it is judged anew
+        rows = [
+            EvidenceRow(
+                site=name,
+                at=min(one.at, now) + i,  # a row for each, also of those that were measured in one instant
+                capability=one.capability,
+                ok=one.ok,
+                latency_us=round(one.latency * 1e6),
+                detail=one.detail[:300],
+                source=one.source,
+                word=one.word,
+                until=one.until,
+            )
+            for i, one in enumerate(site.probe())
+        ]
+        self._store.record(Sightings(evidence=rows), now=now)
 
     def _announce(self, windows: Mapping[str, int]) -> None:
         """What this has announced before, and is not announced any more, was taken back."""

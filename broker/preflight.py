@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from broker.credentials import Reference, references
+from broker.facts import override_of
 from broker.store.base import EvidenceRow, SiteRow
 from connectors.registry import SiteConfig
 from policies.health import CAPABILITIES
@@ -34,7 +35,8 @@ def warnings_for(
     reached = list(_of_collection(config)) if credentials else []
     # what was found wrong at this look need not be told again as it was found before
     known = [fact for fact in evidence if not (looked and fact[2] == "credentials") and not _cured(fact, row)]
-    found = [*looked, *reached, *_of_silence(config, row, now), *_of_evidence(known, asked=bool(config.credentials))]
+    standing = [*_of_silence(config, row, now), *_of_override(row, now)]
+    found = [*looked, *reached, *standing, *_of_evidence(known, asked=bool(config.credentials))]
     return [f"{config.name}: {sentence}" for sentence in found]
 
 
@@ -63,6 +65,12 @@ def _of_silence(config: SiteConfig, row: SiteRow | None, now: int) -> Iterator[s
     since = row.cannot_ask_since if row else None
     if row is not None and since is not None and row.probes >= config.unreachable_probes:
         yield f"cannot be asked since {_clock(since)} ({round((now - since) / 1e6)} s, {row.probes} probes)"
+
+
+def _of_override(row: SiteRow | None, now: int) -> Iterator[str]:
+    override = override_of(row, now) if row is not None else None
+    if override is not None:
+        yield f"counts as {override.state.value} until {_clock(override.until)}, says {override.by}: {override.reason}"
 
 
 def _cured(fact: EvidenceRow, row: SiteRow | None) -> bool:

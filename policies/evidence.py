@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import exp, log10, sqrt
 from operator import itemgetter
 
@@ -64,45 +64,45 @@ class Budgets:
     """seconds since the first of those, before an outage is over (reliability.md: 5 to 15 min)."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Course:
     """How one capability fared, from the oldest row to the newest."""
 
-    good: int = 0
-    bad: int = 0
-    last_good: Fact | None = None
+    budgets: Budgets
+    measured: Sequence[Fact]
+    """What was measured of it, oldest first."""
+    last_good: Fact | None
+    run: int = 0
+    """Failures in a row that the measurements end with."""
     first_bad: Fact | None = None
-    """Of the failures in a row that the measurements end with; None: they end well."""
+    """The first of those; None: they end well."""
     last_bad: Fact | None = None
     """The newest failure of all."""
-    run: int = 0
-    """Failures in a row at the end."""
     out: bool = False
     """Was there an outage that is not over?"""
     back: int = 0
     """Good ones in a row since it."""
     back_at: int = 0
-    """The first of them."""
+    """When the first of them was."""
     real: bool = False
     """Is one of them real use?"""
     falls: list[int] = field(default_factory=list)
     """When each row of two failures or more ended."""
-    measured: Sequence[Fact] = ()
-    """All that was measured, oldest first."""
-    gaps: int = 0
-    mean: float = 0.0
-    spread: float = 0.0
-    """Gaps between good looks: how many, µs, standard deviation in µs."""
     refusal: Fact | None = None
     """The newest answer that was a refusal, if nothing went well since."""
     feed: Fact | None = None
     """The newest published word."""
-    windows: list[Fact] = field(default_factory=list)
+    windows: Sequence[Fact] = ()
     """Maintenance, as the newest reading of the feed tells it."""
 
-    def over(self, budgets: Budgets, now: int) -> bool:
+    def good(self, most: int) -> int:
+        """Good measurements; counted so far only."""
+        return sum(1 for _ in islice((fact for fact in reversed(self.measured) if fact[3]), most))
+
+    def over(self, now: int) -> bool:
         """Has what came back after an outage held out?"""
-        return self.real and self.back >= budgets.returns and now - self.back_at >= budgets.hold * 1e6
+        held = now - self.back_at >= self.budgets.hold * 1e6
+        return self.real and self.back >= self.budgets.returns and held
 
     def minutes(self, since: int) -> tuple[int, int]:
         """Minutes from then on in which something went well, and in which something failed: each counts once each way,
@@ -120,16 +120,55 @@ class Course:
 
         Hayashibara et al., The phi accrual failure detector (2004); the normal tail as Akka approximates it.
         """
-        if self.gaps < _LEAST_GAPS or self.last_good is None:
+        beats = [fact[1] for fact in self.measured if fact[3] and fact[6] in _BEATS]
+        gaps = [b - a for a, b in pairwise(beats) if b - a <= _LONGEST_GAP]
+        if len(gaps) < _LEAST_GAPS or self.last_good is None:
             return None
-        y = (now - self.last_good[1] - self.mean) / max(self.spread, _SPREAD * self.mean, 1.0)
+        mean = sum(gaps) / len(gaps)
+        spread = sqrt(sum((gap - mean) ** 2 for gap in gaps) / len(gaps))
+        y = (now - self.last_good[1] - mean) / max(spread, _SPREAD * mean, 1.0)
         exponent = y * (1.5976 + 0.070566 * y * y)
         if exponent > _PHI_MOST * 2.3:
             return _PHI_MOST
         if exponent < -_PHI_MOST:
             return 0.0
-        tail = 1 / (1 + exp(exponent))
-        return max(0.0, -log10(tail))
+        return max(0.0, log10(1 + exp(exponent)))
+
+    def failed(self, fact: Fact) -> None:
+        """Take in a failure."""
+        self.run += 1
+        self.first_bad, self.last_bad = self.first_bad or fact, fact
+        self.back, self.real = 0, False
+        self._spent(fact[1])
+
+    def went_well(self, fact: Fact, real: frozenset[str] | None) -> None:
+        """Take in what went well after a failure or an outage. `real`: the sources that prove it; None: any."""
+        at = fact[1]
+        self._spent(at)  # nothing went well until now: so long did it last, however quickly it was counted
+        self.fell()
+        self.run, self.first_bad = 0, None
+        if self.out:
+            self.back_at = at if not self.back else self.back_at
+            self.back += 1
+            self.real = self.real or real is None or fact[6] in real
+            self.out = not self.over(at)
+
+    def _spent(self, at: int) -> None:
+        """An outage begins when both budgets are spent."""
+        budgets, first = self.budgets, self.first_bad
+        if first is not None and self.run >= budgets.probes and at - first[1] >= budgets.seconds * 1e6:
+            self.out = True
+
+    def fell(self) -> None:
+        """The failures in a row are over."""
+        if self.run >= _FALL and self.last_bad is not None:
+            self.falls.append(self.last_bad[1])
+
+    def published(self, told: Sequence[Fact]) -> None:
+        """Take in what the site says. A window that the newest reading does not name any more was taken back."""
+        newest = told[-1][1]
+        self.windows = [fact for fact in told if fact[7] == MAINTENANCE and newest - fact[1] <= _MINUTE]
+        self.feed = next((fact for fact in reversed(told) if fact[7] != MAINTENANCE), None)
 
 
 def in_order(facts: Iterable[Fact], *, since: int, until: int) -> Sequence[Fact]:
@@ -140,62 +179,20 @@ def in_order(facts: Iterable[Fact], *, since: int, until: int) -> Sequence[Fact]
 
 def course(capability: str, ordered: Sequence[Fact], budgets: Budgets) -> Course:
     """What these rows tell, all of one site and capability, oldest first."""
-    told = Course()
-    real, returns, hold = REAL.get(capability), budgets.returns, budgets.hold * 1e6
-    probes, seconds = budgets.probes, budgets.seconds * 1e6
     # a bad file is no bad site, and «not now» is an answer: what is not its own fault is no failure of the site
-    told.measured = [f for f in ordered if f[6] != FEED and (f[3] or f[7] in _ITS_OWN)]
-    beats: list[int] = []
-    bad, run, back, back_at, out, proved = 0, 0, 0, 0, False, False
-    first = last_good = last_bad = None
-    for fact in told.measured:
-        at = fact[1]
-        if fact[3]:
-            source = fact[6]
-            if run:
-                # nothing went well until now: that is how long the outage lasted, however quickly it was counted
-                out = out or (first is not None and run >= probes and at - first[1] >= seconds)
-                if run >= _FALL and last_bad is not None:
-                    told.falls.append(last_bad[1])
-                run, first = 0, None
-            last_good = fact
-            if source in _BEATS:
-                beats.append(at)
-            if out:
-                back_at = at if not back else back_at
-                back += 1
-                proved = proved or real is None or source in real
-                out = not (proved and back >= returns and at - back_at >= hold)
-        else:
-            bad += 1
-            run += 1
-            first, last_bad = first or fact, fact
-            back, proved = 0, False
-            out = out or (run >= probes and at - first[1] >= seconds)
-    if run >= _FALL and last_bad is not None:
-        told.falls.append(last_bad[1])
-    told.good, told.bad, told.run, told.out = len(told.measured) - bad, bad, run, out
-    told.first_bad, told.last_good, told.last_bad = first, last_good, last_bad
-    told.back, told.back_at, told.real = back, back_at, proved
-    told.refusal = next((f for f in reversed(ordered) if f[7] == REFUSED or f is last_good), None)
-    told.refusal = None if told.refusal is last_good else told.refusal
-    _rhythm(told, beats)
-    if len(ordered) > len(told.measured):
-        _publish(told, [fact for fact in ordered if fact[6] == FEED])
+    measured = [fact for fact in ordered if fact[6] != FEED and (fact[3] or fact[7] in _ITS_OWN)]
+    last_good = next((fact for fact in reversed(measured) if fact[3]), None)
+    told, real = Course(budgets=budgets, measured=measured, last_good=last_good), REAL.get(capability)
+    for fact in measured:
+        if not fact[3]:
+            told.failed(fact)
+        elif told.run or told.out:
+            told.went_well(fact, real)
+    told.fell()
+    if len(ordered) > len(measured):
+        since = last_good[1] if last_good else 0
+        refusals = [fact for fact in ordered if fact[7] == REFUSED and not fact[3] and fact[1] > since]
+        told.refusal = refusals[-1] if refusals else None
+        if published := [fact for fact in ordered if fact[6] == FEED]:
+            told.published(published)
     return told
-
-
-def _rhythm(told: Course, beats: Sequence[int]) -> None:
-    gaps = [b - a for a, b in pairwise(beats) if b - a <= _LONGEST_GAP]
-    if gaps:
-        told.gaps, told.mean = len(gaps), sum(gaps) / len(gaps)
-        told.spread = sqrt(max(0.0, sum(gap * gap for gap in gaps) / len(gaps) - told.mean**2))
-
-
-def _publish(told: Course, published: Sequence[Fact]) -> None:
-    """A window that the newest reading does not name any more was taken back."""
-    if not published:
-        return
-    newest = published[-1][1]
-    told.windows = [fact for fact in published if fact[7] == MAINTENANCE and newest - fact[1] <= _MINUTE]
-    told.feed = next((fact for fact in reversed(published) if fact[7] != MAINTENANCE), None)

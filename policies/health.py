@@ -164,12 +164,10 @@ class Health:
         data needs no transfer, and a credential is a person's matter, told of as such."""
         return max((self.capabilities[name] for name in _PLACING), key=lambda judgement: judgement.state.penalty)
 
-    def asked_again(self, now: int) -> int:
-        """When the site itself should be asked how it is, if nothing is seen before (after DIRAC's cadence: the less
-        is known, and the worse it is, the sooner)."""
-        pause = _AGAIN.get(self.worst.state, _AGAIN_ELSE)
-        ahead = [j.until for j in self.capabilities.values() if j.until is not None and j.until > now]
-        return min([now + round(pause * 1e6), *ahead])
+    def asked_again(self, asked_at: int) -> int:
+        """When the site itself is to be asked how it is, after it was at `asked_at` (DIRAC's cadence: the less is known,
+        and the worse it is, the sooner)."""
+        return asked_at + round(_AGAIN.get(self.worst.state, _AGAIN_ELSE) * 1e6)
 
 
 _PLACING = ("submit", "status", "files", "compute")
@@ -221,7 +219,7 @@ def _measured(standing: Standing, capability: str, told: Mapping[str, Course], n
         return
     yield _known(own)
     yield from _failing(standing, capability, own, now)
-    yield from _outage(own, standing.budgets, now)
+    yield from _outage(own, now)
     if own.refusal is not None:
         fact = f"it answers, and refuses: {own.refusal[5]}"
         at, source = own.refusal[1], own.refusal[6]
@@ -234,8 +232,8 @@ def _measured(standing: Standing, capability: str, told: Mapping[str, Course], n
 
 def _known(own: Course, enough: int = ENOUGH) -> Verdict:
     at, source = (own.last_good[1], own.last_good[6]) if own.last_good else (None, "")
-    if own.good < enough:
-        fact = f"too few good measurements: {own.good} of {enough}"
+    if (good := own.good(enough)) < enough:
+        fact = f"too few good measurements: {good} of {enough}"
         return Verdict(state=State.UNKNOWN, rule="samples", fact=fact, at=at, source=source)
     words = own.last_good[5] if own.last_good and own.last_good[5] else "works"
     return Verdict(state=State.UP, rule="samples", fact=words, at=at, source=source)
@@ -299,11 +297,11 @@ def spent(since: int | None, probes: int, budgets: Budgets, now: int) -> bool:
     return since is not None and probes >= budgets.probes and now - since >= round(budgets.seconds * 1e6)
 
 
-def _outage(own: Course, budgets: Budgets, now: int) -> Iterator[Verdict]:
+def _outage(own: Course, now: int) -> Iterator[Verdict]:
     """What came back after an outage has to prove itself, and to hold."""
-    if not own.out or not own.back or own.over(budgets, now):
+    if not own.out or not own.back or own.over(now):
         return
-    good = own.last_good
+    good, budgets = own.last_good, own.budgets
     until = own.back_at + round(budgets.hold * 1e6)
     missing = "" if own.real else ", none of them real use"
     fact = f"was down; since then {own.back} good ones in a row of {budgets.returns}{missing}"

@@ -8,8 +8,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from broker.facts import SiteSetup, budgets_of
+from broker.health import dark_together
 from broker.store.base import EvidenceRow, NewEvent, Sightings, SiteRow
 from connectors.errors import CredentialError, SiteError
+from policies.doubt import words
 from policies.evidence import LOOK, REFUSED
 from policies.health import spent
 
@@ -31,6 +33,8 @@ class Silence:
         self._next_note: dict[str, int] = defaultdict(int)
         self._told: dict[str, bool] = defaultdict(bool)
         """Were the stages there woken since both budgets were spent?"""
+        self._doubted: dict[str, int] = {}
+        """Since when the sites were silent of which self-doubt was told."""
         self._said: dict[str, tuple[str, str, int]] = {}
         """What was last written of a site that refuses to tell: capability, words, when."""
         self._good_at: dict[str, int] = {}
@@ -83,6 +87,19 @@ class Silence:
         if first:
             data = {"detail": str(error)[:300]}
             sightings.events.append((f"site:{name}", NewEvent(kind="silent", data=json.dumps(data), actor="watch")))
+
+    def doubt(self, name: str, rows: Mapping[str, SiteRow], witnesses: Mapping[str, int], now: int) -> str:
+        """Why the silence of that site, which was just noted, may be our own fault. Of those that fell silent together
+        the second one tells, while it is silent. Empty: there is nothing to tell."""
+        configs = {each: setup.config for each, setup in self._setups.items()}
+        dark, together = dark_together(configs, rows, witnesses, now).get(name, (None, ()))
+        if dark is None or self._doubted.get(name) == dark.since:
+            return ""
+        order = sorted((one.since, one.name) for one in (dark, *together) if one.name in self._setups)
+        if order[min(1, len(order) - 1)] != (dark.since, name):
+            return ""
+        self._doubted[name] = dark.since
+        return words(dark, together)
 
     def _say(self, name: str, capability: str, error: SiteError, now: int, sightings: Sightings) -> None:
         """A row of evidence: at once when it says something new, else once a minute."""
