@@ -15,6 +15,7 @@ from broker.states import AttemptState
 from broker.store.base import AttemptRow, EvidenceRow, RunRow, Sightings, SiteRow, Store
 from connectors.base import HealthSource
 from connectors.registry import SiteConfig
+from connectors.secrets import scrub
 from policies.blackhole import NO_HOLES, Holes, Subject, holes
 from policies.doubt import Dark, companions, words
 from policies.evidence import FEED, JOB, PROBE
@@ -122,7 +123,7 @@ class HealthKeeper:
                 capability=one.capability,
                 ok=one.ok,
                 latency_us=round(one.latency * 1e6),
-                detail=one.detail[:300],
+                detail=scrub(one.detail)[:300],
                 source=one.source,
                 word=one.word,
                 until=one.until,

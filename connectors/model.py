@@ -228,8 +228,8 @@ class Evidence:
     latency: float = 0.0
     detail: str = ""
     until: int | None = None
-    """When this ends by itself, where the site says so: a credential's expiry, a maintenance window's end; of one that is
-    still to come (`ok`), when it begins."""
+    """When this ends by itself, where the site says so: a credential's expiry, a maintenance window's end; of a window
+    that is still to come (`ok`), when it begins."""
     source: str = "probe"
     """`probe`: measured here; `feed`: the site's own word on itself, which clears nothing that was measured."""
     word: str = ""

@@ -165,8 +165,8 @@ class Health:
         return max((self.capabilities[name] for name in _PLACING), key=lambda judgement: judgement.state.penalty)
 
     def asked_again(self, asked_at: int) -> int:
-        """When the site itself is to be asked how it is, after it was at `asked_at` (DIRAC's cadence: the less is known,
-        and the worse it is, the sooner)."""
+        """When the site itself is to be asked how it is, after it was at `asked_at` (DIRAC's cadence: the less is
+        known, and the worse it is, the sooner)."""
         return asked_at + round(_AGAIN.get(self.worst.state, _AGAIN_ELSE) * 1e6)
 
 
@@ -324,7 +324,9 @@ def _ratio(own: Course, now: int) -> Iterator[Verdict]:
     if part >= RATIO_DEGRADED:
         return
     fact = f"{part:.0%} of the last {good + bad} minutes in which it was used went well: {own.last_bad[5]}"
-    state = State.DOWN if part < RATIO_DOWN else State.DEGRADED
+    # whose newest measurement went well may be on its way back: one stage at a time finds that out
+    low = State.DOWN if own.run else State.PROBING
+    state = low if part < RATIO_DOWN else State.DEGRADED
     yield Verdict(state=state, rule="ratio", fact=fact, at=own.last_bad[1], source=own.last_bad[6])
 
 
