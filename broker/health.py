@@ -6,7 +6,7 @@ Each process that works judges for itself, from the same rows, every few seconds
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from broker.clock import Clock, micros
@@ -28,6 +28,8 @@ JUDGED_EVERY = 5.0
 """Seconds between two judgements in one process."""
 ROWS = 500
 """Newest rows of evidence that a site is judged by: 20 sites of them cost 10 ms (benchmarks/health.py)."""
+LATE = 120.0
+"""Seconds by which a row may be written after rows that are newer: another process, or a feed that is older itself."""
 KEPT = 30 * 86_400.0
 """Seconds for which evidence is kept: a new policy may be tried on a month of it."""
 FORGET_EVERY = 3600.0
@@ -49,14 +51,23 @@ class Told:
         return max(now, self.health.asked_again(self.asked_at if self.asked_at is not None else since))
 
 
-def judge_all(
-    store: Store, configs: Mapping[str, SiteConfig], *, now: int, by_people: bool = True
-) -> Mapping[str, Told]:
-    """Every site, judged from its newest rows. `by_people`: with what operators have said of them, as a person is shown
-    it; the engine takes that from the sites' rows, which are never late."""
-    rows = {row.site: row for row in store.sites()}
+def judge_all(store: Store, configs: Mapping[str, SiteConfig], *, now: int) -> Mapping[str, Told]:
+    """Every site, judged from its newest rows and from what operators say of it."""
     since = now - micros(WINDOW)
     facts = {name: store.evidence(name, limit=ROWS, since=since) for name in configs}
+    return _judge(store, configs, facts, now=now, by_people=True)
+
+
+def _judge(
+    store: Store,
+    configs: Mapping[str, SiteConfig],
+    facts: Mapping[str, Collection[EvidenceRow]],
+    *,
+    now: int,
+    by_people: bool,
+) -> Mapping[str, Told]:
+    """`by_people`: with what operators say. The engine takes that from the sites' rows, which are never late."""
+    rows = {row.site: row for row in store.sites()}
     swallowed = holes(facts, now=now)
     told: dict[str, Told] = {}
     for name, config in configs.items():
@@ -82,11 +93,30 @@ def _standing(config: SiteConfig, row: SiteRow | None, found: Holes, *, now: int
     )
 
 
+class _Memory:
+    """The newest rows of evidence of each site. What is known already is not read again."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rows: dict[str, dict[tuple[int, str], EvidenceRow]] = {}
+
+    def read(self, name: str, since: int) -> Collection[EvidenceRow]:
+        """Rows from `since` on, `ROWS` of them at the most."""
+        known = self._rows.get(name, {})
+        newest = max(known, default=(0, ""))[0]
+        for row in self._store.evidence(name, limit=ROWS, since=max(since, newest - micros(LATE))):
+            known[row.at, row.capability] = row
+        kept = [key for key in sorted(known) if key[0] >= since][-ROWS:]
+        self._rows[name] = known if len(kept) == len(known) else {key: known[key] for key in kept}
+        return self._rows[name].values()
+
+
 class HealthKeeper:
     """Keeps a world's judgements up."""
 
     def __init__(self, *, store: Store, world: World, clock: Clock) -> None:
         self._store, self._world, self._clock = store, world, clock
+        self._memory = _Memory(store)
         self._next_at = self._forget_at = 0
         self._windows: set[str] = set()
         self._since = clock()
@@ -99,7 +129,8 @@ class HealthKeeper:
             return
         self._next_at = now + micros(JUDGED_EVERY)
         configs = {name: setup.config for name, setup in self._world.sites.items()}
-        told = judge_all(self._store, configs, now=now, by_people=False)
+        facts = {name: self._memory.read(name, now - micros(WINDOW)) for name in configs}
+        told = _judge(self._store, configs, facts, now=now, by_people=False)
         self._world.health.update({name: self._judged(one) for name, one in told.items()})
         self._ask_at = {name: one.asked_again(now, self._since) for name, one in told.items()}
         self._announce({name: at for name, one in told.items() if (at := one.health.window_at) is not None})
