@@ -5,7 +5,6 @@ Each process that works judges for itself, from the same rows, every few seconds
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -21,8 +20,6 @@ from policies.doubt import Dark, companions, words
 from policies.evidence import FEED, JOB, PROBE
 from policies.health import WINDOW, Health, Standing, State, judge
 from policies.model import Failure
-
-log = logging.getLogger(__name__)
 
 JUDGED_EVERY = 5.0
 """Seconds between two judgements in one process."""
@@ -146,7 +143,7 @@ class HealthKeeper:
         now = self._clock()
         if self._ask_at.get(name, now + 1) > now:
             return
-        self._ask_at.pop(name)  # until it is judged anew
+        self._ask_at.pop(name, None)  # until it is judged anew
         rows = [
             EvidenceRow(
                 site=name,
@@ -194,7 +191,7 @@ def in_doubt(world: World, rows: Mapping[str, SiteRow], now: int) -> Mapping[str
     configs = {name: setup.config for name, setup in world.sites.items()}
     return {
         name: words(dark, together)
-        for name, (dark, together) in dark_together(configs, rows, world.witnesses, now).items()
+        for name, (dark, together) in dark_together(configs, rows, dict(world.witnesses), now).items()
     }
 
 

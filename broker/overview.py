@@ -119,13 +119,19 @@ def _site(view: View, dark: Mapping[str, Silence], now: int) -> View:
     silence = dark.get(str(view["site"]))
     held = _quarantine_line(str(view["site"])) if view["quarantined"] else ""
     if silence is None:
-        return {**view, "unreachable_stages": 0, "moves_at": None, "says": held}
+        return {**view, "unreachable_stages": 0, "moves_at": None, "says": held or _health_line(view)}
     return {
         **view,
         "unreachable_stages": silence.unreachable,
         "moves_at": when(silence.moves_at),
         "says": f"{silence.line(now)}; {held}" if held else silence.line(now),
     }
+
+
+def _health_line(view: View) -> str:
+    """What is judged to be wrong at a site that answers; empty: nothing."""
+    site, health = view["site"], view["health"]
+    return "" if health in ("up", "unknown") else f"{site}: {health}; `crossfade site show {site}` says why"
 
 
 def _quarantine_line(site: str) -> str:

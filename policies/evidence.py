@@ -156,7 +156,7 @@ class Course:
     def _spent(self, at: int) -> None:
         """An outage begins when both budgets are spent."""
         budgets, first = self.budgets, self.first_bad
-        if first is not None and self.run >= budgets.probes and at - first[1] >= budgets.seconds * 1e6:
+        if not self.out and first is not None and self.run >= budgets.probes and at - first[1] >= budgets.seconds * 1e6:
             self.out = True
 
     def fell(self) -> None:
@@ -190,9 +190,10 @@ def course(capability: str, ordered: Sequence[Fact], budgets: Budgets) -> Course
             told.went_well(fact, real)
     told.fell()
     if len(ordered) > len(measured):
+        others = [fact for fact in ordered if fact[6] == FEED or fact[7]]
         since = last_good[1] if last_good else 0
-        refusals = [fact for fact in ordered if fact[7] == REFUSED and not fact[3] and fact[1] > since]
+        refusals = [fact for fact in others if fact[7] == REFUSED and not fact[3] and fact[1] > since]
         told.refusal = refusals[-1] if refusals else None
-        if published := [fact for fact in ordered if fact[6] == FEED]:
+        if published := [fact for fact in others if fact[6] == FEED]:
             told.published(published)
     return told

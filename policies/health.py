@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from policies.evidence import DEGRADED, MAINTENANCE, Budgets, Course, Fact, course, in_order
+from policies.evidence import DEGRADED, Budgets, Course, Fact, course, in_order
 from policies.intervals import span
 from policies.model import Reason
 
@@ -230,10 +230,10 @@ def _measured(standing: Standing, capability: str, told: Mapping[str, Course], n
         yield _silence(standing, now)
 
 
-def _known(own: Course, enough: int = ENOUGH) -> Verdict:
+def _known(own: Course) -> Verdict:
     at, source = (own.last_good[1], own.last_good[6]) if own.last_good else (None, "")
-    if (good := own.good(enough)) < enough:
-        fact = f"too few good measurements: {good} of {enough}"
+    if (good := own.good(ENOUGH)) < ENOUGH:
+        fact = f"too few good measurements: {good} of {ENOUGH}"
         return Verdict(state=State.UNKNOWN, rule="samples", fact=fact, at=at, source=source)
     words = own.last_good[5] if own.last_good and own.last_good[5] else "works"
     return Verdict(state=State.UP, rule="samples", fact=words, at=at, source=source)
@@ -248,13 +248,14 @@ def _failing(standing: Standing, capability: str, own: Course, now: int) -> Iter
     spent_at = since + round(budgets.seconds * 1e6)
     tries_at = newest + round(budgets.hold * 1e6)
     source = own.last_bad[6]
-    if own.run >= budgets.probes and now >= spent_at and (capability == "status" or now < tries_at):
-        # a site that does not answer is looked at all the same; what only real use measures must be tried again
-        until, then = (None, "") if capability == "status" else (tries_at, "one stage at a time may try it")
+    if spent(since, own.run, budgets, now):
+        # a site that does not answer is looked at all the same; what only use measures must be tried again
+        looked_at = capability == "status"
+        if not looked_at and now >= tries_at:
+            yield Verdict(state=State.PROBING, rule="half_open", fact=words, at=newest, source=source)
+            return
+        until, then = (None, "") if looked_at else (tries_at, "one stage at a time may try it")
         yield Verdict(state=State.DOWN, rule="budgets", fact=words, at=newest, source=source, until=until, then=then)
-        return
-    if own.run >= budgets.probes and now >= spent_at:
-        yield Verdict(state=State.PROBING, rule="half_open", fact=words, at=newest, source=source)
         return
     phi = own.phi(now)
     if phi is not None and phi < PHI:
@@ -454,7 +455,6 @@ def _overridden(override: Override) -> Verdict:
 
 __all__ = [
     "CAPABILITIES",
-    "MAINTENANCE",
     "Budgets",
     "Fact",
     "Health",
