@@ -12,7 +12,8 @@ import time
 
 from policies.blackhole import Subject, holes
 from policies.evidence import CALL, FEED, JOB, LOOK, PROBE, TRANSFER, Fact
-from policies.health import CAPABILITIES, Standing, judge
+from policies.health import judge
+from policies.verdicts import CAPABILITIES, Standing
 
 SITES, ROWS, TURNS = 20, 10_000, 50
 NOW = 1_800_000_000 * 1_000_000

@@ -13,9 +13,11 @@ from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow
 from connectors.model import LaneLimits, Resources
 from connectors.registry import PlaceConfig, SiteConfig
 from policies.blackhole import NO_HOLES, Holes
-from policies.health import Budgets, Judgement, Override, State, spent
+from policies.evidence import Budgets
+from policies.health import Judgement
 from policies.intervals import ask_every
 from policies.links import Learned
+from policies.measured import spent
 from policies.model import (
     CheckpointFacts,
     CheckpointRule,
@@ -33,6 +35,7 @@ from policies.model import (
 )
 from policies.residency import SideFacts, side_of
 from policies.traffic import Link
+from policies.verdicts import Override, State
 
 NOWHERE = ""
 """The site of an attempt that only moves data."""

@@ -18,8 +18,9 @@ from connectors.secrets import scrub
 from policies.blackhole import NO_HOLES, Holes, Subject, holes
 from policies.doubt import Dark, companions, words
 from policies.evidence import FEED, JOB, PROBE
-from policies.health import WINDOW, Health, Standing, State, judge
+from policies.health import WINDOW, Health, judge
 from policies.model import Failure
+from policies.verdicts import Standing, State
 
 JUDGED_EVERY = 5.0
 """Seconds between two judgements in one process."""

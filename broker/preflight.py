@@ -13,7 +13,7 @@ from broker.credentials import Reference, references
 from broker.facts import override_of
 from broker.store.base import EvidenceRow, SiteRow
 from connectors.registry import SiteConfig
-from policies.health import CAPABILITIES
+from policies.verdicts import CAPABILITIES
 
 SOON = 24 * 3600.0
 """Seconds before its end from which a credential is warned of."""

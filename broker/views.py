@@ -27,8 +27,9 @@ from broker.store.base import (
 )
 from connectors.registry import SiteConfig
 from policies.explain import sentences
-from policies.health import Judgement, State
+from policies.health import Judgement
 from policies.model import Decision
+from policies.verdicts import State
 
 View = dict[str, object]
 

@@ -13,7 +13,8 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from policies.evidence import JOB, Fact
-from policies.health import WINDOW, Hole
+from policies.health import WINDOW
+from policies.verdicts import Hole
 
 FAST = 60.0
 """Seconds: a job that ends badly within them has hardly begun."""

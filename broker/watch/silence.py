@@ -13,7 +13,7 @@ from broker.store.base import EvidenceRow, NewEvent, Sightings, SiteRow
 from connectors.errors import CredentialError, SiteError
 from policies.doubt import words
 from policies.evidence import LOOK, REFUSED
-from policies.health import spent
+from policies.measured import spent
 
 SEEN_EVERY = 10_000_000
 """Microseconds between two notes that a site answered and nothing had changed."""

@@ -7,8 +7,9 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.evidence import CALL, CANARY, FEED, JOB, LOOK, PROBE, Fact
-from policies.health import CAPABILITIES, Budgets, Health, Standing, State, judge
+from policies.evidence import CALL, CANARY, FEED, JOB, LOOK, PROBE, Budgets, Fact
+from policies.health import Health, judge
+from policies.verdicts import CAPABILITIES, Standing, State
 
 SECOND = 1_000_000
 NOW = 1_000_000 * SECOND

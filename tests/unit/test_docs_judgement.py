@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.health import State
+from policies.verdicts import State
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "judgement.md"
@@ -26,7 +26,8 @@ def test_every_state_is_told_of(state: State) -> None:
 
 
 def test_the_table_has_every_rule_and_no_other() -> None:
-    source = (ROOT / "policies" / "health.py").read_text(encoding="utf-8")
+    files = (ROOT / "policies" / name for name in ("health.py", "measured.py"))
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
     rules = set(re.findall(r'rule="(\w+)"', source)) | set(
         re.findall(r'rule="(\w+)" if [^\n]* else "(\w+)"', source)[0]
     )

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from policy_kit import NOW, SECOND
 
-from policies.evidence import CALL, CANARY, FEED, JOB, LOOK, PROBE, Fact
-from policies.health import Budgets, Hole, Judgement, Override, Standing, State, judge
+from policies.evidence import CALL, CANARY, FEED, JOB, LOOK, PROBE, Budgets, Fact
+from policies.health import Judgement, judge
+from policies.verdicts import Hole, Override, Standing, State
 
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
