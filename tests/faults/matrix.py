@@ -77,12 +77,9 @@ ROWS = (
         "record and the outputs decide"),
     Row("F34", "A site says «done», and outputs are missing or truncated, or nothing was recorded", "No product of it; "
         "a new attempt"),
-    Row("F35", "A site's status flaps every half minute", "One failover at most, until it has answered for a while",
-        HEALTH),
-    Row("F36", "The status page is green and submissions fail; or red, and all is well", "What was measured wins",
-        HEALTH),
-    Row("F37", "The broker's own network is down, so that all sites seem to be", "No failover; nobody is called down",
-        HEALTH),
+    Row("F35", "A site's status flaps every half minute", "One failover at most, until it has answered for a while"),
+    Row("F36", "The status page is green and submissions fail; or red, and all is well", "What was measured wins"),
+    Row("F37", "The broker's own network is down, so that all sites seem to be", "No failover; nobody is called down"),
     Row("F38", "A job is preempted with a signal, or without one, by a real scheduler", "It goes on from the newest "
         "verified checkpoint", FACILITIES),
     Row("F39", "A checkpoint is torn, has a flipped bit, is of another version, or an older one is replayed", "It is "

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
+import pytest
 from broker_kit import Lab, Stage, site
 
 from broker.clock import micros
 from broker.health import judge_all
 from broker.store.base import EvidenceRow, Sightings
-from policies.evidence import FEED, MAINTENANCE
+from policies.evidence import CALL, FEED, MAINTENANCE
 from policies.health import Judgement
 from sandbox.faults import Partition
 
@@ -41,6 +43,7 @@ def notices(there: Lab) -> list[str]:
 # -- self-doubt ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F37")
 def test_when_all_sites_go_dark_nothing_fails_over_and_one_notice_is_given() -> None:
     there = lab()
     runs = [there.submit(Stage("a", LONG, rules=prefers(name))) for name in there.sites]
@@ -66,6 +69,7 @@ def test_one_site_that_goes_dark_by_itself_is_left() -> None:
     assert notices(there) == []
 
 
+@pytest.mark.fault("F37")
 def test_two_of_three_together_are_doubted_until_one_of_them_answers() -> None:
     there = lab()
     run = there.submit(Stage("a", LONG, rules=prefers("nersc")))
@@ -205,3 +209,67 @@ def test_old_evidence_is_forgotten() -> None:
     there.run_for(4000, step=600)
     oldest = min(row.at for row in there.store.evidence("nersc", limit=10_000))
     assert oldest > there.clock() - micros(30 * 86_400)
+
+
+# -- flapping ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("F35")
+def test_a_site_that_flaps_every_half_minute_causes_one_failover_and_is_given_little_until_it_has_held() -> None:
+    there = lab("nersc", "alcf", slots=8, unreachable_probes=2, unreachable_seconds=10.0)
+    rules = prefers("nersc", failover={"after": 15.0})
+    run = there.submit(*(Stage(f"s{i}", LONG, rules=rules) for i in range(4)))
+    there.run_for(60)
+    now = there.clock()
+    for n in range(20):
+        window = Partition(start=now + micros(60 * n), end=now + micros(60 * n + 30))
+        there.sites["nersc"].model.inject(window)
+    there.run_for(600)
+    later = there.submit(*(Stage(f"l{i}", LONG, rules=rules) for i in range(4)))
+    there.run_for(580)
+    assert judged(there, "nersc").rule in ("flaps", "ratio", "hold", "unreachable", "budgets")
+    for i in range(4):
+        assert [a.site for a in there.attempts(run, f"s{i}")] == ["nersc", "alcf"]
+    placed = [a.site for i in range(4) for a in there.attempts(later, f"l{i}")[:1]]
+    assert placed.count("nersc") <= 1
+    assert there.finish(run, step=30) == there.finish(later, step=30) == "SUCCEEDED"
+
+
+@pytest.mark.fault("F36")
+def test_a_page_that_is_red_keeps_no_stage_away_and_one_that_is_green_excuses_no_failed_submission() -> None:
+    there = lab("nersc", "alcf")
+    there.run_for(60)
+    now = there.clock()
+
+    def says(name: str, *, ok: bool) -> EvidenceRow:
+        return EvidenceRow(name, now, "submit", ok=ok, latency_us=0, detail="so we say", source=FEED)
+
+    failed = [
+        EvidenceRow("alcf", now - micros(20 * i + 1), "submit", ok=False, latency_us=0, detail="502", source=CALL)
+        for i in range(6)
+    ]
+    there.store.record(Sightings(evidence=[says("nersc", ok=False), says("alcf", ok=True), *failed]), now=now)
+    there.run_for(10)
+    assert judged(there, "nersc", "submit").state.value == "degraded"
+    assert judged(there, "alcf", "submit").state.value == "down"
+    run = there.submit(Stage("a", "seconds=5", rules=prefers("alcf")))
+    assert there.finish(run) == "SUCCEEDED"
+    assert [a.site for a in there.attempts(run, "a")] == ["nersc"]
+
+
+@pytest.mark.fault("F42")
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_many_stages_that_fail_over_together_come_at_the_rate_of_who_takes_them_and_none_is_lost(count: int) -> None:
+    there = Lab(site("nersc", slots=count), site("alcf", slots=count, submits_per_minute=count / 8))
+    rules = prefers("nersc", failover={"after": 60.0})
+    run = there.submit(*(Stage(f"s{i}", "seconds=400", rules=rules) for i in range(count)))
+    there.run_for(60)
+    assert len(there.executions()) == count
+    darken(there, "nersc")
+    begun = []
+    for _ in range(16):
+        there.run_for(60, step=10)
+        begun.append(len(there.sites["alcf"].model.journal.executions))
+    assert max(b - a for a, b in pairwise(begun)) <= count / 8 * 1.1
+    assert begun[-1] == count
+    assert there.finish(run, step=30) == "SUCCEEDED"

@@ -192,11 +192,13 @@ def test_a_site_that_falls_and_rises_is_not_trusted_until_the_penalty_has_decaye
 # -- what is published, and what people say ------------------------------------------------------------------
 
 
+@pytest.mark.fault("F36")
 def test_a_feed_alone_makes_it_degraded_and_no_worse() -> None:
     assert verdict([*rhythm(), fact(5, ok=False, source=FEED, detail="unavailable")]) == ("degraded", "feed")
     assert verdict([*rhythm(), fact(5, source=FEED, word="degraded")]) == ("degraded", "feed")
 
 
+@pytest.mark.fault("F36")
 def test_a_green_feed_clears_no_measured_failure() -> None:
     assert verdict([*bad(since=100), fact(1, source=FEED, detail="all systems operational")])[0] == "down"
 
