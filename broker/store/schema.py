@@ -30,6 +30,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -41,7 +42,7 @@ def _text(name: str, *, null: bool = False) -> Column[str]:
 
 def _word(name: str) -> Column[str]:
     """A text that older code does not write."""
-    return Column(name, Text, nullable=False, default="", server_default="")
+    return Column(name, Text, nullable=False, default="", server_default=text("''"))
 
 
 def _time(name: str, *, null: bool = True) -> Column[int]:

@@ -14,10 +14,10 @@ oldest = "0001"
 
 def upgrade() -> None:
     for name in ("source", "word", "subject"):
-        op.add_column("evidence", sa.Column(name, sa.Text(), server_default="", nullable=False))
+        op.add_column("evidence", sa.Column(name, sa.Text(), server_default=sa.text("''"), nullable=False))
     op.add_column("evidence", sa.Column("until", sa.BigInteger(), nullable=True))
     for name in ("override", "override_by", "override_reason"):
-        op.add_column("site", sa.Column(name, sa.Text(), server_default="", nullable=False))
+        op.add_column("site", sa.Column(name, sa.Text(), server_default=sa.text("''"), nullable=False))
     op.add_column("site", sa.Column("override_until", sa.BigInteger(), nullable=True))
 
 
