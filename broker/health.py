@@ -6,7 +6,7 @@ Each process that works judges for itself, from the same rows, every few seconds
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.clock import Clock, micros
 from broker.facts import Judged, World, budgets_of, override_of
@@ -66,11 +66,13 @@ def _judge(
 ) -> Mapping[str, Told]:
     """`by_people`: with what operators say. The engine takes that from the sites' rows, which are never late."""
     rows = {row.site: row for row in store.sites()}
+    doubts = _doubts(configs, rows, store, now)
     swallowed = holes(facts, now=now)
     told: dict[str, Told] = {}
     for name, config in configs.items():
         hole = swallowed.get(name, NO_HOLES)
         standing = _standing(config, rows.get(name), hole, now=now, by_people=by_people)
+        standing = replace(standing, doubt=doubts.get(name, ""))
         asked_at = max((row.at for row in facts[name] if row.source in (PROBE, FEED)), default=None)
         told[name] = Told(health=judge(standing, facts[name], now=now), holes=hole, asked_at=asked_at)
     return told
@@ -190,10 +192,19 @@ def witnesses(store: Store) -> Mapping[str, int]:
 def in_doubt(world: World, rows: Mapping[str, SiteRow], now: int) -> Mapping[str, str]:
     """Sites that fell silent together with others, each with the words for it."""
     configs = {name: setup.config for name, setup in world.sites.items()}
-    return {
-        name: words(dark, together)
-        for name, (dark, together) in dark_together(configs, rows, dict(world.witnesses), now).items()
-    }
+    return _in_words(dark_together(configs, rows, dict(world.witnesses), now))
+
+
+def _doubts(
+    configs: Mapping[str, SiteConfig], rows: Mapping[str, SiteRow], store: Store, now: int
+) -> Mapping[str, str]:
+    if all(row.cannot_ask_since is None for row in rows.values()):
+        return {}
+    return _in_words(dark_together(configs, rows, witnesses(store), now))
+
+
+def _in_words(found: Mapping[str, tuple[Dark, tuple[Dark, ...]]]) -> Mapping[str, str]:
+    return {name: words(dark, together) for name, (dark, together) in found.items()}
 
 
 def dark_together(

@@ -17,7 +17,7 @@ from connectors.errors import Fault
 
 Fact = tuple[str, int, str, bool, int, str, str, str, str, int | None]
 """A row of evidence: site, when (µs UTC), capability, is it well, how long it took (µs), in words, its source (below;
-empty in rows of older versions), a word (what a feed calls it; REFUSED; of a job's end whose fault it was, as
+empty in rows of older versions), a word (what a feed calls it; REFUSED, OURS; of a job's end whose fault it was, as
 `connectors.errors.Fault`), whom a job was for (`policies.blackhole`), until when."""
 
 LOOK, PROBE, CALL, JOB, TRANSFER, CANARY = "look", "probe", "call", "job", "transfer", "canary"
@@ -31,6 +31,8 @@ well: it ends at `until`)."""
 REAL = {"submit": frozenset({CALL, CANARY}), "compute": frozenset({JOB, CANARY})}
 """Capabilities that a harmless question does not prove, and what does. Of the others every measurement counts."""
 
+OURS = "ours"
+"""It gave no answer together with others (`policies.doubt`): more likely our own fault."""
 _ITS_OWN = ("", Fault.SITE.value)
 """Words of failures that are the site's."""
 REFUSED = "refused"
@@ -42,6 +44,8 @@ _BEATS = frozenset({LOOK, PROBE, ""})
 _LONGEST_GAP = 600_000_000
 """µs: a longer gap between two good looks is one in which nobody looked."""
 _LEAST_GAPS = 8
+_EXCUSED = 120_000_000
+"""µs around a moment of self-doubt in which no failure counts: as far apart as the same cut is seen."""
 _SPREAD = 0.25
 """Least standard deviation of the gaps, as a part of their mean: an even rhythm would make any delay implausible."""
 _PHI_MOST = 99.0
@@ -175,6 +179,16 @@ def in_order(facts: Iterable[Fact], *, since: int, until: int) -> Sequence[Fact]
     """Those of that time, oldest first. One site has at most one row for a capability and an instant."""
     ordered = sorted(facts, key=_AT)
     return ordered[bisect_left(ordered, since, key=_AT) : bisect_right(ordered, until, key=_AT)]
+
+
+def excused(ordered: Sequence[Fact], ours: Sequence[int]) -> Sequence[Fact]:
+    """Without the failures close to times at which the fault was ours; both oldest first."""
+
+    def near(at: int) -> bool:
+        place = bisect_left(ours, at)
+        return any(abs(at - time) <= _EXCUSED for time in ours[max(0, place - 1) : place + 1])
+
+    return [fact for fact in ordered if fact[3] or fact[6] == FEED or not near(fact[1])]
 
 
 def course(capability: str, ordered: Sequence[Fact], budgets: Budgets) -> Course:

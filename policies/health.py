@@ -8,10 +8,10 @@ States, rules and where their values come from: docs/explanation/judgement.md.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from policies.evidence import DEGRADED, Course, Fact, course, in_order
+from policies.evidence import DEGRADED, OURS, Course, Fact, course, excused, in_order
 from policies.intervals import span
 from policies.measured import measured
 from policies.model import Reason
@@ -80,10 +80,13 @@ _PLACING = ("submit", "status", "files", "compute")
 def judge(standing: Standing, facts: Iterable[Fact], *, now: int) -> Health:
     """Judge one site by its rows of evidence, in whatever order they come. Rows of the future, and of other
     capabilities than ours, are left out."""
-    grouped: dict[str, list[Fact]] = defaultdict(list)
+    listed: dict[str, list[Fact]] = defaultdict(list)
     for fact in in_order(facts, since=now - round(WINDOW * 1e6), until=now):
-        grouped[fact[2]].append(fact)
-    told = {name: course(name, grouped[name], standing.budgets) for name in CAPABILITIES}
+        listed[fact[2]].append(fact)
+    grouped: Mapping[str, Sequence[Fact]] = listed
+    if ours := [fact[1] for fact in listed["status"] if fact[7] == OURS]:
+        grouped = {name: excused(rows, ours) for name, rows in grouped.items()}
+    told = {name: course(name, grouped.get(name, ()), standing.budgets) for name in CAPABILITIES}
     return Health(
         site=standing.site,
         capabilities={name: _judge(standing, name, told, now) for name in CAPABILITIES},

@@ -92,6 +92,8 @@ def _silence(standing: Standing, now: int) -> Verdict:
     since = standing.silent_since if standing.silent_since is not None else now
     words = f"could not be asked for {span((now - since) / 1e6)}, {standing.probes} looks"
     fact = f"{words}: {standing.detail}" if standing.detail else words
+    if standing.doubt:
+        return Verdict(state=State.DEGRADED, rule="self_doubt", fact=standing.doubt, at=now, source="look")
     if spent(since, standing.probes, standing.budgets, now):
         return Verdict(state=State.DOWN, rule="unreachable", fact=fact, at=now, source="look")
     until = since + round(standing.budgets.seconds * 1e6)

@@ -67,6 +67,8 @@ class Standing:
     probes: int = 0
     """Looks in vain since then."""
     detail: str = ""
+    doubt: str = ""
+    """Not empty: it fell silent together with others, so that the fault is more likely ours."""
     drained: str = ""
     """Why an operator drained it; empty: nobody did."""
     quarantined: bool = False

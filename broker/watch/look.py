@@ -77,7 +77,7 @@ class Watcher:
         """Tell the operator, once, that several sites fell silent together."""
         rows = {row.site: row for row in (*self._store.sites(), *sightings.sites)}
         since = rows[name].cannot_ask_since
-        doubt = self._silence.doubt(name, rows, witnesses(self._store), now)
+        doubt = self._silence.doubt(name, rows, witnesses(self._store), now, sightings)
         stream = f"site:{name}"
         if not doubt or any(e.kind == "self_doubt" and e.at >= (since or 0) for e in self._store.events(stream)):
             return  # another process may have told it

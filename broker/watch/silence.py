@@ -12,7 +12,7 @@ from broker.health import dark_together
 from broker.store.base import EvidenceRow, NewEvent, Sightings, SiteRow
 from connectors.errors import CredentialError, SiteError
 from policies.doubt import words
-from policies.evidence import LOOK, REFUSED
+from policies.evidence import LOOK, OURS, REFUSED
 from policies.measured import spent
 
 SEEN_EVERY = 10_000_000
@@ -88,12 +88,17 @@ class Silence:
             data = {"detail": str(error)[:300]}
             sightings.events.append((f"site:{name}", NewEvent(kind="silent", data=json.dumps(data), actor="watch")))
 
-    def doubt(self, name: str, rows: Mapping[str, SiteRow], witnesses: Mapping[str, int], now: int) -> str:
-        """Why the silence of that site, which was just noted, may be our own fault. Of those that fell silent together
-        the second one tells, while it is silent. Empty: there is nothing to tell."""
+    def doubt(
+        self, name: str, rows: Mapping[str, SiteRow], seen: Mapping[str, int], now: int, sightings: Sightings
+    ) -> str:
+        """Is the silence of that site, which was just noted, more likely our own fault? Then it counts as such, and of
+        those that fell silent together the second one tells why, once. Empty: there is nothing to tell."""
         configs = {each: setup.config for each, setup in self._setups.items()}
-        dark, together = dark_together(configs, rows, witnesses, now).get(name, (None, ()))
-        if dark is None or self._doubted.get(name) == dark.since:
+        dark, together = dark_together(configs, rows, seen, now).get(name, (None, ()))
+        if dark is None:
+            return ""
+        sightings.evidence[:] = [row._replace(word=OURS) for row in sightings.evidence]
+        if self._doubted.get(name) == dark.since:
             return ""
         order = sorted((one.since, one.name) for one in (dark, *together) if one.name in self._setups)
         if order[min(1, len(order) - 1)] != (dark.since, name):

@@ -55,6 +55,9 @@ def test_when_all_sites_go_dark_nothing_fails_over_and_one_notice_is_given() -> 
         (attempt,) = there.attempts(run, "a")
         assert (attempt.site, attempt.state, attempt.unreachable_since is not None) == (name, "RUNNING", True)
         assert "more likely it is us than they" in there.stage(run, "a").reason
+    assert {judged(there, name).rule for name in there.sites} == {"self_doubt"}  # nobody is called down
+    there.run_for(300)
+    assert {judged(there, name).state.value for name in there.sites} == {"up"}  # and nobody has to prove anything
     assert [there.finish(run, step=30) for run in runs] == ["SUCCEEDED"] * 3
     assert len(there.executions()) == 3
 

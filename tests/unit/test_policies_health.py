@@ -134,6 +134,14 @@ def test_a_bad_file_is_no_bad_site() -> None:
     assert verdict(bad("compute", since=60, source=JOB, word="site"), "compute")[0] == "down"
 
 
+def test_failures_while_the_fault_was_more_likely_ours_count_against_nobody() -> None:
+    facts = [*rhythm(until=300), *bad(since=200, until=100, word="ours"), fact(10)]
+    submits = [*rhythm("submit", until=300, source=CALL), *bad("submit", since=230, until=90, source=CALL)]
+    assert verdict([*facts, *submits]) == ("up", "samples")
+    assert verdict([*facts, *submits], "submit") == ("up", "samples")
+    assert verdict(submits, "submit")[0] == "down"
+
+
 # -- back from an outage -------------------------------------------------------------------------------------
 
 OUTAGE = bad(since=480, until=400)
