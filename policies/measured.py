@@ -58,7 +58,7 @@ def _failing(standing: Standing, capability: str, own: Course, now: int) -> Iter
     if own.first_bad is None or own.last_bad is None:
         return
     budgets, since, newest = standing.budgets, own.first_bad[1], own.last_bad[1]
-    words = f"failed {own.run} times in a row, for {span((now - since) / 1e6)}: {own.last_bad[5] or 'no reason given'}"
+    words = f"failing for {span((now - since) / 1e6)}, {own.run} in a row: {own.last_bad[5] or 'no reason given'}"
     spent_at = since + round(budgets.seconds * 1e6)
     tries_at = newest + round(budgets.hold * 1e6)
     source = own.last_bad[6]
@@ -121,7 +121,7 @@ def _outage(own: Course, now: int) -> Iterator[Verdict]:
     good, budgets = own.last_good, own.budgets
     until = own.back_at + round(budgets.hold * 1e6)
     missing = "" if own.real else ", none of them real use"
-    fact = f"was down; since then {own.back} good ones in a row of {budgets.returns}{missing}"
+    fact = f"was down; good in a row since then: {own.back} of {budgets.returns}{missing}"
     yield Verdict(
         state=State.PROBING,
         rule="hold",

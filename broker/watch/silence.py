@@ -38,6 +38,8 @@ class Silence:
         self._said: dict[str, tuple[str, str, int]] = {}
         """What was last written of a site that refuses to tell: capability, words, when."""
         self._good_at: dict[str, int] = {}
+        self._bad_at: dict[str, int] = defaultdict(int)
+        """When a good look, and a bad one, was last told."""
         self._back: dict[str, int] = defaultdict(int)
         """Good looks that are still told one by one, after a silence."""
 
@@ -79,8 +81,13 @@ class Silence:
         since = now if row.cannot_ask_since is None else row.cannot_ask_since
         probes, config = row.probes + 1, self._setups[name].config
         sightings.sites.append(row._replace(cannot_ask_since=since, probes=probes, detail=str(error)[:300]))
-        sightings.evidence.append(_row(name, now, "status", ok=False, detail=str(error)[:300]))
-        both = spent(since, probes, budgets_of(config), now)
+        budgets = budgets_of(config)
+        if first or now - self._bad_at[name] >= round(budgets.seconds / (2 * budgets.probes) * 1e6):
+            self._bad_at[name] = (
+                now  # twice as many as are needed to call it down: some sites are looked at all the time
+            )
+            sightings.evidence.append(_row(name, now, "status", ok=False, detail=str(error)[:300]))
+        both = spent(since, probes, budgets, now)
         if first or (both and not self._told[name]):
             sightings.wake_sites.append(name)
         self._told[name] = both

@@ -151,7 +151,7 @@ def test_after_an_outage_it_is_on_probation_until_it_has_held() -> None:
     found = judged([*OUTAGE, *(fact(s) for s in (300, 200, 100))], budgets=Budgets(hold=400))
     assert (found.state, found.rule) == (State.PROBING, "hold")
     assert found.until == NOW + 100 * SECOND
-    assert found.fact == "was down; since then 3 good ones in a row of 3"
+    assert found.fact == "was down; good in a row since then: 3 of 3"
     assert found.then == "up, if nothing fails before"
 
 
