@@ -17,6 +17,7 @@ from broker.drain import Drained, Drainer
 from broker.effects import Hands, JobCache
 from broker.engine.expand import AddedStage, ExpansionError, expand
 from broker.facts import NOWHERE, SiteSetup, World
+from broker.health import HealthKeeper
 from broker.limits import Limits, OwnLimits
 from broker.reconcile import Reconciler
 from broker.retention import Retention
@@ -91,6 +92,7 @@ class Broker:
             limits=parts.limits or OwnLimits(rates, elapsed=lambda: parts.clock() / 1e6),
         )
         self.watcher = Watcher(store=parts.store, setups=setups, sites=parts.sites, clock=parts.clock)
+        self._health = HealthKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._reconciler = Reconciler(store=parts.store, world=self.world, sites=parts.sites, clock=parts.clock)
         self._owner = parts.owner
         self._turns = _turns(parts, self.watcher)
@@ -158,6 +160,7 @@ class Broker:
         if not looked.sightings.empty():
             runs = self.store.record(looked.sightings, now=self.clock())
         self.watcher.forget(site, looked)
+        self._health.ask(site, self.sites[site])
         if self._reconciler.reconcile(site):
             self.watcher.hasten(site)
         self._turns.looked(site)
@@ -203,7 +206,8 @@ class Broker:
         return [name for name in self.store.sites_wanted(now=self.clock()) if name != NOWHERE]  # drains do those
 
     def sites_to_look_at(self) -> Sequence[str]:
-        """Sites that the caller is to look at now (see `broker.turns`)."""
+        """Sites that the caller is to look at now (see `broker.turns`). On the way, they are judged anew."""
+        self._health.tend()
         return self._turns.ripe()
 
     def next_look(self) -> int:

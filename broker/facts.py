@@ -12,8 +12,12 @@ from broker.spec import rules_for, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow, WaiverRow
 from connectors.model import LaneLimits, Resources
 from connectors.registry import PlaceConfig, SiteConfig
+from policies.blackhole import NO_HOLES, Holes
+from policies.evidence import Budgets
+from policies.health import Judgement
 from policies.intervals import ask_every
 from policies.links import Learned
+from policies.measured import spent
 from policies.model import (
     CheckpointFacts,
     CheckpointRule,
@@ -31,6 +35,7 @@ from policies.model import (
 )
 from policies.residency import SideFacts, Waiver, in_force, side_of
 from policies.traffic import Link
+from policies.verdicts import Override, State
 
 NOWHERE = ""
 """The site of an attempt that only moves data."""
@@ -56,6 +61,17 @@ def site_setup(config: SiteConfig) -> SiteSetup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """How a site is judged to be, as placing stages needs it."""
+
+    judgement: Judgement
+    """The worst of what no stage can start without."""
+    holes: Holes = NO_HOLES
+    most: int | None = None
+    """While it has to prove itself: the attempts that may be there, with one more on trial. None: no bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """What the engine knows beside the rows."""
 
@@ -72,6 +88,11 @@ class World:
     """How long a job may wait at a site before its start gate refuses to start it."""
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     """Named storage, by name."""
+    health: dict[str, Judged] = field(default_factory=dict)
+    """How the sites are judged to be, kept up by whoever looks at them (`broker.health`). Without a judgement what a
+    site's own row says is all there is."""
+    witnesses: dict[str, int] = field(default_factory=dict)
+    """Services that are no sites and give no answer, and since when: what is dark together with them may be us."""
 
 
 @lru_cache(maxsize=8192)
@@ -177,19 +198,30 @@ def _continuation(data: Mapping[str, Any]) -> ContinueRule:
 
 
 def site_facts(
-    setup: SiteSetup, row: SiteRow | None, *, load: int, share: int, now: int, window: int | None = None
+    setup: SiteSetup,
+    row: SiteRow | None,
+    *,
+    load: int,
+    share: int,
+    now: int,
+    window: int | None = None,
+    judged: Judged | None = None,
+    job: tuple[str, str] = ("", ""),
+    doubt: str = "",
 ) -> SiteFacts:
-    """One site as it stands. `window`: when its next announced maintenance begins."""
+    """One site as it stands. `window`: when its next announced maintenance begins; `job`: the application and the
+    person that something is to be placed for; `doubt`: why its silence may be our own fault."""
     config = setup.config
     since = row.cannot_ask_since if row else None
-    spent = since is not None and row is not None and row.probes >= config.unreachable_probes
+    override = override_of(row, now) if row else None
+    well = judged is None or override is not None
     return SiteFacts(
         name=config.name,
         facility=config.facility or config.name,
         profile=config.profile,
         slots=config.slots,
         load=load,
-        share=share,
+        share=share if well or judged is None or judged.most is None else max(0, min(share, judged.most - load)),
         cores=config.cores,
         gpus=config.gpus,
         memory=config.memory,
@@ -203,10 +235,51 @@ def site_facts(
         window_at=window,
         cannot_ask_since=since,
         probes=row.probes if row else 0,
-        silent=spent and since is not None and now - since >= round(config.unreachable_seconds * 1e6),
+        silent=row is not None and spent(since, row.probes, budgets_of(config), now),
         detail=row.detail if row else "",
+        doubt=doubt,
+        refuses=_refuses(override, judged, job, now),
+        unwell="" if well or judged is None else _unwell(judged.judgement),
         clearance=config.clearance,
     )
+
+
+HOLD = 5.0
+"""A site that was down has to hold for so many times its `unreachable.seconds`: five minutes of the usual one."""
+_REFUSING = (State.DRAINING, State.MAINTENANCE, State.DOWN)
+
+
+def budgets_of(config: SiteConfig) -> Budgets:
+    """When that site's failures count as an outage, and what ends one."""
+    seconds = config.unreachable_seconds
+    return Budgets(probes=config.unreachable_probes, seconds=seconds, hold=HOLD * seconds)
+
+
+def override_of(row: SiteRow, now: int) -> Override | None:
+    """What an operator says of the site, as long as it holds."""
+    if not row.override or row.override_until is None or row.override_until <= now:
+        return None
+    state, until = State(row.override), row.override_until
+    return Override(state=state, by=row.override_by, reason=row.override_reason, until=until)
+
+
+def _refuses(override: Override | None, judged: Judged | None, job: tuple[str, str], now: int) -> str:
+    """Why nothing is sent there now; what an operator says goes before what is judged."""
+    if override is not None:
+        words = f"{override.by} says that it is {override.state.value}: {override.reason}"
+        return words if override.state in _REFUSING else ""
+    if judged is None:
+        return ""
+    worst = judged.judgement
+    if worst.state in _REFUSING:
+        return f"{worst.capability} is {worst.state.value}: {worst.fact}"
+    return judged.holes.takes(*job, now)
+
+
+def _unwell(worst: Judgement) -> str:
+    if worst.state not in (State.DEGRADED, State.PROBING):
+        return ""
+    return f"{worst.capability} is {worst.state.value}: {worst.fact}"
 
 
 def side_facts(side: str, *, sites: Mapping[str, SiteConfig], places: Mapping[str, PlaceConfig]) -> SideFacts | None:

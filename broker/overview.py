@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from broker.facts import rules_at
+from broker.health import dark_together, witnesses
 from broker.service import Service
 from broker.store.base import AttemptRow, SiteRow
 from broker.views import View, when
 from broker.waiting import asked_of_people
 from connectors.registry import SiteConfig
+from policies.doubt import words
 
 MOST_RUNS = 1000
 
@@ -29,6 +31,8 @@ class Silence:
     moves_at: int | None
     """When the first of them goes on elsewhere, if it can; None: none will by itself."""
     detail: str
+    doubt: str = ""
+    """Why it may be our own fault: nothing moves then."""
 
     def line(self, now: int) -> str:
         """What to read at 3 a.m.: since when, what it means, what happens next by itself, what stops it."""
@@ -37,7 +41,10 @@ class Silence:
         if self.unreachable:
             stages = "1 stage" if self.unreachable == 1 else f"{self.unreachable} stages"
             parts.append(f"{stages} UNREACHABLE, not failed")
-        if self.moves_at is not None:
+        if self.doubt:
+            stop = f"`crossfade site override {self.site} down --reason ...` if it is really down"
+            parts.append(f"nothing moves: {self.doubt} ({stop})")
+        elif self.moves_at is not None:
             moving = (
                 f"moving {_clock(self.moves_at)}" if self.moves_at > now else "moving as soon as a site can take it"
             )
@@ -47,14 +54,19 @@ class Silence:
 
 def silences(service: Service) -> list[Silence]:
     """Every site that does not answer now."""
+    configs = service.sites.configs
+    rows = {row.site: row for row in service.store.sites()}
+    seen = witnesses(service.store) if any(row.cannot_ask_since is not None for row in rows.values()) else {}
+    together = dark_together(configs, rows, seen, service.clock())
+    doubts = {name: words(*found) for name, found in together.items()}
     return [
-        _silence(service, service.sites.configs[row.site], row)
-        for row in service.store.sites()
-        if row.cannot_ask_since is not None and row.site in service.sites.configs
+        _silence(service, configs[name], row, doubts.get(name, ""))
+        for name, row in rows.items()
+        if row.cannot_ask_since is not None and name in configs
     ]
 
 
-def _silence(service: Service, config: SiteConfig, row: SiteRow) -> Silence:
+def _silence(service: Service, config: SiteConfig, row: SiteRow, doubt: str) -> Silence:
     there = [attempt for attempt in service.store.open_attempts(row.site) if not attempt.orphan]
     since = row.cannot_ask_since or 0
     moves = [at for attempt in there if (at := _moves_at(service, config, attempt, since)) is not None]
@@ -63,8 +75,9 @@ def _silence(service: Service, config: SiteConfig, row: SiteRow) -> Silence:
         since=since,
         probes=row.probes,
         unreachable=sum(attempt.unreachable_since is not None for attempt in there),
-        moves_at=min(moves, default=None),
+        moves_at=None if doubt else min(moves, default=None),
         detail=row.detail,
+        doubt=doubt,
     )
 
 
@@ -106,13 +119,19 @@ def _site(view: View, dark: Mapping[str, Silence], now: int) -> View:
     silence = dark.get(str(view["site"]))
     held = _quarantine_line(str(view["site"])) if view["quarantined"] else ""
     if silence is None:
-        return {**view, "unreachable_stages": 0, "moves_at": None, "says": held}
+        return {**view, "unreachable_stages": 0, "moves_at": None, "says": held or _health_line(view)}
     return {
         **view,
         "unreachable_stages": silence.unreachable,
         "moves_at": when(silence.moves_at),
         "says": f"{silence.line(now)}; {held}" if held else silence.line(now),
     }
+
+
+def _health_line(view: View) -> str:
+    """What is judged to be wrong at a site that answers; empty: nothing."""
+    site, health = view["site"], view["health"]
+    return "" if health in ("up", "unknown") else f"{site}: {health}; `crossfade site show {site}` says why"
 
 
 def _quarantine_line(site: str) -> str:

@@ -10,22 +10,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from broker.credentials import Reference, references
-from broker.store.base import SiteRow
+from broker.facts import override_of
+from broker.store.base import EvidenceRow, SiteRow
 from connectors.registry import SiteConfig
+from policies.verdicts import CAPABILITIES
 
 SOON = 24 * 3600.0
 """Seconds before its end from which a credential is warned of."""
 LOOKED_AT = 40
 """Newest rows of evidence that are looked at, per site."""
-CAPABILITIES = frozenset({"submit", "status", "files", "transfer", "compute", "credentials"})
-Fact = tuple[str, int, str, bool, int, str]
-"""A row of evidence: site, time, capability, is it well, latency, in words."""
 
 
 def warnings_for(
     config: SiteConfig,
     row: SiteRow | None,
-    evidence: Sequence[Fact],
+    evidence: Sequence[EvidenceRow],
     *,
     now: int,
     credentials: bool = True,
@@ -36,7 +35,8 @@ def warnings_for(
     reached = list(_of_collection(config)) if credentials else []
     # what was found wrong at this look need not be told again as it was found before
     known = [fact for fact in evidence if not (looked and fact[2] == "credentials") and not _cured(fact, row)]
-    found = [*looked, *reached, *_of_silence(config, row, now), *_of_evidence(known, asked=bool(config.credentials))]
+    standing = [*_of_silence(config, row, now), *_of_override(row, now)]
+    found = [*looked, *reached, *standing, *_of_evidence(known, asked=bool(config.credentials))]
     return [f"{config.name}: {sentence}" for sentence in found]
 
 
@@ -67,21 +67,27 @@ def _of_silence(config: SiteConfig, row: SiteRow | None, now: int) -> Iterator[s
         yield f"cannot be asked since {_clock(since)} ({round((now - since) / 1e6)} s, {row.probes} probes)"
 
 
-def _cured(fact: Fact, row: SiteRow | None) -> bool:
+def _of_override(row: SiteRow | None, now: int) -> Iterator[str]:
+    override = override_of(row, now) if row is not None else None
+    if override is not None:
+        yield f"counts as {override.state.value} until {_clock(override.until)}, says {override.by}: {override.reason}"
+
+
+def _cured(fact: EvidenceRow, row: SiteRow | None) -> bool:
     """Who answers lets us in, and is there."""
     answered = row.last_ok_at if row else None
     return answered is not None and answered > fact[1] and fact[2] in ("status", "credentials")
 
 
-def _of_evidence(evidence: Sequence[Fact], *, asked: bool) -> Iterator[str]:
+def _of_evidence(evidence: Sequence[EvidenceRow], *, asked: bool) -> Iterator[str]:
     """Of each capability the newest counts. `asked`: is it a site that somebody should have tried by now?"""
-    newest: dict[str, Fact] = {}
+    newest: dict[str, EvidenceRow] = {}
     for fact in sorted(evidence, key=lambda fact: fact[1]):
         if fact[2] in CAPABILITIES:
             newest[fact[2]] = fact
-    for _, at, capability, ok, _, detail in newest.values():
-        if not ok:
-            yield f"{capability} did not work at {_clock(at)}: {detail or 'no reason was given'}"
+    for fact in newest.values():
+        if not fact.ok:
+            yield f"{fact.capability} did not work at {_clock(fact.at)}: {fact.detail or 'no reason was given'}"
     if asked and not evidence:
         yield "has never been tried from here: `crossfade site check` does"
 

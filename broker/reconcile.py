@@ -20,12 +20,13 @@ from broker.clock import Clock
 from broker.facts import World
 from broker.ids import submit_key
 from broker.states import StageState
-from broker.store.base import AttemptRow, AttemptSeen, NewEvent, OpenStage, Sightings, Store, StrayRow
+from broker.store.base import AttemptRow, AttemptSeen, EvidenceRow, NewEvent, OpenStage, Sightings, Store, StrayRow
 from broker.watch.looked import Facts, Looked
 from broker.watch.records import search_records
 from connectors.base import Site
 from connectors.errors import SiteError
 from connectors.model import JobStatus
+from policies.evidence import LOOK
 
 OURS = re.compile(r"cf[a-z2-7]{13}")
 """What a submit key looks like; a job under another name is none of ours."""
@@ -105,7 +106,8 @@ class Reconciler:
         data = json.dumps({"listed": listed, "strays": counts})
         if self._store.lift_quarantine(name, NewEvent(kind="reconciled", data=data, actor="reconcile"), now=now):
             words = f"reconciled after a restore: {listed} jobs listed, {len(found)} of them unknown"
-            self._store.record(Sightings(evidence=[(name, now, "status", True, 0, words)]), now=now)
+            seen = EvidenceRow(name, now, "status", ok=True, latency_us=0, detail=words, source=LOOK)
+            self._store.record(Sightings(evidence=[seen]), now=now)
 
     def _lost_hours(self, name: str) -> tuple[int, bool]:
         """From when on jobs are to be listed, and whether those that nobody knows are left to a person."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from broker import ids, views
-from broker.clock import Clock, FollowingClock, wall_clock
+from broker.clock import Clock, FollowingClock, micros, wall_clock
 from broker.config import Settings
 from broker.engine.copying import brought_to
 from broker.errors import KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
@@ -26,12 +26,14 @@ from broker.facts import (
     asked_every,
     is_copy,
     may_lack,
+    override_of,
     rules_at,
     rules_of,
     site_facts,
     site_setup,
 )
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
+from broker.health import judge_all
 from broker.holdings import Held, holding
 from broker.people import whoami
 from broker.possible import Possible, check, refuse_places, static_refusals
@@ -385,6 +387,21 @@ class Service:
         self._known_site(name)
         self.store.set_site_mode(name, mode="up", by=self.actor, reason=reason)
 
+    def override_site(self, name: str, state: str, *, reason: str, seconds: float) -> int:
+        """Say that a site is in that state, against all evidence; until when (µs)."""
+        self._known_site(name)
+        until = self.clock() + micros(seconds)
+        self.store.override_site(name, state=state, by=self.actor, reason=reason, until=until)
+        return until
+
+    def end_override(self, name: str, *, reason: str) -> None:
+        """Let evidence speak again. Raises RefusedByPolicy."""
+        self._known_site(name)
+        row = next((row for row in self.store.sites() if row.site == name), None)
+        if row is None or override_of(row, self.clock()) is None:
+            raise RefusedByPolicy(f"{name} has no override", help="see `crossfade site ls`")
+        self.store.override_site(name, state="", by=self.actor, reason=reason, until=None)
+
     def release_site(self, name: str, *, reason: str) -> None:
         """End a site's quarantine by hand, although its jobs of the lost hours may not all be known."""
         self._known_site(name)
@@ -551,10 +568,11 @@ class Service:
     def site_list(self) -> list[dict[str, object]]:
         """Every site: how it stands, since when, and why."""
         rows = {row.site: row for row in self.store.sites()}
-        now = self.clock()
+        now, configs = self.clock(), self.sites.configs
+        told = judge_all(self.store, configs, now=now)
         return [
-            views.site_view(config, rows.get(name), load=len(self.store.open_attempts(name)), now=now)
-            for name, config in self.sites.configs.items()
+            views.site_view(config, rows.get(name), told[name], load=len(self.store.open_attempts(name)), now=now)
+            for name, config in configs.items()
         ]
 
     def kept(self, *, due: bool = False) -> list[dict[str, object]]:

@@ -8,11 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from broker.facts import override_of
+from broker.health import Told
 from broker.store.base import (
     AttemptRow,
     CommandRow,
     DecisionRow,
     EventRow,
+    EvidenceRow,
     LogTail,
     ProductRow,
     RetentionRow,
@@ -24,7 +27,9 @@ from broker.store.base import (
 )
 from connectors.registry import SiteConfig
 from policies.explain import sentences
+from policies.health import Judgement
 from policies.model import Decision
+from policies.verdicts import State
 
 View = dict[str, object]
 
@@ -237,8 +242,8 @@ def log_view(path: str, tail: LogTail) -> View:
     }
 
 
-def site_view(config: SiteConfig, row: SiteRow | None, *, load: int, now: int) -> View:
-    """How a site stands."""
+def site_view(config: SiteConfig, row: SiteRow | None, told: Told, *, load: int, now: int) -> View:
+    """How a site stands, and how it is judged to be."""
     silent = row.cannot_ask_since if row else None
     state = "up"
     if row and row.quarantined:
@@ -265,6 +270,11 @@ def site_view(config: SiteConfig, row: SiteRow | None, *, load: int, now: int) -
         "by": row.mode_by if row else "",
         "quarantined": bool(row and row.quarantined),
         "root": config.root,
+        "health": _summary(told),
+        "override": _override_view(row, now) if row else None,
+        "asked_again": when(told.asked_again(now, now)),
+        "capabilities": health_view(told, now=now),
+        "swallowed": swallowed_view(told, now=now),
     }
 
 
@@ -283,10 +293,65 @@ def stray_view(row: StrayRow, path: str) -> View:
     }
 
 
-def evidence_view(row: tuple[str, int, str, bool, int, str]) -> View:
-    """One measured fact about a site."""
-    _, at, capability, ok, latency, detail = row
-    return {"at": when(at), "capability": capability, "ok": ok, "latency_ms": latency / 1e3, "detail": detail}
+def health_view(told: Told, *, now: int) -> View:
+    """How each capability of a site is: state, why, since when that is known and from where, and what comes next."""
+    return {name: _judgement_view(one, now) for name, one in told.health.capabilities.items()}
+
+
+def _summary(told: Told) -> str:
+    """What is not as it should be, in few words; else up, or unknown where nothing is known yet."""
+    judged = told.health.capabilities
+    bad: dict[str, list[str]] = {}
+    for name, one in judged.items():
+        if one.state not in (State.UP, State.UNKNOWN):
+            bad.setdefault(one.state.value, []).append(name)
+    if bad:
+        return "; ".join(
+            state if names == [*judged] else f"{state}: {', '.join(names)}" for state, names in bad.items()
+        )
+    return told.health.capabilities["status"].state.value
+
+
+def _judgement_view(one: Judgement, now: int) -> View:
+    return {
+        "state": one.state.value,
+        "rule": one.rule,
+        "reason": one.fact,
+        "source": one.source or None,
+        "at": when(one.at),
+        "age_seconds": round((now - one.at) / 1e6, 1) if one.at is not None else None,
+        "until": when(one.until),
+        "then": one.then or None,
+        "reasons": [{"rule": r.rule, "state": r.verdict, "fact": r.fact} for r in one.reasons],
+    }
+
+
+def _override_view(row: SiteRow, now: int) -> View | None:
+    override = override_of(row, now)
+    if override is None:
+        return None
+    until = when(override.until)
+    return {"state": override.state.value, "by": override.by, "reason": override.reason, "until": until}
+
+
+def swallowed_view(told: Told, *, now: int) -> list[View]:
+    """Whose jobs are not sent to a site now, because all of theirs ended there fast and badly."""
+    found = (*told.holes.applications.items(), *told.holes.persons.items())
+    return [
+        {"of": name, "reason": hole.words, "until": when(hole.tries_at)} for name, hole in found if now < hole.tries_at
+    ]
+
+
+def evidence_view(row: EvidenceRow) -> View:
+    """One measured or published fact about a site."""
+    return {
+        "at": when(row.at),
+        "capability": row.capability,
+        "ok": row.ok,
+        "latency_ms": row.latency_us / 1e3,
+        "detail": row.detail,
+        "source": row.source,
+    }
 
 
 def retention_view(row: RetentionRow, outcome: str = "", why: str = "", files: int = 0, size: int = 0) -> View:

@@ -7,7 +7,7 @@ Paths are POSIX and relative to the site's root unless a name says otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 
@@ -228,7 +228,16 @@ class Evidence:
     latency: float = 0.0
     detail: str = ""
     until: int | None = None
-    """When this ends by itself, where the site says so: a credential's expiry, a maintenance window's end."""
+    """When this ends by itself, where the site says so: a credential's expiry, a maintenance window's end; of a window
+    that is still to come (`ok`), when it begins."""
+    source: str = "probe"
+    """`probe`: measured here; `feed`: the site's own word on itself, which clears nothing that was measured."""
+    word: str = ""
+    """Of a feed: `degraded` (it works, but not well), `maintenance` (a window that is announced or open)."""
+
+    def published(self, word: str = "") -> Evidence:
+        """The same, as the site's own word on itself."""
+        return replace(self, source="feed", word=word)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,9 @@ def judge(
     if not site.silent:
         reasons.append(Reason("budgets", "stay", "too few looks, or too little time, to call it unreachable"))
         return Decision("failover", "stay", tuple(reasons))
+    if site.doubt:
+        reasons.append(Reason("self_doubt", "stay", site.doubt))
+        return Decision("failover", "stay", tuple(reasons))
     act_at = since + round(rules.failover.after * 1e6)
     if now < act_at:
         reasons.append(Reason("after", "stay", f"failover.after is {rules.failover.after:g} s"))

@@ -207,6 +207,12 @@ class SiteFacts:
     silent: bool = False
     """Both budgets (looks and seconds) are spent: it counts as unreachable."""
     detail: str = ""
+    doubt: str = ""
+    """Not empty: it fell silent together with others, so that the fault is more likely ours (`policies.doubt`)."""
+    refuses: str = ""
+    """Not empty: why nothing is sent there now, as its health is judged (`policies.health`)."""
+    unwell: str = ""
+    """Not empty: it works, but not well."""
     clearance: frozenset[str] = frozenset()
     """Kinds of data that may be there, beside what may be anywhere."""
 

@@ -53,6 +53,8 @@ def passing_refusal(site: SiteFacts) -> Reason | None:
         return _refused("quarantine", fact, site)
     if not site.answers:
         return _refused("answers", f"{site.name} gives no answer", site)
+    if site.refuses:
+        return _refused("health", site.refuses, site)
     return None
 
 
@@ -212,16 +214,16 @@ def _liked(candidate: Candidate) -> int | None:
     return next((i for i, name in enumerate(candidate.rules.sites.prefer) if name in names), None)
 
 
-def _order(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> tuple[int, int, int, float, str]:
-    """Smaller is better: the preference, then the better lane of the wish, then a checkpoint that is already there,
-    then the emptier site."""
+def _order(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> tuple[int, bool, int, int, float, str]:
+    """Smaller is better: the preference, then a site that is well, then the better lane of the wish, then a checkpoint
+    that is already there, then the emptier site."""
     site = candidate.site
     newest = max((c.seq for c in readable_from(checkpoints, site.name)), default=-1)
     here = max((c.seq for c in checkpoints if c.site == site.name), default=-1)
     rank, name = preference(candidate)
     wish, lane = candidate.rules.lane, _lane(candidate)
     wished = wish.index(lane) if lane else 0
-    return rank, wished, 0 if here == newest else 1, site.load / max(site.slots, 1), name
+    return rank, bool(site.unwell), wished, 0 if here == newest else 1, site.load / max(site.slots, 1), name
 
 
 def _lane(candidate: Candidate) -> str:
@@ -233,6 +235,8 @@ def _lane(candidate: Candidate) -> str:
 def _merits(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> Iterable[Reason]:
     site = candidate.site
     yield Reason("chosen", "chosen", _merit_words(candidate), site.name)
+    if site.unwell:
+        yield Reason("health", "against", site.unwell, site.name)
     if candidate.rules.lane:
         found = fit(candidate.rules, site)
         yield from found.notes if isinstance(found, Fit) else ()

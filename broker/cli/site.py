@@ -1,4 +1,4 @@
-"""`site ls|add|show|check|drain|resume|release|strays`."""
+"""`site ls|add|show|check|drain|resume|override|release|strays`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from typing import Any
 
 import click
 
-from broker.cli.options import change_options, confirm, output_option
+from broker.cli.options import change_options, confirm, duration, output_option
 from broker.cli.output import cell, colour, emit, rows_of, table
 from broker.cli.session import Session
 from broker.cli.site_check import check
 from broker.errors import RefusedByPolicy, UsageError
+from broker.views import when
+from policies.intervals import span
 
 _STRAY_COLUMNS = ("site", "key", "native_id", "state", "stage", "fate", "outcome")
-_COLUMNS = ("site", "state", "facility", "connector", "load", "slots", "last_answer", "detail")
+_COLUMNS = ("site", "state", "facility", "connector", "load", "slots", "last_answer", "health", "detail")
+_JUDGED = ("capability", "state", "age", "source", "rule", "reason", "next")
+_IN_TABLES = ("evidence", "events", "capabilities", "swallowed", "override")
+_OVERRIDES = ("up", "degraded", "draining", "maintenance", "down", "none")
+_LONGEST_OVERRIDE = 30 * 86_400.0
+"""Seconds. What holds for longer belongs into the site document, or is no site any more."""
 
 
 @click.group()
@@ -38,16 +45,31 @@ def ls(session: Session, output: str) -> None:
 @output_option
 @click.pass_obj
 def show(session: Session, name: str, output: str) -> None:
-    """Show one site with its newest evidence and its own events."""
+    """Show one site: how it is judged to be and why, its newest evidence, its own events."""
     view = session.service.site(name)
     emit(view, output=output, text=lambda: _site_text(view))
 
 
 def _site_text(view: Mapping[str, Any]) -> str:
-    lines = [f"{key:16} {cell(value)}" for key, value in view.items() if key not in ("evidence", "events")]
+    lines = [f"{key:16} {cell(value)}" for key, value in view.items() if key not in _IN_TABLES]
+    if override := view["override"]:
+        told = f"{override['state']} until {override['until']}, says {override['by']}: {override['reason']}"
+        lines.append(f"{'override':16} {cell(told)}")
+    lines += [f"{'swallowed':16} {cell(one['reason'])}, until {one['until']}" for one in view["swallowed"]]
+    lines += ["", table(_JUDGED, [_judged(name, one) for name, one in view["capabilities"].items()], empty=""), ""]
     lines += [f"{e['at']}  {e['event']}  {cell(e['data'])}" for e in view["events"]]
-    lines += [f"{e['at']}  {e['capability']}: {'ok' if e['ok'] else 'failed'}  {e['detail']}" for e in view["evidence"]]
+    lines += [
+        f"{e['at']}  {e['capability']}: {'ok' if e['ok'] else 'failed'}  {e['source'] or '-'}  {e['detail']}"
+        for e in view["evidence"]
+    ]
     return "\n".join(lines)
+
+
+def _judged(name: str, one: Mapping[str, Any]) -> list[str]:
+    """A line of the table: with what happens next by itself, and when."""
+    age = "-" if one["age_seconds"] is None else span(one["age_seconds"])
+    then = f"{one['then']} at {one['until']}" if one["then"] and one["until"] else one["then"]
+    return [name, one["state"], age, *map(cell, (one["source"], one["rule"], one["reason"], then))]
 
 
 @site.command("add")
@@ -136,6 +158,38 @@ def resume(session: Session, name: str, dry_run: bool, reason: str, yes: bool) -
         return
     session.service.resume_site(name, reason=reason)
     click.echo(f"{name} is in use again")
+
+
+@site.command("override")
+@click.argument("name")
+@click.argument("state", type=click.Choice(_OVERRIDES))
+@click.option(
+    "--for", "seconds", type=duration, default="24h", metavar="TIME", show_default=True, help="How long it holds."
+)
+@change_options
+@click.pass_obj
+def override(session: Session, name: str, state: str, seconds: float, dry_run: bool, reason: str, yes: bool) -> None:
+    """Say how a site is, against all evidence, for some time; `none` lets evidence speak again.
+
+    `down`, `maintenance` and `draining`: nothing new starts there; what is there goes on. `up` and `degraded`: it is
+    used, whatever was measured. `down` also says, when several sites are dark together, that this one is not our fault.
+    """
+    session.service.site(name)
+    if not reason:
+        raise UsageError("say why", help="--reason TEXT; it is kept, and shown beside the state")
+    if not 0 < seconds <= _LONGEST_OVERRIDE:
+        raise UsageError("an override holds for 30 days at most", help="--for 24h")
+    words = f"let evidence say how {name} is" if state == "none" else f"say that {name} is {state} for {span(seconds)}"
+    if dry_run:
+        click.echo(f"would {words}")
+        return
+    confirm(f"{words}?", yes=yes)
+    if state == "none":
+        session.service.end_override(name, reason=reason)
+        click.echo(f"{name} is judged by evidence again")
+        return
+    until = session.service.override_site(name, state, reason=reason, seconds=seconds)
+    click.echo(f"{name} counts as {colour(state)} until {when(until)}; `crossfade site override {name} none` ends it")
 
 
 @site.command("release")

@@ -106,8 +106,9 @@ def _check(service: Service, name: str, *, canary_seconds: float | None) -> _Che
 def _keep(service: Service, name: str, findings: Sequence[Finding]) -> None:
     """One row of evidence for each capability that was tried: the worst that was found."""
     from broker.clock import wall_clock  # noqa: PLC0415
-    from broker.store.base import Sightings  # noqa: PLC0415
+    from broker.store.base import EvidenceRow, Sightings  # noqa: PLC0415
     from connectors.secrets import scrub  # noqa: PLC0415
+    from policies.evidence import CANARY, PROBE  # noqa: PLC0415
 
     worst: dict[str, Finding] = {}
     for finding in findings:
@@ -115,7 +116,10 @@ def _keep(service: Service, name: str, findings: Sequence[Finding]) -> None:
         if capability and finding.ok is not None and (capability not in worst or not finding.ok):
             worst[capability] = finding
     now = wall_clock()
-    rows = [(name, now + i, c, bool(f.ok), 0, scrub(f.detail)[:300]) for i, (c, f) in enumerate(worst.items())]
+    rows = [
+        EvidenceRow(name, now + i, c, bool(f.ok), 0, scrub(f.detail)[:300], CANARY if f.step == "canary" else PROBE)
+        for i, (c, f) in enumerate(worst.items())
+    ]
     service.store.record(Sightings(evidence=rows), now=now)
 
 

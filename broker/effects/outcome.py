@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from broker.jobs import Job
-from broker.store.base import AttemptSeen, CheckpointRow, EffectAgain, EffectDone, EffectRow, Sightings
+from broker.store.base import AttemptSeen, CheckpointRow, EffectAgain, EffectDone, EffectRow, EvidenceRow, Sightings
 
 FIRST_PAUSE = 0.1
 SLOWEST = 10.0
@@ -22,6 +22,7 @@ class Result:
     again: list[EffectAgain] = field(default_factory=list)
     seen: list[AttemptSeen] = field(default_factory=list)
     checkpoints: list[CheckpointRow] = field(default_factory=list)
+    evidence: list[EvidenceRow] = field(default_factory=list)
 
     def add_to(self, sightings: Sightings) -> None:
         """Append to what is to be recorded."""
@@ -29,6 +30,7 @@ class Result:
         sightings.effects_again.extend(self.again)
         sightings.attempts.extend(self.seen)
         sightings.checkpoints.extend(self.checkpoints)
+        sightings.evidence.extend(self.evidence)
 
     def finish(self, effect: EffectRow, job: Job, **facts: str | int) -> None:
         """The effect is done, and this was learned of its attempt."""

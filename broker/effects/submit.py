@@ -7,6 +7,7 @@ and only then submit again, under the same key.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -20,13 +21,16 @@ from broker.jobs import Job, NoLongerFits, fed_by, job_spec
 from broker.limits import NO_LIMITS, Limits
 from broker.residency import Residency
 from broker.spec import MissingSiteVariable
-from broker.store.base import AttemptRow, EffectRow, Store
+from broker.store.base import AttemptRow, EffectRow, EvidenceRow, Store
 from connectors.base import Site
-from connectors.errors import Fault, SiteBusy, SiteError
+from connectors.errors import BadReply, CredentialError, Fault, SiteBusy, SiteError, SiteUnreachable
 from connectors.harness import UnsafePlan, UnsupportedPattern
 from connectors.model import Accepted, Doubtful, JobSpec, Listing, Refused, SubmitAnswer
+from policies.evidence import CALL
 from policies.model import Reason
 
+WELL_EVERY = 10_000_000
+"""Microseconds between two rows of evidence that a site takes jobs."""
 LOOKS_BEFORE_RESUBMIT = 2
 """Complete listings without the key, a settle time apart from the first doubt, before it is submitted again."""
 
@@ -40,6 +44,7 @@ class Submitter:
         self._store, self._world, self._clock, self._limits = store, world, clock, limits
         self._contacts = Contacts(store)
         self._residency = Residency.of(store, world, clock)
+        self._told_well: dict[str, int] = defaultdict(int)
 
     # -- submit --------------------------------------------------------------------------------------------
 
@@ -97,6 +102,10 @@ class Submitter:
             answers: Mapping[str, SubmitAnswer | None] = site.submit(specs) if specs else {}
         except SiteError as error:
             answers = {spec.key: _answer_to(error) for spec in specs}
+            self._tell(site.name, error, result)
+        else:
+            if specs:
+                self._tell(site.name, None, result)
         for effect, job in sent:
             missing = Doubtful(reason="the site's answer left this job out")
             self._take(effect, job, answers.get(job.attempt.submit_key, missing), result)
@@ -105,6 +114,20 @@ class Submitter:
         """Why the stage's data may not be at that site, asked a second time now that the job would be there."""
         rule = rules_of(job.stage.rules).data
         return None if rule is None else self._residency.against(rule, effect.run_id, effect.site)
+
+    def _tell(self, site: str, error: SiteError | None, result: Result) -> None:
+        """How submitting fares there, as evidence: each failure, and now and then that it works. «Not now» and «not
+        so» are answers; «not you» is the credential's."""
+        now = self._clock()
+        if error is None and now < self._told_well[site]:
+            return
+        capability = "credentials" if isinstance(error, CredentialError) else "submit"
+        if error is None or isinstance(error, (CredentialError, SiteUnreachable, BadReply)):
+            self._told_well[site] = 0 if error else now + WELL_EVERY
+            detail = str(error)[:300] if error else "takes jobs"
+            result.evidence.append(
+                EvidenceRow(site, now, capability, ok=error is None, latency_us=0, detail=detail, source=CALL)
+            )
 
     def _take(self, effect: EffectRow, job: Job, answer: SubmitAnswer | None, result: Result) -> None:
         now = self._clock()

@@ -51,6 +51,7 @@ def ended(look: Look, stage: StageRow, row: AttemptRow, failure: Failure) -> Sta
         data={"outcome": decision.outcome, "fault": row.failure},
         decision=decision,
     )
+    look.note_end(row, failure)
     if decision.facts.get("suspect") or "could not be restored" in row.reason:
         suspect(look, stage, row, rows)
     if row.staged and json.loads(row.staged).get("gone"):

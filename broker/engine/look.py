@@ -19,6 +19,7 @@ from broker.facts import (
     site_facts,
     waived_now,
 )
+from broker.health import in_doubt, job_ended
 from broker.spec import body_for
 from broker.states import AttemptState, StageState
 from broker.store.base import (
@@ -33,7 +34,7 @@ from broker.store.base import (
     WaiverRow,
 )
 from policies import placement
-from policies.model import Decision, Reason, Rules, SiteFacts
+from policies.model import Decision, Failure, Reason, Rules, SiteFacts
 
 _S, _A = StageState, AttemptState
 
@@ -71,6 +72,9 @@ class Look:
         self.seen: dict[int, dict[int, Progress]] = {}
         self.static: dict[str, dict[str, Reason | None]] = {}
         self.sites: dict[str, SiteFacts] = {}
+        self.doubts = in_doubt(world, snapshot.sites, now)
+        """Sites whose silence may be our own fault, and why."""
+        self._went_well: set[str] = set()
         self.wants = False
         self.waits_for: str = ""
 
@@ -81,8 +85,17 @@ class Look:
             setup = self.world.sites[name]
             load = self.load[name]
             share = fair_share(slots=setup.config.slots, load=load, own=self.own[name], rivals=self.snapshot.rivals)
-            row, window = self.snapshot.sites.get(name), self.world.windows.get(name)
-            facts = site_facts(setup, row, load=load, share=share, now=self.now, window=window)
+            facts = site_facts(
+                setup,
+                self.snapshot.sites.get(name),
+                load=load,
+                share=share,
+                now=self.now,
+                window=self.world.windows.get(name),
+                judged=self.world.health.get(name),
+                job=(self.run_row.name, self.run_row.created_by),
+                doubt=self.doubts.get(name, ""),
+            )
             self.sites[name] = facts
         return facts
 
@@ -146,6 +159,15 @@ class Look:
                 decision=(decision.kind, decision.outcome, decision.json) if decision else None,
             )
         )
+
+    def note_end(self, row: AttemptRow, failure: Failure | None) -> None:
+        """How a job ended, for who judges sites: each failure, and one success of a site is enough for a look."""
+        if row.submitted_at is None or (failure is None and row.site in self._went_well):
+            return
+        if failure is None:
+            self._went_well.add(row.site)
+        evidence = job_ended(self.run_row, row, failure, now=self.now)
+        self.changes.evidence.append(evidence._replace(at=self.now + len(self.changes.evidence)))
 
     def rewrite(self, row: AttemptRow) -> AttemptRow:
         """Replace what this look has written of an attempt so far."""

@@ -11,7 +11,7 @@ from broker.engine.look import Look
 from broker.engine.orphans import let_go
 from broker.engine.standby import recall
 from broker.engine.take_in import advance_all
-from broker.facts import is_copy, rules_of
+from broker.facts import NOWHERE, is_copy, rules_of
 from broker.states import AttemptState, StageState, move
 from broker.store.base import AttemptRow, ProductRow, StageRow
 
@@ -60,6 +60,8 @@ def publish(look: Look, stage: StageRow, winner: AttemptRow) -> None:
             published_at=look.now,
         )
     )
+    if winner.site != NOWHERE:
+        look.note_end(winner, None)
     data: dict[str, object] = {"site": winner.site, "epoch": winner.epoch, "adopted": bool(adopted)}
     if is_copy(stage.body):
         data["to"] = brought_to(json.loads(stage.body))[:5]

@@ -103,6 +103,22 @@ SITE_MODE = Statement(
     "reason",
     "now",
 )
+SITE_OVERRIDE = Statement(
+    site.update()
+    .values(
+        override=given("state"),
+        override_by=given("by"),
+        override_reason=given("reason"),
+        override_until=given_time("until"),
+        ver=site.c.ver + literal_column("1"),
+    )
+    .where(site.c.site == given("site")),
+    "site",
+    "state",
+    "by",
+    "reason",
+    "until",
+)
 WANTING = 10_000
 """More runs than that do not wait for room at once; the others would be found by their own time."""
 
@@ -136,6 +152,15 @@ def set_site_mode(tx: Tx, name: str, *, mode: str, by: str, reason: str, now: in
     tx.run(SITE_MODE, (name, mode, by, reason, now))
     told = NewEvent(kind="site_mode", actor=by, data=json.dumps({"mode": mode, "reason": reason}))
     chain.append(tx, f"site:{name}", [told], at=now)
+
+
+def override_site(tx: Tx, name: str, *, state: str, by: str, reason: str, until: int | None, now: int) -> None:
+    make_sites(tx, (name,))
+    wake.hint(tx, wake.stages_at_site(tx, name), now=now)
+    wake.wake_ready(tx, WANTING, now=now)
+    tx.run(SITE_OVERRIDE, (name, state, by, reason, until))
+    data = {"state": state, "reason": reason, "until": until}
+    chain.append(tx, f"site:{name}", [NewEvent(kind="override", actor=by, data=json.dumps(data))], at=now)
 
 
 def _fresh_site(name: str, quarantined: int) -> SiteRow:

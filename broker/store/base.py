@@ -18,7 +18,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414 - said on: rows are taken from here
+from broker.store.events import EvidenceRow as EvidenceRow  # noqa: PLC0414 - said on: rows are taken from here
+from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414
 from connectors.base import Notes
 
 if TYPE_CHECKING:
@@ -213,6 +214,10 @@ class SiteRow(NamedTuple):
     detail: str
     ver: int
     quarantined: int
+    override: str = ""
+    override_by: str = ""
+    override_reason: str = ""
+    override_until: int | None = None
 
 
 class WorkerRow(NamedTuple):
@@ -400,6 +405,8 @@ class Changes:
     """Written: state, reason."""
     retention: list[RetentionRow] = field(default_factory=list)
     """What is to be removed one day."""
+    evidence: list[EvidenceRow] = field(default_factory=list)
+    """How jobs ended, for who judges sites. Written with something else, never for its own sake."""
     commands_done: list[tuple[str, str]] = field(default_factory=list)
     """(id, outcome)"""
     new_stages: list[StageRow] = field(default_factory=list)
@@ -570,8 +577,7 @@ class Sightings:
     """Written: last_ok_at, cannot_ask_since, probes, detail."""
     wake_sites: list[str] = field(default_factory=list)
     """All stages with an open attempt at these sites become due: the site's standing changed."""
-    evidence: list[tuple[str, int, str, bool, int, str]] = field(default_factory=list)
-    """(site, at, capability, ok, latency in µs, detail)"""
+    evidence: list[EvidenceRow] = field(default_factory=list)
     events: list[tuple[str, NewEvent]] = field(default_factory=list)
     """(stream, event), for streams other than runs: `site:NAME`, `operators`."""
 
@@ -668,6 +674,11 @@ class Store(Protocol):
 
     def set_site_mode(self, site: str, *, mode: str, by: str, reason: str) -> None:
         """Drain or resume; told in the site's stream; stages waiting for room or placed there become due."""
+        ...
+
+    def override_site(self, site: str, *, state: str, by: str, reason: str, until: int | None) -> None:
+        """What an operator says of a site until then (empty: nothing any more); told in the site's stream, and what
+        waits there or for it becomes due."""
         ...
 
     def ensure_sites(self, names: Iterable[str]) -> Collection[str]:
@@ -887,7 +898,14 @@ class Store(Protocol):
     def checkpoints(self, run_id: str) -> Sequence[CheckpointRow]: ...
     def commands(self, run_id: str) -> Sequence[CommandRow]: ...
     def sites(self) -> Sequence[SiteRow]: ...
-    def evidence(self, site: str, *, limit: int = 100) -> Sequence[tuple[str, int, str, bool, int, str]]: ...
+    def evidence(self, site: str, *, limit: int = 100, since: int = 0) -> Sequence[EvidenceRow]:
+        """Rows from `since` on, the newest first."""
+        ...
+
+    def forget_evidence(self, before: int) -> int:
+        """Remove rows that are older; how many."""
+        ...
+
     def log_tails(self, run_id: str, n: int, attempt: int) -> Sequence[LogTail]: ...
     def logged_sizes(self, site: str) -> Mapping[tuple[str, int, int, str], int]:
         """Sizes of the logs kept of the open attempts at a site, to read only what has grown."""

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from broker.clock import micros
 from broker.states import StageState
-from broker.store import look, retention, stray, waiving, wake
+from broker.store import look, recording, retention, stray, waiving, wake
 from broker.store.base import (
     AttemptRow,
     Changes,
@@ -180,6 +180,7 @@ class Decision:
         tx.put(INSERT_PRODUCT, changes.products)
         tx.put(JUDGE_CHECKPOINT, changes.checkpoint_states)
         tx.put(retention.INSERT, changes.retention)
+        recording.save_evidence(tx, changes.evidence)
         done = [(key, outcome, run_id, now) for key, outcome in changes.commands_done]
         tx.put_each(FINISH_COMMAND, done, _stale(len(done), "command"))
         tx.put(UPDATE_CHILD, children)

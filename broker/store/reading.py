@@ -16,6 +16,7 @@ from broker.store.base import (
     DepRow,
     EffectRow,
     EventRow,
+    EvidenceRow,
     LogTail,
     ProductRow,
     RunRow,
@@ -40,7 +41,7 @@ from broker.store.schema import (
     stage_dep,
     stream,
 )
-from broker.store.statement import Lookup, Statement, given
+from broker.store.statement import Lookup, Statement, given, given_time
 
 
 def _of_run(table: Table, *order: ColumnElement[Any], also: Sequence[str] = ()) -> Statement:
@@ -96,10 +97,11 @@ COMMANDS = _of_run(command, command.c.at, command.c.id)
 SITES = Statement(select(site).order_by(site.c.site))
 EVIDENCE = Statement(
     select(evidence)
-    .where(evidence.c.site == given("site"))
+    .where(evidence.c.site == given("site"), evidence.c.at >= given_time("since"))
     .order_by(evidence.c.at.desc(), evidence.c.capability)
     .limit(given("limit")),
     "site",
+    "since",
     "limit",
 )
 LOG_TAILS = _of_run(log_tail, log_tail.c.name, also=("n", "attempt"))
@@ -221,10 +223,8 @@ class Reading:
     def sites(self) -> Sequence[SiteRow]:
         return [SiteRow._make(row) for row in self._rows(SITES)]
 
-    def evidence(self, site: str, *, limit: int = 100) -> Sequence[tuple[str, int, str, bool, int, str]]:
-        """Newest first."""
-        rows = self._rows(EVIDENCE, site, limit)
-        return [(name, at, what, bool(ok), latency, detail) for name, at, what, ok, latency, detail in rows]
+    def evidence(self, site: str, *, limit: int = 100, since: int = 0) -> Sequence[EvidenceRow]:
+        return [EvidenceRow._make(row)._replace(ok=bool(row[3])) for row in self._rows(EVIDENCE, site, since, limit)]
 
     def log_tails(self, run_id: str, n: int, attempt: int) -> Sequence[LogTail]:
         return [LogTail._make(row) for row in self._rows(LOG_TAILS, run_id, n, attempt)]

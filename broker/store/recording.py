@@ -13,12 +13,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, case, exists, func, literal_column, null, or_, select
+from sqlalchemy import ColumnElement, Table, and_, case, delete, exists, func, literal_column, null, or_, select
 
 from broker.clock import micros
 from broker.states import ENDS_WITH_ATTEMPT
 from broker.store import chain, wake
-from broker.store.base import AttemptSeen, CopySeen, EffectAgain, EffectDone, EffectRow, NewEvent, Sightings, SiteRow
+from broker.store.base import (
+    AttemptSeen,
+    CopySeen,
+    EffectAgain,
+    EffectDone,
+    EffectRow,
+    EvidenceRow,
+    NewEvent,
+    Sightings,
+    SiteRow,
+)
 from broker.store.connect import Tx
 from broker.store.rows import SEEN_IN_ATTEMPTS, further
 from broker.store.schema import attempt, checkpoint, effect, evidence, log_tail, replica, site
@@ -218,7 +228,11 @@ def _upsert(table: Table, moved: Collection[str], *, unless_behind: str = "") ->
 SAVE_CHECKPOINT = _upsert(checkpoint, ("state", "manifest", "bytes", "verified_at", "reason"), unless_behind="state")
 SAVE_LOG = _upsert(log_tail, ("tail", "size", "read_at"))
 # with a clock that stands still, two looks may share an instant: the failure is the one to keep
-SAVE_EVIDENCE = _upsert(evidence, ("ok", "latency_us", "detail"), unless_behind="ok")
+SAVE_EVIDENCE = _upsert(
+    evidence, ("ok", "latency_us", "detail", "source", "word", "subject", "until"), unless_behind="ok"
+)
+_LONGEST = 2**31 - 1
+"""µs: what the column holds on a server. Nobody judges by more than half an hour."""
 _SITE_SEEN = ("last_ok_at", "cannot_ask_since", "probes", "detail")
 SAVE_SITE = Statement(
     site.update()
@@ -255,11 +269,23 @@ def record(tx: Tx, seen: Sightings, *, now: int) -> Collection[str]:
     tx.put(SAVE_LOG, seen.logs)
     overtaken = {f"site:{row.site}" for row in sorted(seen.sites) if not tx.run(SAVE_SITE, row)}
     tx.put(COPY_SEEN, sorted(set(seen.copies)))
-    tx.put(SAVE_EVIDENCE, [(*one[:3], int(one[3]), *one[4:]) for one in seen.evidence])
+    save_evidence(tx, seen.evidence)
     for stream, events in _by_stream(seen.events).items():
         if stream not in overtaken:  # else another look has told of that site since this one began
             chain.append(tx, stream, events, at=now)
     return {run_id for run_id, _ in stages}
+
+
+FORGET_EVIDENCE = Statement(delete(evidence).where(evidence.c.at < given_time("before")), "before")
+
+
+def forget_evidence(tx: Tx, before: int) -> int:
+    return tx.run(FORGET_EVIDENCE, (before,))
+
+
+def save_evidence(tx: Tx, rows: Iterable[EvidenceRow]) -> None:
+    """Add rows of evidence."""
+    tx.put(SAVE_EVIDENCE, [(*one[:3], int(one.ok), min(one.latency_us, _LONGEST), *one[5:]) for one in rows])
 
 
 def _is_ours(one: EffectDone | EffectAgain, state: str, claim: str, tries: int) -> bool:

@@ -32,6 +32,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -39,6 +40,11 @@ metadata = MetaData()
 
 def _text(name: str, *, null: bool = False) -> Column[str]:
     return Column(name, Text, nullable=null)
+
+
+def _word(name: str) -> Column[str]:
+    """A text that older code does not write."""
+    return Column(name, Text, nullable=False, default="", server_default=text("''"))
 
 
 def _time(name: str, *, null: bool = True) -> Column[int]:
@@ -315,6 +321,10 @@ site = Table(
     _text("detail"),  # the newest failure in words
     _int("ver"),
     _int("quarantined"),  # 1: a backup was restored; nothing is submitted until its jobs were listed and reconciled
+    _word("override"),  # the state that an operator says it has, against all evidence; empty: none
+    _word("override_by"),
+    _word("override_reason"),
+    _time("override_until"),
 )
 
 evidence = Table(
@@ -326,6 +336,10 @@ evidence = Table(
     _int("ok"),
     _int("latency_us"),
     _text("detail"),
+    _word("source"),  # look, probe, call, job, transfer, canary: measured; feed: what the site publishes of itself
+    _word("word"),  # what a feed calls it: degraded, maintenance; whose fault a job's end was
+    _word("subject"),  # of a job's end: whom it was for
+    _time("until"),  # when it ends by itself, or (well, maintenance) begins
     sqlite_with_rowid=False,
 )
 

@@ -156,6 +156,15 @@ class SqlStore(Reading):
         now = self.now()
         self._database.do(lambda tx: accepting.set_site_mode(tx, site, mode=mode, by=by, reason=reason, now=now))
 
+    def override_site(self, site: str, *, state: str, by: str, reason: str, until: int | None) -> None:
+        now = self.now()
+        self._database.do(
+            lambda tx: accepting.override_site(tx, site, state=state, by=by, reason=reason, until=until, now=now)
+        )
+
+    def forget_evidence(self, before: int) -> int:
+        return self._database.do(lambda tx: recording.forget_evidence(tx, before))
+
     def ensure_sites(self, names: Iterable[str]) -> Collection[str]:
         wanted = list(names)
         new = self._database.read(lambda tx: accepting.unknown_sites(tx, wanted))

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from broker.store.events import NewEvent
+from broker.store.events import EvidenceRow, NewEvent
 from connectors.model import Origin, Transfer, TransferItem
 
 WANTED, ACTIVE, HELD = "wanted", "active", "held"
@@ -133,7 +133,7 @@ class TrafficSeen:
     wake: list[str] = field(default_factory=list)
     """Keys of effects that wait for a movement of these."""
     events: list[tuple[str, NewEvent]] = field(default_factory=list)
-    evidence: list[tuple[str, int, str, bool, int, str]] = field(default_factory=list)
+    evidence: list[EvidenceRow] = field(default_factory=list)
 
     def empty(self) -> bool:
         return not any(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from broker.clock import micros
+from broker.store.events import EvidenceRow
 from broker.traffic.beginning import origin_of, refuse
 from broker.traffic.rows import (
     ACTIVE,
@@ -25,6 +26,7 @@ from broker.traffic.rows import (
 from connectors.errands import MISSING
 from connectors.errors import Fault
 from connectors.model import TransferItem, TransferState, TransferStatus
+from policies.evidence import TRANSFER
 from policies.links import PRIOR, Learned, Sample
 from policies.model import Reason
 
@@ -158,7 +160,10 @@ def _arrived(
     sample = Sample(bytes=moved, files=status.files_moved or row.files, seconds=seconds)
     _learned(row, sample, now, known, seen)
     for side in filter(None, {row.source, row.destination}):  # of the broker's own store nobody asks how it is
-        seen.evidence.append((side, now, "transfer", True, round(seconds * 1e6), f"{moved} bytes by {row.mover}"))
+        took, words = round(seconds * 1e6), f"{moved} bytes by {row.mover}"
+        seen.evidence.append(
+            EvidenceRow(side, now, "transfer", ok=True, latency_us=took, detail=words, source=TRANSFER)
+        )
 
 
 def _learned(row: TransferRow, sample: Sample, now: int, known: Known, seen: TrafficSeen) -> None:
@@ -187,7 +192,10 @@ def _failed(
         closed._replace(reason=status.reason[:500], fault=status.fault, side=status.site, moved=status.bytes_moved)
     )
     if status.site:
-        seen.evidence.append((status.site, now, "transfer", False, 0, status.reason[:300]))
+        words = status.reason[:300]
+        seen.evidence.append(
+            EvidenceRow(status.site, now, "transfer", ok=False, latency_us=0, detail=words, source=TRANSFER)
+        )
     guilty = _guilty(row, members, status)
     for one in members:
         if status.fault == Fault.SITE.value:

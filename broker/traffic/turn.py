@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from broker.clock import Clock, micros
-from broker.store.base import Store
+from broker.store.base import EvidenceRow, Store
 from broker.traffic.beginning import Beginner, Begun, transfer_of
 from broker.traffic.routes import Routes
 from broker.traffic.rows import (
@@ -29,6 +29,7 @@ from broker.traffic.settling import Settler
 from connectors.base import HealthSource, Scheduled
 from connectors.errors import CredentialError, SiteError, SiteUnreachable
 from connectors.model import Accepted, Doubtful, Refused, SubmitAnswer, Ticket, Transfer, TransferState, TransferStatus
+from policies.evidence import CALL
 from policies.links import Learned
 from policies.traffic import Link
 
@@ -216,7 +217,8 @@ class Turn:
         last_ok = before.last_ok_at if before else None
         asks = "" if error.transient else error.help
         row = MoverRow(name, None, last_ok, since, probes, str(error)[:300], asks)
-        evidence = [(name, now, "credentials" if asks else "transfer", False, 0, str(error)[:300])]
+        capability = "credentials" if asks else "transfer"
+        evidence = [EvidenceRow(name, now, capability, ok=False, latency_us=0, detail=str(error)[:300], source=CALL)]
         return set(self._traffic.record(TrafficSeen(movers=[row], evidence=evidence), now=now))
 
     # -- ending and beginning --------------------------------------------------------------------------------

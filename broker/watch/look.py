@@ -7,11 +7,14 @@ before, so the spool is read after.
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
 
 from broker.clock import Clock
 from broker.facts import SiteSetup
-from broker.store.base import AttemptRow, AttemptSeen, Store
+from broker.health import witnesses
+from broker.store.base import AttemptRow, AttemptSeen, NewEvent, Sightings, Store
 from broker.watch.jobs import statuses, take_word
 from broker.watch.logs import Logs
 from broker.watch.looked import Facts, Looked
@@ -20,6 +23,8 @@ from broker.watch.records import Spool
 from broker.watch.silence import Silence
 from connectors.base import Site
 from connectors.errors import BadReply, SiteError, SiteUnreachable
+
+log = logging.getLogger(__name__)
 
 
 class Watcher:
@@ -59,6 +64,7 @@ class Watcher:
         except (SiteUnreachable, BadReply) as error:
             looked = Looked()
             self._silence.silent(name, standing, error, now, looked.sightings)
+            self._tell_doubt(name, now, looked.sightings)
         except SiteError as error:
             looked = Looked()
             self._silence.refused(name, error, now, looked.sightings)
@@ -66,6 +72,18 @@ class Watcher:
             self._silence.answered(name, standing, now, looked.sightings)
         self.pace.looked(name, changed=not looked.sightings.empty())
         return looked
+
+    def _tell_doubt(self, name: str, now: int, sightings: Sightings) -> None:
+        """Tell the operator, once, that several sites fell silent together."""
+        rows = {row.site: row for row in (*self._store.sites(), *sightings.sites)}
+        since = rows[name].cannot_ask_since
+        doubt = self._silence.doubt(name, rows, witnesses(self._store), now, sightings)
+        stream = f"site:{name}"
+        if not doubt or any(e.kind == "self_doubt" and e.at >= (since or 0) for e in self._store.events(stream)):
+            return  # another process may have told it
+        log.warning("%s; nothing is carried elsewhere on that account", doubt)
+        told = {"reason": doubt, "help": f"crossfade site override {name} down --reason ... if it is really down"}
+        sightings.events.append((stream, NewEvent(kind="self_doubt", data=json.dumps(told), actor="watch")))
 
     def forget(self, name: str, looked: Looked) -> None:
         """The sightings are recorded: the spool files behind them may go."""

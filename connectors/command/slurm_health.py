@@ -63,11 +63,10 @@ def evidence(sections: Mapping[str, Section], *, site: str, at: int, latency: fl
     soon = sorted((window for window in windows if at < window.begin <= at + SOON), key=lambda it: it.begin)
     if now:
         last = max(now, key=lambda it: it.end)
-        found.append(fact("compute", f"maintenance {last.name}", until=last.end))
+        found.append(fact("compute", f"maintenance {last.name}", until=last.end).published("maintenance"))
     elif soon:
-        found.append(
-            fact("compute", _nodes(sections), detail=f"maintenance {soon[0].name} begins", until=soon[0].begin)
-        )
+        ahead = fact("compute", _nodes(sections), detail=f"maintenance {soon[0].name} begins", until=soon[0].begin)
+        found.append(ahead.published("maintenance") if ahead.ok else ahead)
     else:
         found.append(fact("compute", _nodes(sections)))
     return found

@@ -55,17 +55,19 @@ class ActivityFeed:
         try:
             found = self.read()
         except SiteError as error:
-            return [self._evidence("status", ok=False, detail=f"activity feed: {error}")]
+            return [self._evidence("status", ok=False, detail=f"activity feed: {error}").published()]
         latency = (self._clock() - begun) / 1e6
         age = (self._clock() - found.updated_at) / 1e6
         if age > STALE:
-            return [self._evidence("status", ok=False, detail=f"the activity feed is {age / 60:.0f} minutes old")]
+            old = f"the activity feed is {age / 60:.0f} minutes old"
+            return [self._evidence("status", ok=False, detail=old).published()]
         if found.maintenance:
-            return [self._evidence("compute", ok=False, detail="in maintenance", until=found.until, latency=latency)]
+            now = self._evidence("compute", ok=False, detail="in maintenance", until=found.until, latency=latency)
+            return [now.published("maintenance")]
         depths = ", ".join(f"{queue} {count}" for queue, count in sorted(found.queued.items())[:8])
         waiting = f"{sum(found.queued.values())} waiting{f' ({depths})' if depths else ''}"
         detail = f"{found.running} jobs running, {waiting}"
-        return [self._evidence("compute", ok=True, detail=detail, latency=latency)]
+        return [self._evidence("compute", ok=True, detail=detail, latency=latency).published()]
 
     def _evidence(
         self, capability: str, *, ok: bool, detail: str, until: int | None = None, latency: float = 0.0

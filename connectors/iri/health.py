@@ -70,7 +70,9 @@ class Health:
             if incident.get("type") != "reservation" and start is not None and start <= now and (not end or now < end):
                 bad = incident.get("status") == "down"
                 detail = f"{incident.get('type')}: {_line(incident.get('name'))}"
-                found.append(self._evidence("compute", ok=not bad, detail=detail, until=end))
+                window = "maintenance" if incident.get("type") == "planned" else ""
+                told = self._evidence("compute", ok=not bad, detail=detail, until=end)
+                found.append(told.published(window if bad else "degraded"))
         return found
 
     def _resource(self, resource: str, capability: str) -> list[Evidence]:
@@ -86,7 +88,8 @@ class Health:
         word = told.get("current_status")
         if isinstance(word, str) and word in _WORDS:
             name = _line(told.get("name")) or resource
-            found.append(self._evidence(capability, ok=_WORDS[word], detail=f"{name} is {word}", latency=latency))
+            told_of = self._evidence(capability, ok=_WORDS[word], detail=f"{name} is {word}", latency=latency)
+            found.append(told_of.published("degraded" if word == "degraded" else ""))
         return found
 
     def _measured(self, capability: str, ask: Callable[[], object]) -> Evidence:

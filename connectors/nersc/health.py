@@ -85,7 +85,8 @@ class Health:
         detail = f"{resource} is {word}" + (f": {text}" if text else "")
         if word in {"active", "degraded", "unavailable"}:
             ok = word != "unavailable"
-            return [self._evidence(capability, ok=ok, detail=detail) for capability in self._capabilities(resource)]
+            told = (self._evidence(name, ok=ok, detail=detail) for name in self._capabilities(resource))
+            return [one.published("degraded" if word == "degraded" else "") for one in told]
         return []
 
     def _outages(self, outages: Sequence[Mapping[str, Any]]) -> list[Evidence]:
@@ -104,10 +105,12 @@ class Health:
             for capability in self._capabilities(str(resource)):
                 if start <= now:
                     ok = str(one.get("swo")).lower().startswith("degr")
-                    found.append(self._evidence(capability, ok=ok, detail=f"{resource}: {text}, {span}", until=end))
+                    one_now = self._evidence(capability, ok=ok, detail=f"{resource}: {text}, {span}", until=end)
+                    found.append(one_now.published("degraded" if ok else "maintenance"))
                 elif start - now <= _SOON:
                     detail = f"{resource}: planned: {text}, {span}"
-                    found.append(self._evidence(capability, ok=True, detail=detail, until=start))
+                    ahead = self._evidence(capability, ok=True, detail=detail, until=start)
+                    found.append(ahead.published("maintenance"))
         return found
 
     def _capabilities(self, resource: str) -> Sequence[str]:

@@ -166,7 +166,9 @@ class Health:
             return []
         detail = f"{self._options.resource} is {word.lower()}, as of {utc(at)}"
         ok = word in _UP
-        return [self._evidence(name, ok=ok, detail=detail, latency=latency, at=at) for name in _CAPABILITIES]
+        own = "degraded" if word == "DEGRADED" else ""
+        told = (self._evidence(name, ok=ok, detail=detail, latency=latency, at=at) for name in _CAPABILITIES)
+        return [one.published(own) for one in told]
 
     def _windows(self, downtimes: Sequence[Downtime]) -> list[Evidence]:
         now, found = self._clock(), list[Evidence]()
@@ -174,9 +176,10 @@ class Health:
             span = f"{one.text}, {utc(one.start)} to {utc(one.end) if one.end else 'an unknown end'}"
             for name in _CAPABILITIES:
                 if one.start <= now:
-                    found.append(self._evidence(name, ok=False, detail=span, until=one.end))
+                    found.append(self._evidence(name, ok=False, detail=span, until=one.end).published("maintenance"))
                 elif one.start - now <= _SOON:
-                    found.append(self._evidence(name, ok=True, detail=f"planned: {span}", until=one.start))
+                    ahead = self._evidence(name, ok=True, detail=f"planned: {span}", until=one.start)
+                    found.append(ahead.published("maintenance"))
         return found
 
     # -- files ---------------------------------------------------------------------------------------------

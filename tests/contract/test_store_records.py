@@ -27,6 +27,7 @@ from broker.store.base import (
     EffectAgain,
     EffectDone,
     EffectRow,
+    EvidenceRow,
     LogTail,
     NewEvent,
     Sightings,
@@ -324,10 +325,48 @@ def test_a_look_that_began_before_another_one_was_told_says_nothing_of_the_site(
 
 
 def test_evidence_is_told_newest_first_and_a_failure_outweighs_a_success_of_the_same_instant(store: SqlStore) -> None:
-    looks = [("nersc", at, "status", ok, 5, why) for at, ok, why in [(1, True, ""), (2, False, "down"), (2, True, "")]]
-    store.record(Sightings(evidence=looks), now=1)  # type: ignore[arg-type]
-    assert list(store.evidence("nersc")) == [("nersc", 2, "status", False, 5, "down"), looks[0]]
+    seen = [(1, True, ""), (2, False, "down"), (2, True, "")]
+    looks = [EvidenceRow("nersc", at, "status", ok, 5, why) for at, ok, why in seen]
+    store.record(Sightings(evidence=looks), now=1)
+    assert list(store.evidence("nersc")) == [looks[1], looks[0]]
     assert len(store.evidence("nersc", limit=1)) == 1
+
+
+def test_evidence_keeps_its_source_and_is_read_from_a_time_on(store: SqlStore) -> None:
+    rows = [
+        EvidenceRow("nersc", 10, "status", ok=True, latency_us=5, detail="answers", source="look"),
+        EvidenceRow("nersc", 20, "compute", ok=True, latency_us=0, detail="power", source="feed", word="maintenance"),
+        EvidenceRow("nersc", 30, "compute", ok=False, latency_us=0, detail="exit 1", source="job", subject="a\tb\tc"),
+        EvidenceRow("alcf", 30, "status", ok=True, latency_us=0, detail=""),
+    ]
+    rows[1] = rows[1]._replace(until=99)
+    store.record(Sightings(evidence=rows), now=1)
+    assert store.evidence("nersc") == rows[2::-1]
+    assert store.evidence("nersc", since=20) == [rows[2], rows[1]]
+    assert store.evidence("nersc", since=31) == []
+
+
+def test_what_took_longer_than_the_column_holds_is_kept_as_its_longest(store: SqlStore) -> None:
+    hours = EvidenceRow("nersc", 10, "transfer", ok=True, latency_us=10**11, detail="", source="transfer")
+    store.record(Sightings(evidence=[hours]), now=1)
+    assert store.evidence("nersc")[0].latency_us == 2**31 - 1
+
+
+def test_old_evidence_is_forgotten(store: SqlStore) -> None:
+    rows = [EvidenceRow("nersc", at, "status", ok=True, latency_us=0, detail="") for at in (10, 20, 30)]
+    store.record(Sightings(evidence=rows), now=1)
+    assert store.forget_evidence(20) == 1
+    assert [row.at for row in store.evidence("nersc")] == [30, 20]
+
+
+def test_an_override_has_an_owner_a_reason_an_end_and_an_event(store: SqlStore) -> None:
+    store.override_site("nersc", state="down", by="kim", reason="water", until=99)
+    (row,) = [row for row in store.sites() if row.site == "nersc"]
+    assert row[12:] == ("down", "kim", "water", 99)
+    store.override_site("nersc", state="", by="lee", reason="dry", until=None)
+    (row,) = [row for row in store.sites() if row.site == "nersc"]
+    assert (row.override, row.override_until) == ("", None)
+    assert [(e.kind, e.actor) for e in store.events("site:nersc")] == [("override", "kim"), ("override", "lee")]
 
 
 def test_when_a_sites_standing_changes_all_stages_running_there_wake(store: SqlStore) -> None:

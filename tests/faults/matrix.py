@@ -21,8 +21,6 @@ class Row(NamedTuple):
     """With what the tests of this row come; empty: they are here."""
 
 
-HEALTH = "comes with health judging"
-
 _FOUND = "Nothing lost, one product, no second job: the key is looked up, and what is there is adopted"
 
 ROWS = (
@@ -75,12 +73,9 @@ ROWS = (
         "record and the outputs decide"),
     Row("F34", "A site says «done», and outputs are missing or truncated, or nothing was recorded", "No product of it; "
         "a new attempt"),
-    Row("F35", "A site's status flaps every half minute", "One failover at most, until it has answered for a while",
-        HEALTH),
-    Row("F36", "The status page is green and submissions fail; or red, and all is well", "What was measured wins",
-        HEALTH),
-    Row("F37", "The broker's own network is down, so that all sites seem to be", "No failover; nobody is called down",
-        HEALTH),
+    Row("F35", "A site's status flaps every half minute", "One failover at most, until it has answered for a while"),
+    Row("F36", "The status page is green and submissions fail; or red, and all is well", "What was measured wins"),
+    Row("F37", "The broker's own network is down, so that all sites seem to be", "No failover; nobody is called down"),
     Row("F38", "A job is preempted with a signal, or without one, by a real scheduler", "It goes on from the newest "
         "verified checkpoint"),
     Row("F39", "A checkpoint is torn, has a flipped bit, is of another version, or an older one is replayed", "It is "
@@ -89,7 +84,7 @@ ROWS = (
         "transfer under one id; nothing counts unverified"),
     Row("F41", "The site that took over goes down as well; all sites are down", "Nothing lost; it goes on at a third "
         "one or waits, and does not wander"),
-    Row("F42", "A thousand stages fail over together", "Sites get no more than their rate; nothing lost", HEALTH),
+    Row("F42", "A thousand stages fail over together", "Sites get no more than their rate; nothing lost"),
     Row("F43", "A real scheduler restarts, loses its accounting, or starts a job again by itself", "The same job under "
         "the same key goes on; no second one"),
     Row("F44", "An operator's cancel or drain races the end of the stage", "A product, or a canceled stage: never "

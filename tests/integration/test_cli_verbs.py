@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,35 @@ def test_a_site_is_added_checked_drained_and_resumed(folder: Path) -> None:
     xf("site", "resume", "there")
     assert answer("site", "show", "there")["state"] != "drained"
     assert "already" in xf("site", "add", "there", "--profile", "local", code=2).stderr
+
+
+def test_a_site_is_shown_with_each_capability_its_reason_and_what_comes_next(folder: Path) -> None:
+    answer("init")
+    answer("site", "check", "here")
+    judged = answer("site", "show", "here")["capabilities"]
+    assert list(judged) == ["submit", "status", "files", "transfer", "compute", "credentials"]
+    assert (judged["files"]["state"], judged["files"]["rule"]) == ("unknown", "samples")
+    assert judged["files"]["reason"] == "too few good measurements: 1 of 3"
+    assert (judged["files"]["source"], judged["files"]["age_seconds"] < 60) == ("probe", True)
+    printed = xf("site", "show", "here").stdout
+    assert re.search(r"CAPABILITY +STATE +AGE +SOURCE +RULE +REASON +NEXT", printed)
+    assert re.search(r"files +unknown +[\d.]+ s +probe +samples +too few good measurements: 1 of 3 +-", printed)
+
+
+def test_an_override_has_a_reason_and_an_end_and_is_shown_and_warned_of(folder: Path) -> None:
+    answer("init")
+    assert "say why" in xf("site", "override", "here", "down", "--yes", code=2).stderr
+    assert "would say" in xf("site", "override", "here", "down", "--reason", "water", "--dry-run").stdout
+    assert answer("site", "show", "here")["override"] is None
+    xf("site", "override", "here", "down", "--reason", "water", "--for", "2h", "--yes")
+    view = answer("site", "show", "here")
+    assert (view["override"]["state"], view["override"]["reason"]) == ("down", "water")
+    assert (view["health"], view["capabilities"]["submit"]["then"]) == ("down", "judged by evidence again")
+    assert "water" in xf("site", "show", "here").stdout
+    assert "counts as down until" in xf("submit", str(HELLO)).stderr
+    xf("site", "override", "here", "none", "--reason", "dry", "--yes")
+    assert answer("site", "ls")[0]["override"] is None
+    assert "has no override" in xf("site", "override", "here", "none", "--reason", "dry", "--yes", code=4).stderr
 
 
 def test_a_site_whose_folder_went_away_is_dark(folder: Path) -> None:

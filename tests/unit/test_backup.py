@@ -31,7 +31,17 @@ from broker.backup import (
 from broker.clock import VirtualClock
 from broker.errors import NotFound, RefusedByPolicy, Unwritable, UsageError
 from broker.store import migrate
-from broker.store.base import Changes, LogTail, NewEvent, Sightings, StoreBusy, WaiverRow, WorkerRow, WrongSchema
+from broker.store.base import (
+    Changes,
+    EvidenceRow,
+    LogTail,
+    NewEvent,
+    Sightings,
+    StoreBusy,
+    WaiverRow,
+    WorkerRow,
+    WrongSchema,
+)
 from broker.store.connect import Database
 from broker.store.schema import metadata
 from broker.store.sql import SqlStore
@@ -57,7 +67,7 @@ def fill(store: SqlStore) -> None:
         Sightings(
             logs=[LogTail(RUN, 0, 1, "stdout", b"\x00\xff\n", 3, 5)],
             checkpoints=[checkpoint_row(0, 1)],
-            evidence=[("nersc", 5, "status", True, 7, "")],
+            evidence=[EvidenceRow("nersc", 5, "status", ok=True, latency_us=7, detail="")],
             events=[("site:nersc", NewEvent(kind="silent"))],
         ),
         now=20,

@@ -8,13 +8,14 @@ import jwt
 import pytest
 
 from broker.logins import keep_secret
-from broker.preflight import Fact, warnings_for
+from broker.preflight import warnings_for
+from broker.store.base import EvidenceRow as Fact
 from broker.store.base import SiteRow
 from connectors.registry import SiteConfig
 
 NOW = 1_800_000_000 * 1_000_000
 HOUR = 3600
-FINE: Fact = ("lab", NOW, "status", True, 0, "")
+FINE = Fact("lab", NOW, "status", ok=True, latency_us=0, detail="")
 
 
 def looked(config: SiteConfig, *evidence: Fact, row: SiteRow | None = None, credentials: bool = True) -> list[str]:
@@ -46,8 +47,10 @@ def test_a_credential_is_warned_of_before_it_ends(tmp_path: Path, ends_in: float
 
 def test_the_newest_evidence_of_each_capability_counts(tmp_path: Path) -> None:
     config = with_token(tmp_path / "token", ends_in=48 * HOUR)
-    cured: Fact = ("lab", NOW - 1, "files", False, 0, "quota")
-    warnings = looked(config, cured, ("lab", NOW, "files", True, 0, ""), ("lab", NOW, "submit", False, 0, "closed"))
+    cured = Fact("lab", NOW - 1, "files", ok=False, latency_us=0, detail="quota")
+    warnings = looked(
+        config, cured, Fact("lab", NOW, "files", True, 0, ""), Fact("lab", NOW, "submit", False, 0, "closed")
+    )
     assert len(warnings) == 1
     assert "submit did not work" in warnings[0]
     assert "closed" in warnings[0]
@@ -55,7 +58,7 @@ def test_the_newest_evidence_of_each_capability_counts(tmp_path: Path) -> None:
 
 def test_what_is_wrong_with_a_credential_is_told_once() -> None:
     config = SiteConfig(name="lab", connector="olcf", credentials={"token": "env:XF_NOT_SET"})
-    assert len(looked(config, FINE, ("lab", NOW, "credentials", False, 0, "XF_NOT_SET is not set"))) == 1
+    assert len(looked(config, FINE, Fact("lab", NOW, "credentials", False, 0, "XF_NOT_SET is not set"))) == 1
 
 
 def test_a_remote_site_that_nobody_has_tried_is_told(tmp_path: Path) -> None:
@@ -80,6 +83,6 @@ def test_where_the_credentials_are_elsewhere_they_are_not_missed() -> None:
 def test_a_site_that_has_answered_since_is_there_and_lets_us_in(capability: str, warned: int) -> None:
     config = SiteConfig(name="lab", connector="local")
     row = SiteRow(**{**dict.fromkeys(SiteRow._fields, None), "site": "lab", "last_ok_at": NOW})
-    bad: Fact = ("lab", NOW - 1, capability, False, 0, "no")
+    bad = Fact("lab", NOW - 1, capability, ok=False, latency_us=0, detail="no")
     assert len(looked(config, bad, row=row)) == warned
     assert len(looked(config, bad, row=row._replace(last_ok_at=NOW - 2))) == 1

@@ -177,7 +177,7 @@ def test_silence_is_noted_with_its_beginning_and_every_look_in_vain() -> None:
         lab.clock.advance(5)
     assert row.last_ok_at == began - micros(5)
     assert [e.kind for e in lab.store.events("site:nersc")] == ["silent"]  # told once
-    assert [ok for _, _, _, ok, _, _ in lab.store.evidence("nersc")].count(False) == 3
+    assert [row.ok for row in lab.store.evidence("nersc")].count(False) == 3
 
 
 def test_the_stages_there_are_woken_at_the_first_silence_and_when_both_budgets_are_spent() -> None:
