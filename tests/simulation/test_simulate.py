@@ -138,6 +138,7 @@ def test_the_same_seed_brings_the_same_figures() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("names", "bar"), [(SINGLE, 1.10), (EIGHT, 1.25)])
 def test_the_bars_of_the_published_setting(names: tuple[str, ...], bar: float) -> None:
     if not SPOT.is_dir():
