@@ -17,6 +17,7 @@ from broker.effects.placed_inputs import PlacedInputs
 from broker.effects.standby import Standby
 from broker.ids import standby_key
 from broker.jobs import Job
+from broker.residency import Residency
 from broker.store.base import EffectRow
 from broker.traffic.rows import ReplicaRow, TrafficSeen, movement_of
 from connectors.model import Transfer, TransferItem, TransferState, TransferStatus
@@ -38,7 +39,8 @@ def case(**changes: Any) -> Case:
 
 def room(c: Case, porter: Porter) -> Standby:
     mover: Any = porter
-    moving = Moving(world=c.world, mover=mover, clock=c.lab.clock)
+    residency = Residency.of(c.lab.store, c.world, c.lab.clock)
+    moving = Moving(residency=residency, mover=mover, clock=c.lab.clock)
     inputs = PlacedInputs(world=c.world, places={}, clock=c.lab.clock)
     carrier = Carrier(store=c.lab.store, world=c.world, moving=moving, inputs=inputs, clock=c.lab.clock)
     return Standby(store=c.lab.store, moving=moving, asked=carrier.inbound, clock=c.lab.clock)
