@@ -196,4 +196,5 @@ def test_the_catalogue_does_not_look_for_them_there_any_more() -> None:
     rows = [ReplicaRow("ab" * 32, "alcf", at, 5, "available", 0, c.lab.clock(), "", "r") for at in (path, "other")]
     traffic.record(TrafficSeen(replicas=rows), now=c.lab.clock())
     recalled(c, Porter(DONE))
-    assert [row.path for row in traffic.replicas(["ab" * 32])["ab" * 32]] == ["other"]
+    known = {row.path: row.state for row in traffic.replicas(["ab" * 32])["ab" * 32]}
+    assert known == {path: "lost", "other": "available"}
