@@ -53,10 +53,12 @@ class Submitter:
         result = Result()
         fresh = [(effect, job) for effect, job in batch if not self._in_doubt(effect, job)]
         doubted = [(effect, job) for effect, job in batch if self._in_doubt(effect, job)]
-        if not site.inline:  # claimed after the decision that wanted it: a later one may have let it go
+        looked_up = self._find_first(site, doubted, result) if doubted else []
+        # asked last, for looking up takes its time; and what was claimed after the decision that wanted it, a later one
+        # may have let go
+        if doubted or not site.inline:
             fresh = [(effect, job) for effect, job in fresh if self._wanted(effect, job, result)]
-        if doubted:
-            fresh.extend(self._find_first(site, doubted, result))
+        fresh.extend(looked_up)
         if fresh:
             self._send(site, self._allowed(site, fresh, result), result)
         return result

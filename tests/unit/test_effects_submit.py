@@ -266,6 +266,22 @@ def test_an_attempt_that_was_let_go_meanwhile_is_never_submitted(let_go: dict[st
     assert json.loads(str(facts(result)["dead"])) == {"how": "never submitted"}
 
 
+def test_an_attempt_that_was_let_go_while_others_of_its_batch_were_looked_up_is_not_submitted() -> None:
+    lab = Lab(site("nersc"))
+    slow, fresh = placed(lab, Stage("slow", "seconds=5")), placed(lab, Stage("fresh", "seconds=5"))
+
+    class LetsGo(Desk):
+        def find(self, _: Sequence[str]) -> Listing:
+            canceled = fresh.job.attempt._replace(cancel_requested_at=lab.clock())
+            apply(lab.store, Changes(attempts=[canceled]), now=lab.clock(), run_id=fresh.run)
+            return Listing(items=(), complete=False, as_of=0)
+
+    desk = LetsGo(Accepted(native_id="7"))
+    result = submitter(fresh).submit(desk, [(slow.again(), slow.job), (fresh.effect, fresh.job)])
+    assert desk.asked == 0
+    assert json.loads(str(facts(result)["dead"])) == {"how": "never submitted"}
+
+
 def test_a_job_that_is_found_is_adopted_although_the_attempt_was_let_go() -> None:
     c = case()
     lab = c.lab
