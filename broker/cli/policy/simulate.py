@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -151,7 +152,7 @@ def _outages(
     from broker.simulate.traces import read_traces  # noqa: PLC0415
 
     traces = read_traces(folder, only=only)
-    with _progress(setting, policies) as told:
+    with _quiet(), _progress(setting, policies) as told:
         found = compare(traces, setting, policies, told=told)
     return found, about_outages(found, traces, setting)
 
@@ -164,7 +165,7 @@ def _queues(
     from broker.simulate.waiting import compare_waits, gains  # noqa: PLC0415
 
     logs = rotated(read_queue(path), count)
-    with _progress(setting, policies) as told:
+    with _quiet(), _progress(setting, policies) as told:
         found = compare_waits(logs, setting, policies, told=told)
     shares = [(name, gain) for name, gain in gains(found).items() if name not in ("stay", "race")]
     words = ", ".join(f"{name} {gain.median:.0%} by medians, {gain.mean:.0%} by means" for name, gain in shares)
@@ -172,6 +173,18 @@ def _queues(
         *about_queues(found, logs, setting),
         f"of what racing saves over staying: {words or 'it saves nothing'}",
     ]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What operators are warned of at a real site is nobody's news here."""
+    log = logging.getLogger("broker")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 @contextmanager
