@@ -360,10 +360,10 @@ def test_all_sites_dark_loses_nothing() -> None:
     lab.run_for(100)
     for name in lab.sites:
         dark(lab, name, 2 * HOUR)
-    lab.run_for(HOUR)
+    lab.run_for(HOUR, step=15)
     assert lab.state(run) == "RUNNING"
     assert all(len(lab.attempts(run, f"s{i}")) == 1 for i in range(4))
-    assert lab.finish(run) == "SUCCEEDED"
+    assert lab.finish(run, step=15) == "SUCCEEDED"
 
 
 def test_nodes_that_fail_send_the_stage_elsewhere_from_its_checkpoint() -> None:
