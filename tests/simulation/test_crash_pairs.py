@@ -11,6 +11,8 @@ from simulation.crashing import Rig, Scenario, Strike
 from simulation.scenarios import ALL, OPTIONAL
 from simulation.striking import by_name, crash_free_ends, crashes, pairs, some_pairs, strikes, undisturbed, wrong_ends
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.fault("F01", "F02", "F03", "F04", "F05")
 def test_all_pairs_of_crashes_in_a_short_scenario_lead_to_the_end_of_a_crash_free_run() -> None:

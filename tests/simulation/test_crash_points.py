@@ -11,6 +11,8 @@ from simulation.crashing import Scenario
 from simulation.scenarios import ALL
 from simulation.striking import by_name, crash_free_ends, strikes, undisturbed, wrong_ends
 
+pytestmark = pytest.mark.long
+
 FEWEST_POINTS = 900
 """In all scenarios together; fewer would mean that something is no longer seen."""
 

@@ -11,6 +11,8 @@ from simulation.play import play
 
 from broker.states import IllegalMove
 
+pytestmark = pytest.mark.long
+
 ENOUGH = 1_000
 """Stories within which the simulation must see what is missing."""
 

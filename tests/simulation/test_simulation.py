@@ -12,6 +12,8 @@ from simulation.play import Player, play
 from simulation.story import tell
 from simulation.telling import told
 
+pytestmark = pytest.mark.long
+
 AT_ONCE = 25
 """Stories in one test."""
 
