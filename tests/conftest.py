@@ -49,7 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # what takes minutes must not begin last
+    # what takes minutes must not begin last, nor what mostly waits: then there is nothing left to do meanwhile
+    items.sort(key=lambda item: item.get_closest_marker("long") is None and "service" not in item.path.parts)
     if config.getoption("--slow"):
         return
     for item in items:
