@@ -37,7 +37,7 @@ hypothesis.settings.register_profile("slow", deadline=None, print_blob=True, max
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the long forms: simulations, races, soaks")
-    parser.addoption("--seeds", type=int, default=2000, help="how many stories the simulation plays (default: 2000)")
+    parser.addoption("--seeds", type=int, default=1000, help="how many stories the simulation plays (default: 1000)")
     parser.addoption("--soak", type=float, default=2.0, help="minutes of faults for a whole service (default: 2)")
     parser.addoption("--seed", type=int, default=None, help="play this one story of the simulation, and tell it")
 
