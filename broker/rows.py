@@ -3,8 +3,40 @@
 from __future__ import annotations
 
 from broker.facts import is_copy
-from broker.states import StageState
-from broker.store.base import StageRow
+from broker.states import RunState, StageState
+from broker.store.base import RunRow, StageRow
+
+
+def run_row(run_id: str, *, name: str, digest: str, stages: int, by: str, now: int) -> RunRow:
+    """A run that nothing has happened to yet; `digest`: of its document and of what was asked for, which is one and the
+    same; `stages`: how many; `by`: who has submitted it."""
+    return RunRow(
+        run_id=run_id,
+        name=name,
+        client_key=None,
+        request_digest=digest,
+        state=RunState.PENDING.value,
+        reason="",
+        ver=0,
+        document_digest=digest,
+        source="",
+        created_by=by,
+        created_at=now,
+        ended_at=None,
+        due_at=now,
+        wake_sent_at=None,
+        stages=stages,
+        unsettled=stages,
+        failed=0,
+        open_attempts=0,
+        held=0,
+        commands=0,
+        wants=0,
+        cancel_requested_at=None,
+        lease_owner=None,
+        lease_token=0,
+        lease_until=None,
+    )
 
 
 def stage_row(run_id: str, n: int, path: str, rules: str, body: str, digest: str, unmet: int, now: int) -> StageRow:

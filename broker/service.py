@@ -38,7 +38,7 @@ from broker.holdings import Held, holding
 from broker.people import whoami
 from broker.possible import Possible, check, refuse_places, static_refusals
 from broker.preflight import LOOKED_AT, warnings_for
-from broker.rows import stage_row
+from broker.rows import run_row, stage_row
 from broker.sites import Sites, load_sites
 from broker.spec import (
     CompiledRun,
@@ -171,32 +171,9 @@ class Service:
             stage_row(run_id, n, stage.path, stage.rules, stage.body, stage.digest, len(stage.needs), now)
             for n, stage in enumerate(compiled.stages)
         ]
-        row = RunRow(
-            run_id=run_id,
-            name=request.name or compiled.name,
-            client_key=request.key or compiled.key,
-            request_digest=compiled.digest,
-            state=RunState.PENDING.value,
-            reason="",
-            ver=0,
-            document_digest=compiled.digest,
-            source=str(request.base or ""),
-            created_by=self.actor,
-            created_at=now,
-            ended_at=None,
-            due_at=now,
-            wake_sent_at=None,
-            stages=len(stages),
-            unsettled=len(stages),
-            failed=0,
-            open_attempts=0,
-            held=int(request.hold),
-            commands=0,
-            wants=0,
-            cancel_requested_at=None,
-            lease_owner=None,
-            lease_token=0,
-            lease_until=None,
+        digest, name = compiled.digest, request.name or compiled.name
+        row = run_row(run_id, name=name, digest=digest, stages=len(stages), by=self.actor, now=now)._replace(
+            client_key=request.key or compiled.key, source=str(request.base or ""), held=int(request.hold)
         )
         data = {"digest": compiled.digest, "stages": len(stages), "document": request.document.name}
         if request.hold:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broker.rows import stage_row
+from broker.rows import run_row, stage_row
 from broker.simulate.setting import Setting
 from broker.spec import CompiledRun, RawDocument, Wrong, compile_workflow, document_from, load_workflow, read_document
-from broker.states import RunState
-from broker.store.base import NewEvent, NewRun, RunRow
+from broker.store.base import NewEvent, NewRun
 
 STAGE = "work"
 OF_THE_STAGE = ("checkpoint", "retry", "duplicates")
@@ -91,33 +90,7 @@ def new_run(made: CompiledRun, run_id: str, *, now: int) -> NewRun:
     stages = [
         stage_row(run_id, n, s.path, s.rules, s.body, s.digest, len(s.needs), now) for n, s in enumerate(made.stages)
     ]
-    row = RunRow(
-        run_id=run_id,
-        name=made.name,
-        client_key=None,
-        request_digest=made.digest,
-        state=RunState.PENDING.value,
-        reason="",
-        ver=0,
-        document_digest=made.digest,
-        source="",
-        created_by="simulate",
-        created_at=now,
-        ended_at=None,
-        due_at=now,
-        wake_sent_at=None,
-        stages=len(stages),
-        unsettled=len(stages),
-        failed=0,
-        open_attempts=0,
-        held=0,
-        commands=0,
-        wants=0,
-        cancel_requested_at=None,
-        lease_owner=None,
-        lease_token=0,
-        lease_until=None,
-    )
+    row = run_row(run_id, name=made.name, digest=made.digest, stages=len(stages), by="simulate", now=now)
     return NewRun(run=row, document="{}", stages=stages, deps=[], events=[NewEvent(kind="submitted")])
 
 
