@@ -104,3 +104,12 @@ def test_two_policies_of_one_name_are_refused() -> None:
         check_names([NamedPolicy("race", {"policy": {}})], ["race"])
     with pytest.raises(UsageError, match="named a"):
         check_names([NamedPolicy("a", {}), NamedPolicy("a", {})], [])
+
+
+def test_a_full_disk_takes_the_plot_and_not_the_figures(tmp_path: Path) -> None:
+    (tmp_path / "full.svg").symlink_to("/dev/full")
+    plot = tmp_path / "full.svg"
+    told = simulate("--traces", str(EXAMPLE / "traces"), "--site", "south", "--plot", str(plot), *QUICK)
+    assert told.exit_code == 1
+    assert "÷ oracle" in told.stdout
+    assert f"cannot write {plot}: No space left on device" in told.stderr

@@ -14,7 +14,7 @@ import click
 from broker.cli.options import duration, output_option
 from broker.cli.output import emit
 from broker.cli.session import note
-from broker.errors import UsageError
+from broker.errors import Unwritable, UsageError
 
 if TYPE_CHECKING:
     from broker.simulate.compare import Comparison, Told
@@ -132,10 +132,13 @@ def simulate(
         found, about = _outages(folder, only, setting, policies)
     elif log is not None:
         found, about = _queues(log, rotate, setting, policies)
+    _tell(found, about, output)  # first: it took minutes, and a full disk is no reason to keep it back
     if plot is not None:
-        plot.write_text(drawn(found, setting), encoding="utf-8")
+        try:
+            plot.write_text(drawn(found, setting), encoding="utf-8")
+        except OSError as error:
+            raise Unwritable(f"cannot write {plot}: {error.strerror}", help="the figures are above") from error
         note(f"wrote {plot}")
-    _tell(found, about, output)
 
 
 def _tell(found: Comparison, about: Sequence[str], output: str) -> None:
