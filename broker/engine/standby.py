@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from broker.engine.forecasting import over_link
 from broker.engine.look import Look
 from broker.engine.start import brings_files, named_effect
 from broker.engine.words import compact
@@ -20,7 +21,6 @@ from broker.jobs import in_place
 from broker.spec import body_for
 from broker.store.base import AttemptRow, CheckpointRow, EffectRow, StageRow
 from policies import shipping
-from policies.links import PRIOR, LinkEstimate
 from policies.model import CheckpointRule, Decision, SiteFacts
 
 Json = Mapping[str, Any]
@@ -176,10 +176,3 @@ def _brought(world: World, body: Json, to: str) -> bool:
 def _read_in_place_only_here(world: World, body: Json, here: str, to: str) -> bool:
     """Nobody has counted what the running attempt reads where it is."""
     return any(in_place(world, given, here) and not in_place(world, given, to) for given in body["inputs"])
-
-
-def over_link(world: World, source: str, to: str, *, bytes: int, files: int) -> LinkEstimate:  # noqa: A002
-    """How long so much will take, by the quickest mover that is known to go there."""
-    known = [learned for (side, target, _), learned in world.links.items() if (side, target) == (source, to)]
-    estimates = [learned.estimate(bytes=bytes, files=files) for learned in known or (PRIOR,)]
-    return min(estimates, key=lambda one: one.p50)

@@ -23,6 +23,7 @@ from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414
 from connectors.base import Notes
 
 if TYPE_CHECKING:
+    from broker.store.past import PastRow
     from broker.traffic.rows import TrafficStore
 
 
@@ -904,6 +905,14 @@ class Store(Protocol):
 
     def forget_evidence(self, before: int) -> int:
         """Remove rows that are older; how many."""
+        ...
+
+    def past(self, site: str, *, since: int, limit: int) -> Sequence[PastRow]:
+        """Attempts at a site that ended after `since`, the newest first."""
+        ...
+
+    def present(self, site: str, *, limit: int) -> Sequence[PastRow]:
+        """Those that are open, of the newest runs first."""
         ...
 
     def log_tails(self, run_id: str, n: int, attempt: int) -> Sequence[LogTail]: ...
