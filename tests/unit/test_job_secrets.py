@@ -137,10 +137,10 @@ def test_after_a_run_the_value_is_nowhere_below_the_installation(tmp_path: Path)
     token = tmp_path / "token"
     token.touch(mode=0o600)
     token.write_text(VALUE)
-    home = tmp_path / "home"
+    home = tmp_path / "all"
     (tmp_path / "sites.yaml").write_text(
-        "crossfade: 1\nsites:\n  beamline: {profile: local, root: ./home/sites/beamline, "
-        "secrets: {catalogue: 'file:token'}}\n  other: {profile: local, root: ./home/sites/other}\n"
+        "crossfade: 1\nsites:\n  beamline: {profile: local, root: ./all/sites/beamline, "
+        "secrets: {catalogue: 'file:token'}}\n  other: {profile: local, root: ./all/sites/other}\n"
     )
     (tmp_path / "wf.yaml").write_text(
         "crossfade: 1\nname: t\nstages:\n  a:\n    env: {TOKEN: 'secret:catalogue'}\n    run: |\n"
