@@ -168,6 +168,8 @@ class Rules:
     """None: data may be anywhere."""
     near: int | None = None
     """The number of the stage whose files it would rather be beside."""
+    skip: str = ""
+    """Why the document does not want it run with these params; empty: it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +197,8 @@ class SiteFacts:
     claim: str = "atomic_fs"
     drained: str = ""
     """Not empty: an operator drained it, and said why."""
+    frozen: str = ""
+    """Not empty: an operator has frozen submissions there, and said why and until when."""
     quarantined: bool = False
     """A backup was restored, and its jobs of the lost hours are not known yet."""
     losses_every: float = 30 * 86_400.0

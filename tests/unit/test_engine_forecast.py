@@ -81,7 +81,7 @@ def test_the_same_stages_runs_tell_how_long_it_takes() -> None:
 def test_what_a_checkpoint_saves_is_no_work_that_is_left() -> None:
     lab = lab_of(slow=10)
     rules = {
-        "checkpoint": {**CHECKPOINT, "ship": "always"},
+        "checkpoint": CHECKPOINT,
         "resources": {"walltime": 2000},
         "sites": {"prefer": [QUICK]},
     }
@@ -113,7 +113,7 @@ def test_a_thousand_stages_alike_are_reckoned_up_once_for_each_site(monkeypatch:
     lab = Lab(site(SLOW, slots=200), site(QUICK, slots=200))
     lab.submit(*(Stage(f"s{i}", "seconds=10") for i in range(200)))
     lab.settle()
-    assert len(lab.executions()) == 200 or lab.store.open_attempts(SLOW)
+    assert len(lab.store.open_attempts(SLOW)) + len(lab.store.open_attempts(QUICK)) == 200
     assert sorted(counted) == [SLOW, QUICK]
 
 
