@@ -5,10 +5,10 @@ As with health, each process that works reads for itself, from the same rows; wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from broker.clock import Clock, micros
+from broker.engine.forecasting import loads_in
 from broker.facts import World, raised, rules_at, site_facts, site_setup
 from broker.states import AttemptState
 from broker.store.base import Store
@@ -130,9 +130,3 @@ def loads_of(rows: Iterable[PastRow]) -> Mapping[Stage, tuple[Load, ...]]:
         if told is not None and not row.restore:  # a checkpoint is no input
             found[row.app, row.path] = told
     return found
-
-
-def loads_in(staged: str) -> tuple[Load, ...] | None:
-    """What an attempt brought in, as its row has it; None: it is not known of all of it how large it is."""
-    told = json.loads(staged).get("from") if staged else None
-    return None if told is None else tuple(Load(side, files, size) for side, (files, size) in told.items())

@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from broker.facts import World
-from broker.past import loads_in
 from broker.store.base import AttemptRow
 from policies.checkpoint import choose
 from policies.fit import NORMAL, Fit, fit
@@ -170,6 +169,12 @@ class Forecasts:
         return None
 
 
+def loads_in(staged: str) -> tuple[Load, ...] | None:
+    """What an attempt brought in, as its row has it; None: it is not known of all of it how large it is."""
+    told = json.loads(staged).get("from") if staged else None
+    return None if told is None else tuple(Load(side, files, size) for side, (files, size) in told.items())
+
+
 def over_link(world: World, source: str, to: str, *, bytes: int, files: int) -> LinkEstimate:  # noqa: A002
     """How long so much will take, by the quickest mover that is known to go there."""
     known = [learned for (side, target, _), learned in world.links.items() if (side, target) == (source, to)]
@@ -177,4 +182,4 @@ def over_link(world: World, source: str, to: str, *, bytes: int, files: int) -> 
     return min(estimates, key=lambda one: one.p50)
 
 
-__all__ = ["Forecasts", "Known", "over_link"]
+__all__ = ["Forecasts", "Known", "loads_in", "over_link"]
