@@ -168,6 +168,8 @@ class Rules:
     """None: data may be anywhere."""
     near: int | None = None
     """The number of the stage whose files it would rather be beside."""
+    skip: str = ""
+    """Why the document does not want it run with these params; empty: it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,11 @@ def copies(*, to: Sequence[str]) -> Decision:
     )
 
 
+def skipped(why: str) -> Decision:
+    """The document does not want the stage run with the params that were given."""
+    return Decision("when", "skip", (Reason("when", "skip", why),))
+
+
 def no_place(against: Sequence[Reason]) -> Decision:
     """A stage that only moves data may not bring it where the document says."""
     return Decision("placement", "forbidden", tuple(against))
