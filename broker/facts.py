@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from broker.operating.rows import FREEZE_SUBMITS, NoticeRow
+from broker.operating.standing import closed, frozen_words, next_window
 from broker.spec import rules_for, secrets_of, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow, WaiverRow
 from connectors.model import LaneLimits, Resources
@@ -214,15 +216,16 @@ def site_facts(
     judged: Judged | None = None,
     job: tuple[str, str] = ("", ""),
     doubt: str = "",
-    frozen: str = "",
+    notices: Sequence[NoticeRow] = (),
 ) -> SiteFacts:
-    """One site as it stands. `window`: when its next announced maintenance begins; `job`: the application and the
-    person that something is to be placed for; `doubt`: why its silence may be our own fault; `frozen`: why it is given
-    no new job."""
+    """One site as it stands. `window`: when the next maintenance begins that it announces itself; `job`: the
+    application and the person that something is to be placed for; `doubt`: why its silence may be our own fault;
+    `notices`: what operators have said."""
     config = setup.config
     since = row.cannot_ask_since if row else None
     override = override_of(row, now) if row else None
     well = judged is None or override is not None
+    begins, ends = next_window(notices, config.name, window, now=now)
     return SiteFacts(
         name=config.name,
         facility=config.facility or config.name,
@@ -238,16 +241,17 @@ def site_facts(
         lanes=_lanes(config),
         claim=setup.claim,
         drained=(row.mode_reason or "no reason given") if row and row.mode == "drained" else "",
-        frozen=frozen,
+        frozen=frozen_words(notices, FREEZE_SUBMITS, config.name, now=now),
         quarantined=bool(row and row.quarantined),
         losses_every=config.losses_every,
-        window_at=window,
+        window_at=begins,
+        window_until=ends,
         cannot_ask_since=since,
         probes=row.probes if row else 0,
         silent=row is not None and spent(since, row.probes, budgets_of(config), now),
         detail=row.detail if row else "",
         doubt=doubt,
-        refuses=_refuses(override, judged, job, now),
+        refuses=_refuses(override, closed(notices, config.name, now=now), judged, job, now),
         unwell="" if well or judged is None else _unwell(judged.judgement),
         clearance=config.clearance,
     )
@@ -272,13 +276,13 @@ def override_of(row: SiteRow, now: int) -> Override | None:
     return Override(state=state, by=row.override_by, reason=row.override_reason, until=until)
 
 
-def _refuses(override: Override | None, judged: Judged | None, job: tuple[str, str], now: int) -> str:
-    """Why nothing is sent there now; what an operator says goes before what is judged."""
+def _refuses(override: Override | None, away: str, judged: Judged | None, job: tuple[str, str], now: int) -> str:
+    """Why nothing is sent there now; what an operator says goes before what is judged. `away`: of a maintenance."""
     if override is not None:
         words = f"{override.by} says that it is {override.state.value}: {override.reason}"
         return words if override.state in _REFUSING else ""
-    if judged is None:
-        return ""
+    if away or judged is None:
+        return away
     worst = judged.judgement
     if worst.state in _REFUSING:
         return f"{worst.capability} is {worst.state.value}: {worst.fact}"

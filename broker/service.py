@@ -35,8 +35,6 @@ from broker.facts import (
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
 from broker.health import judge_all
 from broker.holdings import Held, holding
-from broker.operating.rows import FREEZE_SUBMITS
-from broker.operating.standing import frozen_words
 from broker.people import whoami
 from broker.possible import Possible, check, refuse_places, static_refusals
 from broker.preflight import LOOKED_AT, warnings_for
@@ -262,7 +260,7 @@ class Service:
                         load=load[name],
                         share=max(0, config.slots - load[name]),
                         now=now,
-                        frozen=frozen_words(notices, FREEZE_SUBMITS, name, now=now),
+                        notices=notices,
                     ),
                     rules=rules_at(stage.rules, name, config.profile),
                 )

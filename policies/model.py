@@ -205,6 +205,8 @@ class SiteFacts:
     """Seconds, on average, between two losses of the site together with its disks."""
     window_at: int | None = None
     """When the next announced maintenance begins; None: none is announced."""
+    window_until: int | None = None
+    """When that one ends; None: nobody says."""
     cannot_ask_since: int | None = None
     probes: int = 0
     """Failed looks since then."""
