@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from broker.store.events import EvidenceRow as EvidenceRow  # noqa: PLC0414 - said on: rows are taken from here
 from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414
 from connectors.base import Notes
+from policies.brake import Carried
+from policies.failback import Journey
 
 if TYPE_CHECKING:
     from broker.traffic.rows import TrafficStore
@@ -469,6 +471,8 @@ class Snapshot:
     """Were there more due stages than the limit?"""
     waiting: bool
     """Are more stages in the queue for a place than are shown?"""
+    journey: Journey | None = None
+    """Where the run began and where it was carried last; None: it was not carried."""
 
 
 class DecisionTx(Protocol):
@@ -501,6 +505,10 @@ class DecisionTx(Protocol):
 
     def waivers(self) -> Sequence[WaiverRow]:
         """All of the run, whether they hold or not, by id."""
+        ...
+
+    def carried(self, *, since: int) -> Sequence[Carried]:
+        """Stages of all runs that were carried elsewhere since then, in order of time."""
         ...
 
     def apply(self, changes: Changes, *, now: int) -> None:

@@ -219,6 +219,9 @@ attempt = Table(
 )
 Index("attempt_open", attempt.c.open, attempt.c.site, attempt.c.run_id, attempt.c.n)
 Index("attempt_native", attempt.c.native_id)
+_CARRIED = text("why = 'failover'")
+Index("attempt_carried", attempt.c.created_at, sqlite_where=_CARRIED, postgresql_where=_CARRIED)
+Index("attempt_carried_run", attempt.c.run_id, attempt.c.created_at, sqlite_where=_CARRIED, postgresql_where=_CARRIED)
 
 checkpoint = Table(
     "checkpoint",
