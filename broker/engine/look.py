@@ -101,6 +101,7 @@ class Look:
                 judged=self.world.health.get(name),
                 job=(self.run_row.name, self.run_row.created_by),
                 doubt=self.doubts.get(name, ""),
+                notices=self.snapshot.notices,
             )
             self.sites[name] = facts
         return facts

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from broker.engine.attempt import Progress
 from broker.engine.braking import braked
+from broker.engine.freezing import stays
 from broker.engine.look import Look
 from broker.engine.orphans import ask_to_end, leave, unsubmitted
 from broker.engine.placing import place
@@ -46,6 +47,8 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
     elif decision.outcome == "move" and look.run_row.held:
         decision = _stays(decision, Reason("held", "stay", "the run is held: nothing new starts, elsewhere neither"))
     elif decision.outcome == "move":
+        decision = stays(look, site.name, decision)
+    if decision.outcome == "move":
         decision, shut = braked(look, stage, rules, elsewhere, decision, away=row.site)
     if decision.outcome == "move":
         return carry_elsewhere(look, stage, row, decision, shut)

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from broker.operating.rows import NoticeRow as NoticeRow  # noqa: PLC0414 - said on, as the next ones are
 from broker.store.events import EvidenceRow as EvidenceRow  # noqa: PLC0414 - said on: rows are taken from here
 from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414
 from connectors.base import Notes
@@ -25,6 +26,7 @@ from policies.brake import Carried
 from policies.failback import Journey
 
 if TYPE_CHECKING:
+    from broker.operating.rows import NoticeStore
     from broker.traffic.rows import TrafficStore
 
 
@@ -473,6 +475,8 @@ class Snapshot:
     """Are more stages in the queue for a place than are shown?"""
     journey: Journey | None = None
     """Where the run began and where it was carried last; None: it was not carried."""
+    notices: Sequence[NoticeRow] = ()
+    """What operators have said that holds, or will: freezes, maintenance."""
 
 
 class DecisionTx(Protocol):
@@ -656,6 +660,11 @@ class Store(Protocol):
     @property
     def traffic(self) -> TrafficStore:
         """What is on its way."""
+        ...
+
+    @property
+    def notices(self) -> NoticeStore:
+        """What operators have said, with an end."""
         ...
 
     def now(self) -> int:

@@ -69,7 +69,9 @@ def run_of(failback: str, *, prefer: bool, back_after: float, seconds: int = 150
     """Two stages, one after the other. The first one's site is dark for a while, and is left."""
     there = Lab(site("nersc", slots=8), site("alcf", slots=8), site("olcf", slots=8))
     wanted = {"failover": {"after": 60.0, "failback": failback}, "sites": {"prefer": ["nersc"] if prefer else []}}
-    run = there.submit(Stage("a", f"seconds={seconds}", rules=wanted), Stage("b", "seconds=50", needs=["a"], rules=wanted))
+    run = there.submit(
+        Stage("a", f"seconds={seconds}", rules=wanted), Stage("b", "seconds=50", needs=["a"], rules=wanted)
+    )
     there.run_for(60)
     home = there.attempts(run, "a")[0].site
     model, now = there.sites[home].model, there.clock()

@@ -131,7 +131,7 @@ def test_who_waits_for_his_turn_says_so_once() -> None:
 
 
 def test_the_sites_own_rate_is_its_brake_unless_it_says_another() -> None:
-    from broker.facts import to_one_site  # noqa: PLC0415
+    from broker.facts import to_one_site
 
     assert to_one_site(site("a")) == 60
     assert to_one_site(site("a", submits_per_minute=10.0)) == 10
