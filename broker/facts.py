@@ -18,6 +18,7 @@ from policies.blackhole import NO_HOLES, Holes
 from policies.brake import PER_MINUTE, TO_ONE_SITE
 from policies.evidence import Budgets
 from policies.health import Judgement
+from policies.history import History
 from policies.intervals import ask_every
 from policies.links import Learned
 from policies.measured import spent
@@ -104,6 +105,8 @@ class World:
     """What the sites' former outages lasted, seconds, kept up by `broker.outages`."""
     failovers_per_minute: int = PER_MINUTE
     """Stages that may be carried elsewhere within a minute; 0: any number."""
+    history: History = field(default_factory=History)
+    """What is known of queues and of work, kept up by whoever reads the rows (`broker.past`)."""
     witnesses: dict[str, int] = field(default_factory=dict)
     """Services that are no sites and give no answer, and since when: what is dark together with them may be us."""
 
@@ -387,6 +390,12 @@ def body_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:
         fact = f"{config.name} runs whole jobs in an image, and has no command line for software.options"
         return Reason("image", "refused", fact, config.name)
     return None
+
+
+def brings_files(body: str) -> bool:
+    """Does a stage with that stored body (JSON, written compactly) need files that are brought? Cheap, and it may say
+    yes to one that only reads where it is."""
+    return '"files":[]' not in body or '"inputs":[]' not in body
 
 
 def _secret_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:

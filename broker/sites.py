@@ -178,6 +178,7 @@ def _figures(machine: Machine) -> dict[str, Any]:
         "nodes": machine.nodes,
         "poll": machine.poll,
         "max_walltime": machine.max_walltime,
+        "speed": machine.speed,
         "settle": machine.settle,
         "heartbeat": _whole_seconds(machine.heartbeat),
         "fence": _whole_seconds(machine.fence),

@@ -68,6 +68,8 @@ class SiteConfig:
     """Seconds."""
     losses_every: float = 30 * 86_400.0
     """Seconds, on average, between two losses of the site together with its disks: for hours, or for good."""
+    speed: float = 1.0
+    """How quick it is for work as walltimes are written for it; 2: twice as quick. Until runs tell better."""
     submits_per_minute: float = 0.0
     """0: no limit."""
     failovers_per_minute: int | None = None

@@ -55,7 +55,7 @@ def liking(candidate: _Candidate, journey: Journey | None) -> int:
     return 1 if rules.sites.prefer else int(candidate.site.name != journey.home)
 
 
-def told(candidate: _Candidate, journey: Journey | None) -> Sequence[Reason]:
+def why_there(candidate: _Candidate, journey: Journey | None) -> Sequence[Reason]:
     """Why the journey speaks for the site that was chosen."""
     if journey is None or liking(candidate, journey):
         return ()

@@ -55,6 +55,7 @@ def place(look: Look, stage: StageRow, *, why: str, shut: Collection[str] = ()) 
     known = checkpoint_facts(rows)
     avoid = json.loads(stage.avoid) if stage.avoid else ()
     near = rules_of(stage.rules).near
+    candidates = look.forecast(stage, candidates, static, checkpoints=known)
     decision = placement.place(
         candidates,
         now=look.now,
@@ -68,13 +69,21 @@ def place(look: Look, stage: StageRow, *, why: str, shut: Collection[str] = ()) 
     )
     if decision.outcome != "place":
         return not_placed(look, stage, decision)
-    dark = {name for name in look.world.sites if (facts := look.site(name)) and not facts.answers}
-    best, choice = choose(known, target=decision.site, dark=dark, started_before=stage.attempt > 0)
-    walltime = next(c.rules.resources.walltime for c in candidates if c.site.name == decision.site)
+    best, choice = choose(known, target=decision.site, dark=look.dark(), started_before=stage.attempt > 0)
+    there = next(c for c in candidates if c.site.name == decision.site)
+    walltime, saved = there.rules.resources.walltime, there.forecast.saved if there.forecast else 0.0
     leave_behind(look, stage)
     ahead = sent_to(look, stage, decision.site)
     begun = start(
-        look.world, stage, site=decision.site, why=why, restore=best, walltime=walltime, now=look.now, ahead=ahead
+        look.world,
+        stage,
+        site=decision.site,
+        why=why,
+        restore=best,
+        done=saved,
+        walltime=walltime,
+        now=look.now,
+        ahead=ahead,
     )
     row = begin(look, stage, begun, decision)
     if stage.attempt or rows:

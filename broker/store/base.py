@@ -27,6 +27,7 @@ from policies.failback import Journey
 
 if TYPE_CHECKING:
     from broker.operating.rows import NoticeStore
+    from broker.store.past import PastRow
     from broker.traffic.rows import TrafficStore
 
 
@@ -907,6 +908,10 @@ class Store(Protocol):
         ...
 
     def effects(self, run_id: str) -> Sequence[EffectRow]: ...
+    def pending_effects(self, run_id: str) -> Sequence[EffectRow]:
+        """Those of them that are neither done nor given up."""
+        ...
+
     def products(self, run_id: str) -> Sequence[ProductRow]: ...
     def products_of(self, run_id: str, paths: Collection[str]) -> Mapping[str, ProductRow]:
         """The products of these stages, by path; those without one are left out."""
@@ -921,6 +926,14 @@ class Store(Protocol):
 
     def forget_evidence(self, before: int) -> int:
         """Remove rows that are older; how many."""
+        ...
+
+    def past(self, site: str, *, since: int, limit: int) -> Sequence[PastRow]:
+        """Attempts at a site that ended after `since`, the newest first."""
+        ...
+
+    def present(self, site: str, *, limit: int) -> Sequence[PastRow]:
+        """Those that are open, of the newest runs first."""
         ...
 
     def log_tails(self, run_id: str, n: int, attempt: int) -> Sequence[LogTail]: ...
