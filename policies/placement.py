@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from policies.failback import Journey, kept_from_home, liking, why_there
 from policies.fit import fit
 from policies.intervals import span
 from policies.model import CheckpointFacts, Decision, Reason, Rules, SiteFacts
@@ -94,9 +95,9 @@ def taken_up(*, site: str, key: str) -> Decision:
 
 def copies(*, to: Sequence[str]) -> Decision:
     """A stage that only moves data is at no site. `to`: PLACE:path of all that it brings."""
-    told = ", ".join(to[:3]) + (f" and {len(to) - 3} more" if len(to) > 3 else "")
+    names = ", ".join(to[:3]) + (f" and {len(to) - 3} more" if len(to) > 3 else "")
     return Decision(
-        "placement", "copy", (Reason("copy", "chosen", f"it only moves data, to {told}: no site is asked"),)
+        "placement", "copy", (Reason("copy", "chosen", f"it only moves data, to {names}: no site is asked"),)
     )
 
 
@@ -120,12 +121,14 @@ def place(
     near: str = "",
     static: Mapping[str, Reason | None] | None = None,
     waived: Sequence[Waiver] = (),
+    journey: Journey | None = None,
 ) -> Decision:
     """Choose a site.
 
     `want`: an operator's wish, which beats every preference but no constraint. `avoid`: where it failed before;
     taken again only when nothing else is left. `near`: the site where the files are that it would rather be beside.
     `static`: refusals by site if the caller has them already. `waived`: the run's waivers that are in force now.
+    `journey`: of a run of which a stage was carried elsewhere.
     """
     reasons: list[Reason] = []
     possible: list[Candidate] = []
@@ -152,17 +155,27 @@ def place(
     if not open_:
         reasons.append(Reason("candidates", "wait", "no site that could take it answers and is open"))
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
-    exceptions = {c.site.name: told for c in open_ if (told := _waived_at(c, waived))}
+    if want not in {c.site.name for c in open_}:  # a person may send it home
+        open_ = list(kept_from_home(open_, journey, reasons))
+    exceptions = {c.site.name: words for c in open_ if (words := _waived_at(c, waived))}
     ranked = _rank(
-        open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints, near=near, last=exceptions.keys()
+        open_,
+        reasons,
+        now=now,
+        want=want,
+        avoid=avoid,
+        checkpoints=checkpoints,
+        near=near,
+        last=exceptions.keys(),
+        journey=journey,
     )
     return replace(ranked, reasons=(*ranked.reasons, *exceptions.get(ranked.site, ())))
 
 
 def _waived_at(candidate: Candidate, waived: Sequence[Waiver]) -> Sequence[Reason]:
     """Rules that forbid a site to the data, and that are waived; each names who agreed to that."""
-    told = judged(candidate.rules.data, candidate.site.name, side_of(candidate.site), waived) if waived else ()
-    return [reason for reason in told if reason.verdict == WAIVED]
+    found = judged(candidate.rules.data, candidate.site.name, side_of(candidate.site), waived) if waived else ()
+    return [reason for reason in found if reason.verdict == WAIVED]
 
 
 def _rank(
@@ -175,6 +188,7 @@ def _rank(
     checkpoints: Sequence[CheckpointFacts],
     near: str,
     last: Collection[str],
+    journey: Journey | None,
 ) -> Decision:
     """`last`: sites that are allowed by way of exception, and taken where no other one has room."""
     pool = _wanted(candidates, want, reasons) or _not_failed_at(candidates, avoid, reasons)
@@ -182,9 +196,10 @@ def _rank(
     if not roomy:
         reasons.extend(Reason("room", "wait", _full(c.site), c.site.name) for c in pool)
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ROOM, facts={"for": "room"})
-    orders = {c.site.name: said_order(c, near=near, last=last) for c in roomy}
+    orders = {c.site.name: said_order(c, near=near, last=last, liking=liking(c, journey)) for c in roomy}
     best = best_of(roomy, orders, checkpoints)
     reasons.extend(merits(best, checkpoints, alone=len(roomy) == 1))
+    reasons.extend(why_there(best, journey))
     if near and best.site.name == near:
         reasons.append(Reason("near", "for", f"the files that it is to be near are at {near}", near))
     elif near:

@@ -34,13 +34,14 @@ def _liked(candidate: Candidate) -> int | None:
     return next((i for i, name in enumerate(candidate.rules.sites.prefer) if name in names), None)
 
 
-def said_order(candidate: Candidate, *, near: str, last: Collection[str]) -> tuple[int, ...]:
-    """What goes before the sum; smaller is better: no exception made for it, its files near, the preference, a site
-    that is well, the better lane of the wish."""
+def said_order(candidate: Candidate, *, near: str, last: Collection[str], liking: int = 0) -> tuple[int, ...]:
+    """What goes before the sum; smaller is better: no exception made for it, its files near, where a moved run wants to
+    be (`liking`), the preference, a site that is well, the better lane of the wish."""
     name = candidate.site.name
     rank, _ = preference(candidate)
     wish, lane = candidate.rules.lane, _lane(candidate)
-    return int(name in last), int(name != near), rank, int(bool(candidate.site.unwell)), wish.index(lane) if lane else 0
+    well = int(bool(candidate.site.unwell))
+    return int(name in last), int(name != near), liking, rank, well, wish.index(lane) if lane else 0
 
 
 def best_of(

@@ -38,6 +38,10 @@ def what_if(decision: Decision) -> list[str]:
     return [_would(name, row, decision.site, chosen) for name, row in by_site.items()]
 
 
+_PREFER = 3
+"""Of `_WELCOME`, which an older decision is taken to have gone by."""
+
+
 def _would(name: str, row: Mapping[str, object], best: str, chosen: Mapping[str, object]) -> str:
     told, other = Forecast.from_facts(row), Forecast.from_facts(chosen)
     if row.get("order") != chosen.get("order"):
@@ -68,6 +72,7 @@ def _wins(one: Forecast, other: Forecast) -> bool:
 _WELCOME = (
     "that it needs no waiver",
     "that its files are near",
+    "where the run was moved to, or its home,",
     "the document's `prefer`",
     "that a site is well",
     "the lane that was wished for",
@@ -78,5 +83,5 @@ def _differs(row: Mapping[str, object], chosen: Mapping[str, object]) -> int:
     """The first of what goes before the sum in which the two differ."""
     mine, its = row.get("order"), chosen.get("order")
     if not isinstance(mine, Sequence) or not isinstance(its, Sequence):
-        return 2
-    return next((i for i, (a, b) in enumerate(zip(mine, its, strict=False)) if a != b), 2) % len(_WELCOME)
+        return _PREFER
+    return next((i for i, (a, b) in enumerate(zip(mine, its, strict=False)) if a != b), _PREFER) % len(_WELCOME)
