@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from broker_kit import Lab, Stage
 from simulation.seams import Call
-from simulation.truth import Broken, copies_are_real, ends, judge
 
 from broker.clock import VirtualClock
 from broker.core import Broker
+from broker.drill.truth import Broken, copies_are_real, ends, judge
 from broker.store.base import StoreBusy, StoreError
 from broker.store.sql import SqlStore
 from connectors.errors import SiteUnreachable
