@@ -19,6 +19,7 @@ from broker.engine.expand import AddedStage, ExpansionError, expand
 from broker.facts import NOWHERE, SiteSetup, World
 from broker.health import HealthKeeper
 from broker.limits import Limits, OwnLimits
+from broker.past import PastKeeper
 from broker.reconcile import Reconciler
 from broker.retention import Retention
 from broker.store.base import Store
@@ -93,6 +94,7 @@ class Broker:
         )
         self.watcher = Watcher(store=parts.store, setups=setups, sites=parts.sites, clock=parts.clock)
         self._health = HealthKeeper(store=parts.store, world=self.world, clock=parts.clock)
+        self._past = PastKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._reconciler = Reconciler(store=parts.store, world=self.world, sites=parts.sites, clock=parts.clock)
         self._owner = parts.owner
         self._turns = _turns(parts, self.watcher)
@@ -206,8 +208,10 @@ class Broker:
         return [name for name in self.store.sites_wanted(now=self.clock()) if name != NOWHERE]  # drains do those
 
     def sites_to_look_at(self) -> Sequence[str]:
-        """Sites that the caller is to look at now (see `broker.turns`). On the way, they are judged anew."""
+        """Sites that the caller is to look at now (see `broker.turns`). On the way, they are judged anew, and what
+        their queues were like is read."""
         self._health.tend()
+        self._past.tend()
         return self._turns.ripe()
 
     def next_look(self) -> int:

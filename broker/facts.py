@@ -8,13 +8,16 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from broker.spec import rules_for, site_variables
+from broker.operating.rows import FREEZE_SUBMITS, NoticeRow
+from broker.operating.standing import closed, frozen_words, next_window
+from broker.spec import rules_for, secrets_of, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow, WaiverRow
 from connectors.model import LaneLimits, Resources
 from connectors.registry import PlaceConfig, SiteConfig
 from policies.blackhole import NO_HOLES, Holes
 from policies.evidence import Budgets
 from policies.health import Judgement
+from policies.history import History
 from policies.intervals import ask_every
 from policies.links import Learned
 from policies.measured import spent
@@ -40,6 +43,8 @@ from policies.verdicts import Override, State
 NOWHERE = ""
 """The site of an attempt that only moves data."""
 USABLE_CHECKPOINTS = ("verified", "shipped")
+LOCAL = "local"
+"""The connector of sites on this machine, the only ones where jobs are told secrets."""
 NATIVE = "native"
 """Of a site that itself runs whole jobs in their image."""
 _NO_LIMITS = LaneLimits()
@@ -91,6 +96,8 @@ class World:
     health: dict[str, Judged] = field(default_factory=dict)
     """How the sites are judged to be, kept up by whoever looks at them (`broker.health`). Without a judgement what a
     site's own row says is all there is."""
+    history: History = field(default_factory=History)
+    """What is known of queues and of work, kept up by whoever reads the rows (`broker.past`)."""
     witnesses: dict[str, int] = field(default_factory=dict)
     """Services that are no sites and give no answer, and since when: what is dark together with them may be us."""
 
@@ -129,6 +136,7 @@ def _rules(data: Mapping[str, Any]) -> Rules:
         required=data["required"],
         data=_data(data["data"]) if "data" in data else None,
         near=data.get("near"),
+        skip=data.get("skip", ""),
     )
 
 
@@ -208,13 +216,16 @@ def site_facts(
     judged: Judged | None = None,
     job: tuple[str, str] = ("", ""),
     doubt: str = "",
+    notices: Sequence[NoticeRow] = (),
 ) -> SiteFacts:
-    """One site as it stands. `window`: when its next announced maintenance begins; `job`: the application and the
-    person that something is to be placed for; `doubt`: why its silence may be our own fault."""
+    """One site as it stands. `window`: when the next maintenance begins that it announces itself; `job`: the
+    application and the person that something is to be placed for; `doubt`: why its silence may be our own fault;
+    `notices`: what operators have said."""
     config = setup.config
     since = row.cannot_ask_since if row else None
     override = override_of(row, now) if row else None
     well = judged is None or override is not None
+    begins, ends = next_window(notices, config.name, window, now=now)
     return SiteFacts(
         name=config.name,
         facility=config.facility or config.name,
@@ -230,15 +241,17 @@ def site_facts(
         lanes=_lanes(config),
         claim=setup.claim,
         drained=(row.mode_reason or "no reason given") if row and row.mode == "drained" else "",
+        frozen=frozen_words(notices, FREEZE_SUBMITS, config.name, now=now),
         quarantined=bool(row and row.quarantined),
         losses_every=config.losses_every,
-        window_at=window,
+        window_at=begins,
+        window_until=ends,
         cannot_ask_since=since,
         probes=row.probes if row else 0,
         silent=row is not None and spent(since, row.probes, budgets_of(config), now),
         detail=row.detail if row else "",
         doubt=doubt,
-        refuses=_refuses(override, judged, job, now),
+        refuses=_refuses(override, closed(notices, config.name, now=now), judged, job, now),
         unwell="" if well or judged is None else _unwell(judged.judgement),
         clearance=config.clearance,
     )
@@ -263,13 +276,13 @@ def override_of(row: SiteRow, now: int) -> Override | None:
     return Override(state=state, by=row.override_by, reason=row.override_reason, until=until)
 
 
-def _refuses(override: Override | None, judged: Judged | None, job: tuple[str, str], now: int) -> str:
-    """Why nothing is sent there now; what an operator says goes before what is judged."""
+def _refuses(override: Override | None, away: str, judged: Judged | None, job: tuple[str, str], now: int) -> str:
+    """Why nothing is sent there now; what an operator says goes before what is judged. `away`: of a maintenance."""
     if override is not None:
         words = f"{override.by} says that it is {override.state.value}: {override.reason}"
         return words if override.state in _REFUSING else ""
-    if judged is None:
-        return ""
+    if away or judged is None:
+        return away
     worst = judged.judgement
     if worst.state in _REFUSING:
         return f"{worst.capability} is {worst.state.value}: {worst.fact}"
@@ -326,6 +339,8 @@ def body_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:
     if missing:
         fact = f"{config.name} has no vars.{', vars.'.join(sorted(missing))}, which the command names"
         return Reason("vars", "refused", fact, config.name)
+    if (against := _secret_refusal(body, config)) is not None:
+        return against
     if not body.get("image"):
         return None
     if not config.container:
@@ -336,9 +351,29 @@ def body_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:
     return None
 
 
+def brings_files(body: str) -> bool:
+    """Does a stage with that stored body (JSON, written compactly) need files that are brought? Cheap, and it may say
+    yes to one that only reads where it is."""
+    return '"files":[]' not in body or '"inputs":[]' not in body
+
+
+def _secret_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:
+    wanted = secrets_of(body)
+    if not wanted:
+        return None
+    if config.connector != LOCAL:
+        fact = f"{config.name} is not on this machine, and secret:{min(wanted.values())} is told nowhere else"
+        return Reason("secrets", "refused", fact, config.name)
+    missing = sorted(set(wanted.values()) - config.secrets.keys())
+    if missing:
+        fact = f"{config.name} has no secrets.{', secrets.'.join(missing)}, which `env` names"
+        return Reason("secrets", "refused", fact, config.name)
+    return None
+
+
 def may_lack(body: str) -> bool:
     """Can a stored body (JSON) be one that some sites cannot run? Cheap, and never wrong about a no."""
-    return "site.vars." in body or '"image"' in body
+    return "site.vars." in body or '"image"' in body or '"secret:' in body
 
 
 def silent_at(setup: SiteSetup, row: SiteRow) -> int | None:

@@ -64,7 +64,7 @@ from broker.store.base import (
 from broker.store.sql import SqlStore
 from broker.whereabouts import Known, digests_of, whereabouts
 from policies.model import Decision
-from policies.placement import Candidate, copies, place
+from policies.placement import Candidate, copies, place, skipped
 
 FORMAT_VERSION = 1
 
@@ -233,8 +233,12 @@ class Service:
         rows = {row.site: row for row in self.store.sites()}
         load: dict[str, int] = {name: len(self.store.open_attempts(name)) for name in self.sites.configs}
         now = self.clock()
+        notices = self.store.notices.open(now=now)
         result: list[dict[str, object]] = []
         for stage in compiled.stages:
+            if against := rules_of(stage.rules).skip:
+                result.append({"stage": stage.path, **views.decision_view(skipped(against))})
+                continue
             if is_copy(stage.body):
                 decision = copies(to=brought_to(json.loads(stage.body)))
                 result.append({"stage": stage.path, **views.decision_view(decision)})
@@ -247,6 +251,7 @@ class Service:
                         load=load[name],
                         share=max(0, config.slots - load[name]),
                         now=now,
+                        notices=notices,
                     ),
                     rules=rules_at(stage.rules, name, config.profile),
                 )

@@ -68,6 +68,8 @@ class SiteConfig:
     """Seconds."""
     losses_every: float = 30 * 86_400.0
     """Seconds, on average, between two losses of the site together with its disks: for hours, or for good."""
+    speed: float = 1.0
+    """How quick it is for work as walltimes are written for it; 2: twice as quick. Until runs tell better."""
     submits_per_minute: float = 0.0
     """0: no limit."""
     relay_file: int = 0
@@ -96,6 +98,8 @@ class SiteConfig:
     """The allocation that jobs are charged to."""
     credentials: Mapping[str, str] = field(default_factory=dict)
     """References (`env:NAME`, `file:PATH`), never values: see connectors.secrets."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """By name, references to what jobs may be told in their environment; of sites on this machine only."""
     collection: str = ""
     """The Globus collection through which the site's files are reached."""
     collection_base: str = "/"

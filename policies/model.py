@@ -168,6 +168,8 @@ class Rules:
     """None: data may be anywhere."""
     near: int | None = None
     """The number of the stage whose files it would rather be beside."""
+    skip: str = ""
+    """Why the document does not want it run with these params; empty: it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,12 +197,16 @@ class SiteFacts:
     claim: str = "atomic_fs"
     drained: str = ""
     """Not empty: an operator drained it, and said why."""
+    frozen: str = ""
+    """Not empty: an operator has frozen submissions there, and said why and until when."""
     quarantined: bool = False
     """A backup was restored, and its jobs of the lost hours are not known yet."""
     losses_every: float = 30 * 86_400.0
     """Seconds, on average, between two losses of the site together with its disks."""
     window_at: int | None = None
     """When the next announced maintenance begins; None: none is announced."""
+    window_until: int | None = None
+    """When that one ends; None: nobody says."""
     cannot_ask_since: int | None = None
     probes: int = 0
     """Failed looks since then."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broker.engine.copying import brought_to
+from broker.engine.freezing import nothing_starts
 from broker.engine.look import Look
 from broker.engine.orphans import leave, unsubmitted
 from broker.engine.standby import sent_to
@@ -40,6 +41,8 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
         return begin_copy(look, stage, why=why)
     if stage.attempt and rules_of(stage.rules).duplicates == "never" and (copies := may_live(look, stage)):
         return waits_for_death(look, stage, copies)
+    if (waits := nothing_starts(look, stage)) is not None:
+        return waits
     candidates, static = look.candidates(stage)
     stray = look.strays.get(stage.n)
     if stray is not None and stray.site in look.world.sites and stage.want in ("", stray.site):
@@ -49,6 +52,7 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     known = checkpoint_facts(rows)
     avoid = json.loads(stage.avoid) if stage.avoid else ()
     near = rules_of(stage.rules).near
+    candidates = look.forecast(stage, candidates, static, checkpoints=known)
     decision = placement.place(
         candidates,
         now=look.now,
@@ -61,13 +65,21 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     )
     if decision.outcome != "place":
         return not_placed(look, stage, decision)
-    dark = {name for name in look.world.sites if (facts := look.site(name)) and not facts.answers}
-    best, choice = choose(known, target=decision.site, dark=dark, started_before=stage.attempt > 0)
-    walltime = next(c.rules.resources.walltime for c in candidates if c.site.name == decision.site)
+    best, choice = choose(known, target=decision.site, dark=look.dark(), started_before=stage.attempt > 0)
+    there = next(c for c in candidates if c.site.name == decision.site)
+    walltime, saved = there.rules.resources.walltime, there.forecast.saved if there.forecast else 0.0
     leave_behind(look, stage)
     ahead = sent_to(look, stage, decision.site)
     begun = start(
-        look.world, stage, site=decision.site, why=why, restore=best, walltime=walltime, now=look.now, ahead=ahead
+        look.world,
+        stage,
+        site=decision.site,
+        why=why,
+        restore=best,
+        done=saved,
+        walltime=walltime,
+        now=look.now,
+        ahead=ahead,
     )
     row = begin(look, stage, begun, decision)
     if stage.attempt or rows:

@@ -18,11 +18,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from broker.operating.rows import NoticeRow as NoticeRow  # noqa: PLC0414 - said on, as the next ones are
 from broker.store.events import EvidenceRow as EvidenceRow  # noqa: PLC0414 - said on: rows are taken from here
 from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414
 from connectors.base import Notes
 
 if TYPE_CHECKING:
+    from broker.operating.rows import NoticeStore
+    from broker.store.past import PastRow
     from broker.traffic.rows import TrafficStore
 
 
@@ -469,6 +472,8 @@ class Snapshot:
     """Were there more due stages than the limit?"""
     waiting: bool
     """Are more stages in the queue for a place than are shown?"""
+    notices: Sequence[NoticeRow] = ()
+    """What operators have said that holds, or will: freezes, maintenance."""
 
 
 class DecisionTx(Protocol):
@@ -648,6 +653,11 @@ class Store(Protocol):
     @property
     def traffic(self) -> TrafficStore:
         """What is on its way."""
+        ...
+
+    @property
+    def notices(self) -> NoticeStore:
+        """What operators have said, with an end."""
         ...
 
     def now(self) -> int:
@@ -890,6 +900,10 @@ class Store(Protocol):
         ...
 
     def effects(self, run_id: str) -> Sequence[EffectRow]: ...
+    def pending_effects(self, run_id: str) -> Sequence[EffectRow]:
+        """Those of them that are neither done nor given up."""
+        ...
+
     def products(self, run_id: str) -> Sequence[ProductRow]: ...
     def products_of(self, run_id: str, paths: Collection[str]) -> Mapping[str, ProductRow]:
         """The products of these stages, by path; those without one are left out."""
@@ -904,6 +918,14 @@ class Store(Protocol):
 
     def forget_evidence(self, before: int) -> int:
         """Remove rows that are older; how many."""
+        ...
+
+    def past(self, site: str, *, since: int, limit: int) -> Sequence[PastRow]:
+        """Attempts at a site that ended after `since`, the newest first."""
+        ...
+
+    def present(self, site: str, *, limit: int) -> Sequence[PastRow]:
+        """Those that are open, of the newest runs first."""
         ...
 
     def log_tails(self, run_id: str, n: int, attempt: int) -> Sequence[LogTail]: ...
