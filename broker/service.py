@@ -100,6 +100,9 @@ class Request:
         return self.document.absolute().parent if isinstance(self.document, Path) else None
 
 
+_AT_A_SITE = (StageState.ACTIVE.value, StageState.AWAITING_DECISION.value)
+
+
 class Service:
     """The use cases over one installation's store and sites."""
 
@@ -331,8 +334,11 @@ class Service:
     @staticmethod
     def refuse_command(kind: str, run: RunRow, stage: StageRow | None) -> None:
         """Refuse a command that could never be carried out. Raises UsageError, RefusedByPolicy."""
-        if kind == "hold" and stage is not None:
-            raise UsageError("hold is for whole runs", help=f"crossfade hold {run.run_id}")
+        if kind == "hold" and stage is not None and stage.state not in _AT_A_SITE:
+            raise RefusedByPolicy(
+                f"cannot hold {run.run_id}/{stage.path}: it is {stage.state}",
+                help=f"a stage can be told to wait for its silent site; for the rest: crossfade hold {run.run_id}",
+            )
         over = StageState(stage.state).final if stage else RunState(run.state).final
         if kind != "retry" and over:
             name = f"{run.run_id}/{stage.path}" if stage else run.run_id

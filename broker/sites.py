@@ -202,6 +202,7 @@ def _figures(machine: Machine) -> dict[str, Any]:
         figures["unreachable_seconds"] = machine.unreachable.seconds
     if "submits_per_minute" in machine.limits.model_fields_set:
         figures["submits_per_minute"] = machine.limits.submits_per_minute
+    figures["failovers_per_minute"] = machine.limits.failovers_per_minute
     figures |= {"relay_file": machine.limits.relay_file, "relay_transfer": machine.limits.relay_transfer}
     return {key: value for key, value in figures.items() if value is not None}
 

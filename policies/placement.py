@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from policies.checkpoint import readable_from
+from policies.failback import Journey, kept_from_home, liking, why_there
 from policies.fit import Fit, fit
 from policies.forecast import Forecast, equal
 from policies.intervals import span
@@ -105,9 +106,9 @@ def taken_up(*, site: str, key: str) -> Decision:
 
 def copies(*, to: Sequence[str]) -> Decision:
     """A stage that only moves data is at no site. `to`: PLACE:path of all that it brings."""
-    told = ", ".join(to[:3]) + (f" and {len(to) - 3} more" if len(to) > 3 else "")
+    names = ", ".join(to[:3]) + (f" and {len(to) - 3} more" if len(to) > 3 else "")
     return Decision(
-        "placement", "copy", (Reason("copy", "chosen", f"it only moves data, to {told}: no site is asked"),)
+        "placement", "copy", (Reason("copy", "chosen", f"it only moves data, to {names}: no site is asked"),)
     )
 
 
@@ -131,12 +132,14 @@ def place(
     near: str = "",
     static: Mapping[str, Reason | None] | None = None,
     waived: Sequence[Waiver] = (),
+    journey: Journey | None = None,
 ) -> Decision:
     """Choose a site.
 
     `want`: an operator's wish, which beats every preference but no constraint. `avoid`: where it failed before;
     taken again only when nothing else is left. `near`: the site where the files are that it would rather be beside.
     `static`: refusals by site if the caller has them already. `waived`: the run's waivers that are in force now.
+    `journey`: of a run of which a stage was carried elsewhere.
     """
     reasons: list[Reason] = []
     possible: list[Candidate] = []
@@ -163,17 +166,27 @@ def place(
     if not open_:
         reasons.append(Reason("candidates", "wait", "no site that could take it answers and is open"))
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
-    exceptions = {c.site.name: told for c in open_ if (told := _waived_at(c, waived))}
+    if want not in {c.site.name for c in open_}:  # a person may send it home
+        open_ = list(kept_from_home(open_, journey, reasons))
+    exceptions = {c.site.name: words for c in open_ if (words := _waived_at(c, waived))}
     ranked = _rank(
-        open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints, near=near, last=exceptions.keys()
+        open_,
+        reasons,
+        now=now,
+        want=want,
+        avoid=avoid,
+        checkpoints=checkpoints,
+        near=near,
+        last=exceptions.keys(),
+        journey=journey,
     )
     return replace(ranked, reasons=(*ranked.reasons, *exceptions.get(ranked.site, ())))
 
 
 def _waived_at(candidate: Candidate, waived: Sequence[Waiver]) -> Sequence[Reason]:
     """Rules that forbid a site to the data, and that are waived; each names who agreed to that."""
-    told = judged(candidate.rules.data, candidate.site.name, side_of(candidate.site), waived) if waived else ()
-    return [reason for reason in told if reason.verdict == WAIVED]
+    found = judged(candidate.rules.data, candidate.site.name, side_of(candidate.site), waived) if waived else ()
+    return [reason for reason in found if reason.verdict == WAIVED]
 
 
 def _rank(
@@ -186,6 +199,7 @@ def _rank(
     checkpoints: Sequence[CheckpointFacts],
     near: str,
     last: Collection[str],
+    journey: Journey | None,
 ) -> Decision:
     """`last`: sites that are allowed by way of exception, and taken where no other one has room."""
     pool = _wanted(candidates, want, reasons) or _not_failed_at(candidates, avoid, reasons)
@@ -193,8 +207,9 @@ def _rank(
     if not roomy:
         reasons.extend(Reason("room", "wait", _full(c.site), c.site.name) for c in pool)
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ROOM, facts={"for": "room"})
-    best = _best(roomy, checkpoints, near=near, last=last)
+    best = _best(roomy, checkpoints, near=near, last=last, journey=journey)
     reasons.extend(_merits(best, checkpoints))
+    reasons.extend(why_there(best, journey))
     reasons.extend(_sums(best, roomy))
     if near and best.site.name == near:
         reasons.append(Reason("near", "for", f"the files that it is to be near are at {near}", near))
@@ -247,13 +262,20 @@ def _liked(candidate: Candidate) -> int | None:
 
 
 def _best(
-    candidates: Sequence[Candidate], checkpoints: Sequence[CheckpointFacts], *, near: str, last: Collection[str]
+    candidates: Sequence[Candidate],
+    checkpoints: Sequence[CheckpointFacts],
+    *,
+    near: str,
+    last: Collection[str],
+    journey: Journey | None,
 ) -> Candidate:
     """First what people have said and what is well; of those the soonest; of those that are as good as that, the old
     order. So a second's difference moves nothing, and where nothing is known nothing changes."""
     if len(candidates) == 1:
         return candidates[0]
-    said = {c.site.name: (c.site.name in last, c.site.name != near, *_said_order(c)) for c in candidates}
+    said = {
+        c.site.name: (c.site.name in last, c.site.name != near, liking(c, journey), *_said_order(c)) for c in candidates
+    }
     first = min(said.values())
     pool = [c for c in candidates if said[c.site.name] == first]
     told = [c.forecast.expected for c in pool if c.forecast is not None]

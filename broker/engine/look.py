@@ -36,6 +36,7 @@ from broker.store.base import (
     WaiverRow,
 )
 from policies import placement
+from policies.brake import Carried
 from policies.model import CheckpointFacts, Decision, Failure, Reason, Rules, SiteFacts
 
 _S, _A = StageState, AttemptState
@@ -55,6 +56,7 @@ class Look:
         near: Mapping[int, str],
         standby: Mapping[int, Sequence[EffectRow]],
         waivers: Sequence[WaiverRow],
+        carried: Sequence[Carried],
     ) -> None:
         self.world, self.snapshot, self.now = world, snapshot, now
         self.changes = Changes()
@@ -76,6 +78,10 @@ class Look:
         self.sites: dict[str, SiteFacts] = {}
         self.doubts = in_doubt(world, snapshot.sites, now)
         """Sites whose silence may be our own fault, and why."""
+        self.carried = list(carried)
+        """Stages of all runs that were carried elsewhere lately, with those of this look."""
+        self.braked: Counter[str] = Counter()
+        """By lane, the stages that this look has made wait for their turn to be carried."""
         self.forecasts = Forecasts(world)
         self._went_well: set[str] = set()
         self.wants = False

@@ -68,6 +68,9 @@ class Limits(Part):
 
     queued: Positive | None = Field(default=None, description="Jobs of ours there at once; caps `slots`.")
     submits_per_minute: Number = Field(default=0, description="0: no limit.")
+    failovers_per_minute: Count | None = Field(
+        default=None, description="Stages carried there from sites that died; 0: no limit."
+    )
     relay_file: Size | None = Field(default=None, description="Of one file that goes through the broker's machine.")
     relay_transfer: Size | None = Field(default=None, description="Of all files of one such transfer together.")
 

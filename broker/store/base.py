@@ -22,6 +22,8 @@ from broker.operating.rows import NoticeRow as NoticeRow  # noqa: PLC0414 - said
 from broker.store.events import EvidenceRow as EvidenceRow  # noqa: PLC0414 - said on: rows are taken from here
 from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414
 from connectors.base import Notes
+from policies.brake import Carried
+from policies.failback import Journey
 
 if TYPE_CHECKING:
     from broker.operating.rows import NoticeStore
@@ -472,6 +474,8 @@ class Snapshot:
     """Were there more due stages than the limit?"""
     waiting: bool
     """Are more stages in the queue for a place than are shown?"""
+    journey: Journey | None = None
+    """Where the run began and where it was carried last; None: it was not carried."""
     notices: Sequence[NoticeRow] = ()
     """What operators have said that holds, or will: freezes, maintenance."""
 
@@ -506,6 +510,10 @@ class DecisionTx(Protocol):
 
     def waivers(self) -> Sequence[WaiverRow]:
         """All of the run, whether they hold or not, by id."""
+        ...
+
+    def carried(self, *, since: int) -> Sequence[Carried]:
+        """Stages of all runs that were carried elsewhere since then, in order of time."""
         ...
 
     def apply(self, changes: Changes, *, now: int) -> None:
