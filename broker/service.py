@@ -32,7 +32,7 @@ from broker.holdings import Held, holding
 from broker.people import whoami
 from broker.possible import Possible, check, refuse_places
 from broker.preflight import LOOKED_AT, warnings_for
-from broker.rows import run_row, stage_row
+from broker.rows import rows_of, run_row
 from broker.sites import Sites, load_sites
 from broker.spec import (
     CompiledRun,
@@ -47,7 +47,6 @@ from broker.states import RunState, StageState
 from broker.store.base import (
     AttemptRow,
     CommandRow,
-    DepRow,
     KeyTaken,
     NewEvent,
     NewRun,
@@ -157,15 +156,7 @@ class Service:
         return Submitted(run_id=known, new=is_new, warnings=warnings)
 
     def _new_run(self, compiled: CompiledRun, request: Request, *, run_id: str, now: int) -> NewRun:
-        deps = [
-            DepRow(run_id, parent, n, int(parent in stage.input_needs))
-            for n, stage in enumerate(compiled.stages)
-            for parent in stage.needs
-        ]
-        stages = [
-            stage_row(run_id, n, stage.path, stage.rules, stage.body, stage.digest, len(stage.needs), now)
-            for n, stage in enumerate(compiled.stages)
-        ]
+        stages, deps = rows_of(compiled, run_id, now=now)
         digest, name = compiled.digest, request.name or compiled.name
         row = run_row(run_id, name=name, digest=digest, stages=len(stages), by=self.actor, now=now)._replace(
             client_key=request.key or compiled.key, source=str(request.base or ""), held=int(request.hold)
