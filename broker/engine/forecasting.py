@@ -22,7 +22,6 @@ from policies.model import CheckpointFacts, Reason
 from policies.placement import Candidate
 
 _Rules = tuple[int, str]
-_OUT = Term(0.0, 0.0, "outputs stay where they are made, deliveries are stages of their own")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,6 @@ class Forecasts:
             lane=lane,
             wait=wait,
             work=work.term,
-            stage_out=_OUT,
             speed=work.speed,
             losses_every=site.losses_every,
         )
@@ -106,7 +104,7 @@ class Forecasts:
     def _with_work(self, forecast: Forecast, candidate: Candidate, stage: tuple[str, str]) -> Forecast:
         walltime = candidate.rules.resources.walltime
         found = self._world.history.works.expect(stage, forecast.site, walltime=walltime, speeds=self._speeds)
-        return replace(forecast, work=found.term, speed=found.speed)
+        return forecast.with_work(found.term, found.speed)
 
     # -- what is brought -------------------------------------------------------------------------------------------
 
