@@ -19,6 +19,7 @@ from broker.engine import decide
 from broker.engine.standby import may_have_orders, order_keys
 from broker.facts import NOWHERE, World, rules_of
 from broker.jobs import Job
+from broker.lying import inputs_of
 from broker.store.base import (
     Changes,
     CheckpointRow,
@@ -194,6 +195,7 @@ class Drainer:
         if self._world.installation.incarnation:  # only a restored backup has lost hours
             strays = tx.strays([stage.n for stage in snapshot.stages])
         near = self._near(tx, snapshot)
+        lying = inputs_of(tx, snapshot) if len(self._world.sites) > 1 else {}
         ruled = any(rules_of(stage.rules).data is not None for stage in snapshot.stages)
         changes = decide(
             self._world,
@@ -202,6 +204,7 @@ class Drainer:
             checkpoints=checkpoints,
             strays=strays,
             near=near,
+            lying=lying,
             standby=standby,
             waivers=tx.waivers() if ruled else (),
             carried=tx.carried(since=now - MINUTE) if _may_leave(snapshot) else (),

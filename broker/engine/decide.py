@@ -30,11 +30,13 @@ from broker.store.base import (
     WaiverRow,
 )
 from policies.brake import Carried
+from policies.history import Load
 from policies.model import Decision, Reason
 
 _S, _A = StageState, AttemptState
 NO_STRAYS: Mapping[int, StrayRow] = {}
 NO_PRODUCTS: Mapping[int, str] = {}
+NO_LOADS: Mapping[int, Sequence[Load]] = {}
 NO_ORDERS: Mapping[int, Sequence[EffectRow]] = {}
 
 
@@ -49,13 +51,15 @@ def decide(
     standby: Mapping[int, Sequence[EffectRow]] = NO_ORDERS,
     waivers: Sequence[WaiverRow] = (),
     carried: Sequence[Carried] = (),
+    lying: Mapping[int, Sequence[Load]] = NO_LOADS,
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
     its stages want to be near, by the number of their stage; `standby`: the orders to send inputs ahead, and to remove
     them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
     its stages has a rule of where its data may be; `carried`: stages of all runs that were carried elsewhere within the
-    last minute, where one may follow."""
+    last minute, where one may follow; `lying`: of stages that may be placed now, the products that they take files of,
+    where several sites are known."""
     look = Look(
         world,
         snapshot,
@@ -63,6 +67,7 @@ def decide(
         checkpoints=checkpoints,
         strays=strays,
         near=near,
+        lying=lying,
         standby=standby,
         waivers=waivers,
         carried=carried,
