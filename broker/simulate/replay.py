@@ -11,6 +11,7 @@ from broker.simulate.clockwork import Clockwork
 from broker.simulate.outcome import Outcome
 from broker.simulate.setting import Setting
 from broker.simulate.uptime import Uptime
+from broker.simulate.waste import Piece, wasted
 from broker.simulate.world import Wait, World
 from broker.spec import CompiledRun
 from sandbox.job import Execution
@@ -63,9 +64,16 @@ def outcome(world: World) -> Outcome:
     lap = world.setting.lap
     saved = max((_reached(world, execution) // lap * lap for _, execution in began), default=0.0)
     worked = sum(_worked(world, execution) for _, execution in began)
+    kept = saved if ended is None else world.setting.whole
+    pieces = (
+        Piece(start=execution.progress, worked=_worked(world, execution), lost=execution.how in LOST)
+        for _, execution in began
+    )
     return Outcome(
         span=None if ended is None else (ended - world.start) / 1e6,
-        lost=max(0.0, worked - (saved if ended is None else world.setting.whole)),
+        lost=max(0.0, worked - kept),
+        spent=worked,
+        waste=wasted(pieces, kept=kept),
         failures=sum(execution.how in LOST for _, execution in began),
         moves=sum(former != latter for (former, _), (latter, _) in pairwise(began)),
         double_submissions=sum(

@@ -94,7 +94,8 @@ def _made(
 
 def _done(wait: float, setting: Setting) -> Outcome:
     span = wait + setting.whole
-    return Outcome(span=span if span <= setting.limit else None, products=int(span <= setting.limit))
+    done = span <= setting.limit
+    return Outcome(span=span if done else None, spent=setting.whole if done else 0.0, products=int(done))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from broker.store.base import Store
 from broker.store.sql import SqlStore
 from connectors.model import JobSpec, SubmitAnswer
 from connectors.registry import SiteConfig
+from policies.doubt import TOGETHER
 from sandbox.connector import SimulatedSite
 from sandbox.faults import ComputeDown, Partition, Preemption
 from sandbox.mover import SimulatedMover
@@ -32,6 +33,9 @@ PROBES = 4
 SLOTS = 16
 """Places at each site: copies that were left behind must not keep the stage out."""
 EVERYBODY = 1_000_000
+ONE_PROVIDER = "recorded"
+"""Whose the sites are of which a trace tells a tick at a time, when that is longer than the time within which silences
+count as having begun together: it cannot tell those that did from those that began minutes apart."""
 
 
 Wait = Callable[[float], float]
@@ -144,6 +148,7 @@ class World:
             name=trace.site,
             connector="simulated",
             slots=SLOTS,
+            provider=ONE_PROVIDER if trace.tick > TOGETHER else "",
             poll=self.poll,
             unreachable_probes=PROBES,
             unreachable_seconds=self.setting.detection,

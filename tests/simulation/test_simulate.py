@@ -58,6 +58,7 @@ def test_an_undisturbed_stage_takes_its_work_and_its_checkpoints() -> None:
     found = replay([whole("a"), whole("b")], SHORT, MADE, 600.0)
     assert found.span == pytest.approx(SHORT.whole, abs=15)
     assert (found.lost, found.failures, found.moves, found.products) == (0, 0, 0, 1)
+    assert found.spent == pytest.approx(SHORT.whole)
 
 
 def test_a_site_that_fades_costs_detection_the_move_and_what_was_not_saved() -> None:
@@ -65,6 +66,7 @@ def test_a_site_that_fades_costs_detection_the_move_and_what_was_not_saved() -> 
     found = replay([fades, whole("b")], SHORT, MADE, 0.0)
     lost = 1800 - 2 * SHORT.lap
     assert found.lost == pytest.approx(lost)
+    assert (found.waste.outage, found.waste.copies) == (pytest.approx(lost), 0)
     assert found.span == pytest.approx(SHORT.whole + lost + SHORT.detection + SHORT.move, abs=30)
     assert (found.failures, found.moves, found.double_submissions, found.products) == (1, 1, 0, 1)
 
