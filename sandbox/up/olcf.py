@@ -18,8 +18,8 @@ def put_up(ground: Ground) -> tuple[LiveFacility, Entry]:
 
     from sandbox.faces.slurmrest import S3mFace, Token, TokenBook, machine_of  # noqa: PLC0415
 
-    shape = FacilityShape(name="olcf", queues=QUEUES, path=ground.path).slots(ground.slots)
-    facility = ground.facility(shape)
+    shape = FacilityShape(name="olcf", queues=QUEUES, path=ground.path, cores_per_node=ground.cores).slots(ground.slots)
+    facility = ground.facility(shape, runtimes=("apptainer",))
     until = ground.clock() + _LIFE * 1_000_000
     claims = {"type": "opat", "aud": ["api.olcf.ornl.gov"], "exp": until // 1_000_000}
     value = jwt.encode(claims, secrets.token_hex(32), algorithm="HS256")
