@@ -35,6 +35,8 @@ def put_up(ground: Ground) -> tuple[LiveFacility, Entry]:
         options={
             "url": address,
             "resource": face.machine.name,
+            # a job has what its request says, and nothing of a login
+            "environment": {"PATH": facility.shape.path},
             # S3M has no files
             "files": "mounted",
             "mount": f"{facility.files.root}/crossfade",
