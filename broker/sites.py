@@ -181,6 +181,7 @@ def _figures(machine: Machine) -> dict[str, Any]:
         "nodes": machine.nodes,
         "poll": machine.poll,
         "max_walltime": machine.max_walltime,
+        "speed": machine.speed,
         "settle": machine.settle,
         "heartbeat": _whole_seconds(machine.heartbeat),
         "fence": _whole_seconds(machine.fence),
@@ -206,6 +207,7 @@ def _figures(machine: Machine) -> dict[str, Any]:
         figures["unreachable_seconds"] = machine.unreachable.seconds
     if "submits_per_minute" in machine.limits.model_fields_set:
         figures["submits_per_minute"] = machine.limits.submits_per_minute
+    figures["failovers_per_minute"] = machine.limits.failovers_per_minute
     figures |= {"relay_file": machine.limits.relay_file, "relay_transfer": machine.limits.relay_transfer}
     return {key: value for key, value in figures.items() if value is not None}
 

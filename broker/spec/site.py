@@ -68,6 +68,9 @@ class Limits(Part):
 
     queued: Positive | None = Field(default=None, description="Jobs of ours there at once; caps `slots`.")
     submits_per_minute: Number = Field(default=0, description="0: no limit.")
+    failovers_per_minute: Count | None = Field(
+        default=None, description="Stages carried there from sites that died; 0: no limit."
+    )
     relay_file: Size | None = Field(default=None, description="Of one file that goes through the broker's machine.")
     relay_transfer: Size | None = Field(default=None, description="Of all files of one such transfer together.")
 
@@ -136,6 +139,9 @@ class Machine(Part):
     memory: Size | None = Field(default=None, description="Per node; 0: not checked.")
     nodes: Count | None = Field(default=None, description="0: not known, not checked.")
     max_walltime: Duration | None = None
+    speed: Number | None = Field(
+        default=None, gt=0, description="How quick it is; 2: twice as quick as walltimes are written for."
+    )
     settle: Duration | None = Field(default=None, description="Until an accepted job must show in listings.")
     heartbeat: Duration | None = Field(default=None, description="Between two signs of life of the wrapper there.")
     fence: Duration | None = Field(
