@@ -20,7 +20,7 @@ from broker.simulate.oracle import best_span
 from broker.simulate.outcome import Outcome
 from broker.simulate.replay import outcome, rarely_swept, replay
 from broker.simulate.setting import Setting
-from broker.simulate.stage import NamedPolicy, compiled, usual_policy
+from broker.simulate.stage import NamedPolicy, compiled, preferring, usual_policy
 from broker.simulate.traces import read_traces
 from broker.simulate.uptime import Uptime, joined
 from broker.simulate.world import World
@@ -63,7 +63,8 @@ def test_an_undisturbed_stage_takes_its_work_and_its_checkpoints() -> None:
 
 def test_a_site_that_fades_costs_detection_the_move_and_what_was_not_saved() -> None:
     fades = Uptime("a", [(0.0, 1800.0)], LENGTH)
-    found = replay([fades, whole("b")], SHORT, MADE, 0.0)
+    begins_there = compiled(preferring(usual_policy(SHORT), ["a"]), SHORT)  # else it goes where nothing is ever lost
+    found = replay([fades, whole("b")], SHORT, begins_there, 0.0)
     lost = 1800 - 2 * SHORT.lap
     assert found.lost == pytest.approx(lost)
     assert (found.waste.outage, found.waste.copies) == (pytest.approx(lost), 0)
