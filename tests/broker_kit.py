@@ -25,6 +25,7 @@ from broker.store.connect import Database
 from broker.store.sql import SqlStore
 from broker.traffic import Desk
 from connectors.registry import PlaceConfig, SiteConfig
+from policies.numbers import USUAL_NUMBERS, Numbers
 from sandbox.blob import Blob
 from sandbox.connector import SimulatedSite, make
 from sandbox.mover import SimulatedMover
@@ -151,6 +152,7 @@ class Lab:
         service: bool = False,
         direct: bool = False,
         places: Sequence[str] = (),
+        numbers: Numbers = USUAL_NUMBERS,
     ) -> None:
         """`service`: files go by a mover with a service of its own, over a desk; `direct`: each worker carries them
         itself over a network, with all that it knows of them."""
@@ -167,6 +169,7 @@ class Lab:
         self.mover = Service(self.world, self.clock) if service else SimulatedMover(self.world, self.clock)
         self.store.ensure_sites(self.sites)
         self._numbers = count(1)
+        self.numbers = numbers
         self.broker = self.new_broker()
 
     def new_broker(self, owner: str = "", *, hook: Hook | None = None) -> Broker:
@@ -185,6 +188,7 @@ class Lab:
                 direct=desk.direct if desk else None,
                 clock=self.clock,
                 owner=owner,
+                numbers=self.numbers,
                 elapsed=lambda: 0.0,
                 places=self.places,
             )

@@ -14,6 +14,7 @@ from broker.simulate.uptime import Uptime
 from broker.simulate.waste import Piece, wasted
 from broker.simulate.world import Wait, World
 from broker.spec import CompiledRun
+from policies.numbers import USUAL_NUMBERS, Numbers
 from sandbox.job import Execution
 
 LOST = frozenset({"preempted", "node_failed"})
@@ -31,9 +32,10 @@ def replay(
     seed: int = 0,
     every_look: bool = False,
     waits: Mapping[str, Wait] | None = None,
+    numbers: Numbers = USUAL_NUMBERS,
 ) -> Outcome:
     """The stage, started at that second of the traces. The same arguments bring the same outcome."""
-    with closing(World(traces, setting, made, start=start, seed=seed, waits=waits)) as world:
+    with closing(World(traces, setting, made, start=start, seed=seed, waits=waits, numbers=numbers)) as world:
         Clockwork(world, every_look=every_look).run()
         return outcome(world)
 

@@ -71,7 +71,9 @@ def _through_broker(
     found = []
     for number, start in enumerate(starts):
         made = _made(logs, setting, policy, start, known)
-        found.append(replay(sites, setting, made, start, seed=setting.seed + number, waits=waits))
+        found.append(
+            replay(sites, setting, made, start, seed=setting.seed + number, waits=waits, numbers=policy.numbers)
+        )
         told(policy.name, number + 1)
     return found
 

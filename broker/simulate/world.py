@@ -19,6 +19,7 @@ from broker.store.sql import SqlStore
 from connectors.model import JobSpec, SubmitAnswer
 from connectors.registry import SiteConfig
 from policies.doubt import TOGETHER
+from policies.numbers import USUAL_NUMBERS, Numbers
 from sandbox.connector import SimulatedSite
 from sandbox.faults import ComputeDown, Partition, Preemption
 from sandbox.mover import SimulatedMover
@@ -97,6 +98,7 @@ class World:
         start: float,
         seed: int,
         waits: Mapping[str, Wait] | None = None,
+        numbers: Numbers = USUAL_NUMBERS,
     ) -> None:
         """`waits`: of the sites' queues, by name; none where a site is not named."""
         self.setting, self.traces = setting, traces
@@ -121,6 +123,8 @@ class World:
                 clock=self.clock,
                 owner="simulate",
                 elapsed=lambda: 0.0,
+                numbers=numbers,
+                failovers_per_minute=numbers.brake.per_minute,
             )
         )
         self.run_id = f"start-{seed}"
