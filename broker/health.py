@@ -20,7 +20,7 @@ from connectors.secrets import scrub
 from policies.blackhole import NO_HOLES, Holes, Subject, holes
 from policies.doubt import Dark, companions, words
 from policies.evidence import FEED, JOB, PROBE
-from policies.health import WINDOW, Health, judge
+from policies.health import WINDOW, Health, judge, machine_down, seen_to_work
 from policies.model import Failure
 from policies.verdicts import Standing, State
 
@@ -181,7 +181,8 @@ class HealthKeeper:
             there = self._store.open_attempts(told.health.site)
             tried = any(AttemptState(row.state) in _ON_TRIAL and not row.orphan for row in there)
             most = len(there) + (0 if tried else 1)
-        return Judged(judgement=worst, holes=told.holes, most=most)
+        down, heard = machine_down(told.health), seen_to_work(told.health)
+        return Judged(judgement=worst, holes=told.holes, compute_down=down, heard_at=heard, most=most)
 
 
 # -- self-doubt ----------------------------------------------------------------------------------------------

@@ -76,6 +76,20 @@ class Health:
         return asked_at + round(_AGAIN.get(self.worst.state, _AGAIN_ELSE) * 1e6)
 
 
+def machine_down(health: Health) -> str:
+    """What says that the site's machine itself is down, not its interface alone; empty: nothing."""
+    compute = health.capabilities["compute"]
+    if compute.state in (State.DOWN, State.MAINTENANCE):
+        return compute.fact
+    return next((reason.fact for reason in compute.reasons if reason.rule == "feed"), "")
+
+
+def seen_to_work(health: Health) -> Mapping[str, int]:
+    """When its files, and transfers with it, were last measured to work (µs). An interface may be silent meanwhile."""
+    own = {name: health.capabilities[name] for name in ("files", "transfer")}
+    return {name: judged.at for name, judged in own.items() if judged.state is State.UP and judged.at is not None}
+
+
 PLACING = ("submit", "status", "files", "compute")
 """What no stage can start without."""
 

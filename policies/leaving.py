@@ -1,134 +1,127 @@
-"""When a stage leaves a site that answers: because an operator has it evacuated, or its maintenance is near. Pure.
+"""What staying at a dark site is expected to cost against going on elsewhere, by lane. Pure.
 
-It is asked for a checkpoint first, where it can be. Outcomes: `stay` (ask again at `until`), `ask` (for a checkpoint),
-`leave` (it is ended there, and goes on elsewhere from the newest good checkpoint).
+With p = P(the copy there lives), D = what the outage still lasts, r = work left in that copy, and T + Q = until the
+stage would be done elsewhere (files, queue, and the work since the newest checkpoint that can be read from there):
+
+    stay  = p max(D, r) + (1 - p) (D + T + Q)
+    leave = T + Q                 price = p Q x (what a second done twice is worth)
+
+A stage leaves when stay - leave > margin + price. Lanes differ in what a second of delay is worth against a second of
+work done twice. Nobody is kept for ever: what is weighed so counts until `LAST` times `failover.after` are over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from policies.intervals import span
-from policies.model import Decision, Reason, SiteFacts
-from policies.shipping import AWAY
+from policies.model import Reason, Rules, SiteFacts
+from policies.outages import LONGEST, alive, still_lasts, told
 
-PATIENCE = 600.0
-"""Seconds that a checkpoint which was asked for is waited for."""
-AHEAD = 300.0
-"""Seconds before a maintenance at which a checkpoint is asked for, beside twice the time that a copy takes."""
-LEAVES = 120.0
-"""Seconds before a maintenance at which it is ended there, beside twice that time: it must be confirmed, and its
-checkpoint read, while the site answers."""
-LOOK_AGAIN = 30_000_000
-"""Microseconds until it is asked again whether another site could take it."""
+MARGIN = 60.0
+"""Seconds that leaving must gain: a forecast is no better than that."""
+EARLY = 180.0
+"""Seconds of silence after which urgent work leaves, where the document says nothing of its own."""
+USUAL_AFTER = 900.0
+"""Seconds: `failover.after` of a document that says nothing of it."""
+LAST = 4.0
+"""Times `failover.after`: the end of «wait a bit more»."""
+AGAIN = 30.0
+"""Seconds, at the least, until it is weighed again; a quarter of what has passed, where that is more."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Departure:
-    """Why it is to leave, and by when."""
-
-    rule: str
-    """evacuate or window."""
-    words: str
-    by: int
-    """Microseconds UTC; for an evacuation the moment itself."""
-    back: int | None = None
-    """When it could go on there again; None: nobody says."""
+PRICES: Mapping[str, float] = {"urgent": 0.0, "normal": 0.25, "preemptible": 1.0}
+"""Seconds of delay that a second of work done twice is worth, by lane (`budget.resilience` is 25 % as a rule)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What would be carried away. Times in microseconds UTC."""
+class Prospect:
+    """What is known of a stage at the moment; seconds."""
 
-    running: bool
-    began: int | None
-    """When its newest start was; None: it has not started."""
-    ends_by: int | None
-    """Its time limit; None: there is none, or it has not started."""
-    asks: bool
-    """Can the payload be asked for a checkpoint?"""
-    asked_at: int | None
-    good_at: int | None
-    """When its newest good checkpoint was found good; None: there is none."""
-    saving: bool
-    """Is a newer checkpoint there that is not known to be good yet?"""
-    copy: float
-    """Seconds that a copy of its checkpoint takes to the site that would take it."""
+    left: float
+    """Work left in the copy at the dark site, if it lives."""
+    elsewhere: float
+    """Until it would be done at the best other site."""
+    rerun: float
+    """Of that, the work."""
+    site: str
+    """The best other site."""
+    learned: bool = True
+    """False: the work is only bounded by its walltime. Such a figure keeps no stage waiting."""
 
 
-def leave(going: Departure, work: Work, *, at: SiteFacts, elsewhere: Sequence[SiteFacts], now: int) -> Decision:
-    """Judge a stage at a site that answers. `elsewhere`: the sites that could take it now, best first."""
-    reasons = [Reason(going.rule, "for", going.words, at.name)]
-    planned = going.rule == "window"
-    if planned and (early := _too_early(going, work, reasons, now)) is not None:
-        return early
-    if (decision := _asked_first(going, work, reasons, now)) is not None:
-        return decision
-    if planned and work.running and work.good_at is None:
-        fact = "it has no checkpoint to go on from: it stays as long as it may, and starts again where it can"
-        return _stay(reasons, Reason("checkpoint", "stay", fact))
-    if planned and now < (last := going.by - round((LEAVES + 2 * work.copy) * 1e6)):
-        return _stay(reasons, Reason("last_moment", "stay", "it works on until shortly before"), until=last)
-    if not elsewhere:
-        reason = Reason("elsewhere", "stay", "no other site could take it now")
-        return _stay(reasons, reason, until=now + LOOK_AGAIN)
-    target = elsewhere[0]
-    if planned and (waits := _sooner_there(going, work, target)) is not None:
-        return _stay(reasons, waits)
-    reasons.append(_goes(work, target, now))
-    return Decision("leaving", "leave", tuple(reasons), site=target.name)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """Both sides; seconds from now."""
+
+    stay: float
+    leave: float
+    price: float
+    reason: Reason
+    facts: Mapping[str, object]
+
+    @property
+    def gain(self) -> float:
+        """What leaving saves, its price paid."""
+        return self.stay - self.leave - self.price
+
+    @property
+    def leaves(self) -> bool:
+        return self.gain > MARGIN
 
 
-def _too_early(going: Departure, work: Work, reasons: list[Reason], now: int) -> Decision | None:
-    if work.ends_by is not None and work.ends_by <= going.by:
-        return _stay(reasons, Reason("time_limit", "stay", "its time limit is before that"))
-    begins = going.by - round((AHEAD + LEAVES + 2 * work.copy) * 1e6)
-    if now >= going.by:
-        return _stay(reasons, Reason("begun", "stay", "that has begun: what is left there, its site ends or keeps"))
-    if now < begins:
-        return _stay(reasons, Reason("early", "stay", f"that is {span((going.by - now) / 1e6)} away"), until=begins)
-    return None
+def lane_of(rules: Rules) -> str:
+    """The lane that the document wants before all others."""
+    return rules.lane[0] if rules.lane else "normal"
 
 
-def _asked_first(going: Departure, work: Work, reasons: list[Reason], now: int) -> Decision | None:
-    """What runs saves itself before it leaves, as well as it can."""
-    if not work.running:
+def acts_after(rules: Rules) -> float:
+    """Seconds of silence before which a stage never leaves: `failover.after`; urgent work's is shorter, unless its
+    document says something of its own (what it says and what it leaves out are one where both are 15 min)."""
+    after = rules.failover.after
+    return min(after, EARLY) if lane_of(rules) == "urgent" and after == USUAL_AFTER else after
+
+
+def weigh(
+    rules: Rules, prospect: Prospect, *, site: SiteFacts, now: int, past: Sequence[float], surely_dead: bool
+) -> Weighed:
+    """Weigh staying against leaving. `past`: what the site's former outages lasted, seconds."""
+    since = site.cannot_ask_since if site.cannot_ask_since is not None else now
+    lasts = still_lasts(past, (now - since) / 1e6)
+    lives = alive(surely_dead=surely_dead, compute_down=site.compute_down, heard=site.heard)
+    p, leave = lives.value, prospect.elsewhere
+    stay = p * max(lasts.value, prospect.left) + (1 - p) * (lasts.value + leave)
+    price = p * prospect.rerun * PRICES[lane_of(rules)]
+    words = f"{told(site.name, lasts, lives)}; done in {span(stay)} if it stays, in {span(leave)} at {prospect.site}"
+    words += f", where {span(prospect.rerun)} of work may be done twice" if price else ""
+    facts = {
+        "stay": round(stay, 1),
+        "leave": round(leave, 1),
+        "price": round(price, 1),
+        "outage_lasts": round(lasts.value, 1),
+        "lives": p,
+        "left": round(prospect.left, 1),
+    }
+    verdict = "for" if stay - leave - price > MARGIN else "against"
+    return Weighed(
+        stay=stay, leave=leave, price=price, reason=Reason("weighed", verdict, words, site.name), facts=facts
+    )
+
+
+def last_call(rules: Rules, since: int) -> int:
+    """When whatever was weighed counts no more (µs)."""
+    return since + round(LAST * acts_after(rules) * 1e6)
+
+
+def again_at(rules: Rules, since: int, now: int) -> int:
+    """When to weigh again (µs)."""
+    return min(last_call(rules, since), now + round(max(AGAIN * 1e6, (now - since) / 4)))
+
+
+def waits_for_death(rules: Rules, since: int, dead_at: int | None, now: int) -> int | None:
+    """Of preemptible work: until when it waits for the end of its old copy, which costs nobody anything; None: it
+    waits no more. `dead_at`: when that copy is surely dead (µs). A day of silence is enough in any case."""
+    if lane_of(rules) != "preemptible" or dead_at is None:
         return None
-    if work.asks and work.asked_at is None:
-        reasons.append(Reason("ask", "ask", "it is asked for a checkpoint first"))
-        return Decision("leaving", "ask", tuple(reasons))
-    since = work.asked_at if work.asked_at is not None else now if work.saving else None
-    if since is None or (not work.saving and work.good_at is not None and work.good_at >= since):
-        return None
-    until = since + round(PATIENCE * 1e6)
-    if going.rule == "window":
-        until = min(until, going.by - round((LEAVES + 2 * work.copy) * 1e6))
-    if now < until:
-        return _stay(reasons, Reason("saving", "stay", "its checkpoint is waited for"), until=until)
-    reasons.append(Reason("saving", "for", "no newer checkpoint came in time"))
-    return None
-
-
-def _sooner_there(going: Departure, work: Work, target: SiteFacts) -> Reason | None:
-    """Would it be done sooner if it waited for the site's return? What it has saved is as good here as there."""
-    away = (going.back - going.by) / 1e6 if going.back is not None else AWAY
-    if work.copy < away:
-        return None
-    fact = f"carrying it to {target.name} takes {span(work.copy)}, and the site is back after {span(away)}: it waits"
-    return Reason("sooner", "stay", fact, target.name)
-
-
-def _goes(work: Work, target: SiteFacts, now: int) -> Reason:
-    if work.good_at is None and work.running and work.began is not None:
-        lost = span(max(0.0, (now - work.began) / 1e6))
-        return Reason("elsewhere", "for", f"it starts anew at {target.name}: {lost} of work are lost", target.name)
-    if work.good_at is None:
-        return Reason("elsewhere", "for", f"it has not started: it goes to {target.name}", target.name)
-    age = span(max(0.0, (now - work.good_at) / 1e6))
-    fact = f"it goes on at {target.name}, from a checkpoint that is {age} old"
-    return Reason("elsewhere", "for", fact, target.name)
-
-
-def _stay(reasons: list[Reason], last: Reason, until: int | None = None) -> Decision:
-    return Decision("leaving", "stay", (*reasons, last), until=until)
+    until = min(dead_at, since + round(max(LONGEST, acts_after(rules)) * 1e6))
+    return until if until > now else None

@@ -58,6 +58,7 @@ OTHERS = (
     Verb("schema", "document", "Print the JSON Schema of a document."),
     Verb("policy", "policy", "Try a policy over recorded outages before it decides anything."),
     Verb("sandbox", "sandbox", "Put up four rehearsal facilities on this machine, or take them down."),
+    Verb("drill", "drill", "Rehearse outages under a virtual clock, and hold what they cost against bounds."),
     Verb("demo", "demo", "Lose a site half-way through a reconstruction, and watch it go on elsewhere."),
     Verb("bench", "bench", "Measure how fast the broker is on this machine."),
     Verb("completion", "completion", "Print a shell's completion script."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from broker.engine.attempt import Progress, held_for, stuck_reason
+from broker.engine.braking import in_turn
 from broker.engine.closing import end_here
 from broker.engine.commands import carry_out
 from broker.engine.judging import abandon, after_end
@@ -30,6 +31,7 @@ from broker.store.base import (
     StrayRow,
     WaiverRow,
 )
+from policies.brake import Carried
 from policies.model import Decision, Reason
 
 _S, _A = StageState, AttemptState
@@ -48,12 +50,14 @@ def decide(
     near: Mapping[int, str] = NO_PRODUCTS,
     standby: Mapping[int, Sequence[EffectRow]] = NO_ORDERS,
     waivers: Sequence[WaiverRow] = (),
+    carried: Sequence[Carried] = (),
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
     its stages want to be near, by the number of their stage; `standby`: the orders to send inputs ahead, and to remove
     them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
-    its stages has a rule of where its data may be."""
+    its stages has a rule of where its data may be; `carried`: stages of all runs that were carried elsewhere within the
+    last minute, where one may follow."""
     look = Look(
         world,
         snapshot,
@@ -63,9 +67,10 @@ def decide(
         near=near,
         standby=standby,
         waivers=waivers,
+        carried=carried,
     )
     carry_out(look)
-    for row in snapshot.stages:
+    for row in in_turn(look, snapshot.stages):
         if row.n not in look.done:
             stage(look, row)
     if look.again:
@@ -152,6 +157,8 @@ def active(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Sta
         return ask_for_hand(look, stage, current.row, held, helps)
     if current.row.unreachable_since is not None or look.silence_begun(current.row.site):
         return cannot_ask(look, stage, current, rules)
+    if stage.want == current.row.site:  # told to wait for its site, which answers again
+        stage = stage._replace(want="")
     if (why := closed_by(look, current.row.site)) and current.row.state not in ENDING:
         return end_here(look, stage, current.row, why)
     if (departed := departs(look, stage, current.row, rules)) is not None:

@@ -19,7 +19,7 @@ from broker.facts import USABLE_CHECKPOINTS
 from broker.operating.standing import stamp
 from broker.states import AttemptState
 from broker.store.base import AttemptRow, CheckpointRow, StageRow
-from policies import leaving
+from policies import departing
 from policies.model import Decision, Reason, Rules, SiteFacts
 
 _A = AttemptState
@@ -36,7 +36,7 @@ def departs(look: Look, stage: StageRow, row: AttemptRow, rules: Rules) -> Stage
     elsewhere = takers_now(look, stage, row.site)
     elsewhere.sort(key=lambda one: one.name != _wished(look, row.site))
     work = _work(look, stage, row, rules, elsewhere[0].name if elsewhere else "")
-    decision = leaving.leave(going, work, at=site, elsewhere=elsewhere, now=look.now)
+    decision = departing.leave(going, work, at=site, elsewhere=elsewhere, now=look.now)
     if decision.outcome == "leave":
         decision = stays(look, site.name, decision)
         if decision.outcome == "leave" and look.run_row.held:
@@ -50,7 +50,7 @@ def _done(look: Look, stage: StageRow, row: AttemptRow, decision: Decision) -> S
         look.changes.effects.append(effect(look.world, row, "ask", now=look.now))
         look.rewrite(row._replace(asked_at=look.now))
         look.tell(stage, "asked", attempt=row.number, data={"site": row.site}, decision=decision)
-        return stage._replace(due_at=look.now + leaving.LOOK_AGAIN, reason=last_fact(decision))
+        return stage._replace(due_at=look.now + departing.LOOK_AGAIN, reason=last_fact(decision))
     if decision.outcome == "leave":
         data = {"from": row.site, "to": decision.site, "reason": decision.reasons[0].fact}
         look.tell(stage, "leaves", attempt=row.number, data=data, decision=decision)
@@ -65,14 +65,14 @@ def _done(look: Look, stage: StageRow, row: AttemptRow, decision: Decision) -> S
     return stage._replace(due_at=decision.until, reason=words)
 
 
-def _departure(look: Look, site: SiteFacts) -> leaving.Departure | None:
+def _departure(look: Look, site: SiteFacts) -> departing.Departure | None:
     row = look.snapshot.sites.get(site.name)
     if row is not None and row.mode == EVACUATING:
         words = f"{row.mode_by} evacuates {site.name}" + (f": {row.mode_reason}" if row.mode_reason else "")
-        return leaving.Departure(rule="evacuate", words=words, by=look.now)
+        return departing.Departure(rule="evacuate", words=words, by=look.now)
     if site.window_at is not None:
         words = f"maintenance of {site.name} begins at {stamp(site.window_at)}"
-        return leaving.Departure(rule="window", words=words, by=site.window_at, back=site.window_until)
+        return departing.Departure(rule="window", words=words, by=site.window_at, back=site.window_until)
     return None
 
 
@@ -82,7 +82,7 @@ def _wished(look: Look, site: str) -> str:
     return row.mode_to if row is not None and row.mode == EVACUATING else ""
 
 
-def _work(look: Look, stage: StageRow, row: AttemptRow, rules: Rules, target: str) -> leaving.Work:
+def _work(look: Look, stage: StageRow, row: AttemptRow, rules: Rules, target: str) -> departing.Work:
     mine = [c for c in look.checkpoints.get(stage.n, ()) if c.attempt == row.number and c.site == row.site]
     good = [c for c in mine if c.state in USABLE_CHECKPOINTS]
     best = max(good, key=_age, default=None)
@@ -90,7 +90,7 @@ def _work(look: Look, stage: StageRow, row: AttemptRow, rules: Rules, target: st
     running = row.state == _A.RUNNING
     began = json.loads(row.started).get("at") if row.started else row.started_at
     limit = rules.resources.walltime
-    return leaving.Work(
+    return departing.Work(
         running=running,
         began=began,
         ends_by=None if began is None or limit is None else began + round(limit * 1e6),

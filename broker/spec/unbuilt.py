@@ -30,7 +30,6 @@ def _all(*names: str) -> dict[str, Test]:
 _POLICY = {
     **_all("deadline", "budget"),
     "failover.hedge": _but("never"),
-    "failover.failback": _but("next_stage"),
 }
 _STAGE = {
     **_all("start", "kind", "ready", "gate", "redo"),

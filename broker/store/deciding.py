@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from broker.clock import micros
 from broker.states import StageState
-from broker.store import look, recording, retention, stray, waiving, wake
+from broker.store import carrying, look, recording, retention, stray, waiving, wake
 from broker.store.base import (
     AttemptRow,
     Changes,
@@ -47,6 +47,7 @@ from broker.store.rows import (
 )
 from broker.store.schema import attempt, checkpoint, effect, product, stage, stage_dep
 from broker.store.statement import Lookup, given
+from policies.brake import Carried
 
 CHECKPOINTS = Lookup(
     lambda numbers: (
@@ -121,6 +122,7 @@ class Decision:
         run_row = self._run_row()
 
         asked_queue = look.queued_stages(tx, run_id, limit=min(limit, room(world.load)))
+        asked_journey = carrying.asked_journey(tx, run_id)
         of_due, asked_commands = look.asked_attempts(tx, run_id, stages), look.asked_commands(tx, run_row)
         queued, waiting = asked_queue()
         stages += queued
@@ -137,6 +139,7 @@ class Decision:
             commands=asked_commands(),
             more=more,
             waiting=waiting,
+            journey=asked_journey(),
             notices=world.notices,
         )
 
@@ -161,6 +164,9 @@ class Decision:
 
     def waivers(self) -> Sequence[WaiverRow]:
         return waiving.of_run(self._tx, self._lease.run_id)
+
+    def carried(self, *, since: int) -> Sequence[Carried]:
+        return carrying.lately(self._tx, since=since)
 
     # -- write -------------------------------------------------------------------------------------------------
 
