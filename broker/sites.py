@@ -131,6 +131,9 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
     except Wrong as wrong:
         raise _At("profile", wrong) from wrong
     given = _figures(machine) | _figures(entry)
+    if entry.container is not None:  # another runtime, whose options the profile does not know
+        for key in ("container_bind", "container_env"):
+            given[key] = getattr(entry, key) or ""
     queued = entry.limits.queued or machine.limits.queued
     if queued is not None:
         given["slots"] = min(given.get("slots", queued), queued)
@@ -186,6 +189,8 @@ def _figures(machine: Machine) -> dict[str, Any]:
         "launcher_ranks": machine.launcher_ranks,
         "launcher_gpu": machine.launcher_gpu,
         "container": machine.container,
+        "container_bind": machine.container_bind,
+        "container_env": machine.container_env,
         "threads_per_core": machine.threads_per_core,
         "exclusive": machine.exclusive,
         "claim": machine.claim,

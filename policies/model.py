@@ -29,7 +29,7 @@ class Decision:
     """An outcome, why, and what was seen. The log line, `explain`, the runbook and the tests print this object."""
 
     kind: str
-    """placement, failover, retry, checkpoint, interval, ship, prune, command."""
+    """placement, failover, leaving, closed, retry, checkpoint, interval, ship, prune, command."""
     outcome: str
     """A word that the engine acts on; each policy lists its own."""
     reasons: Sequence[Reason]
@@ -122,6 +122,8 @@ class CheckpointRule:
     """auto, never or always."""
     keep: int = 2
     """How many checkpoints stay at the site, and how many copies at each other one."""
+    asked: bool = False
+    """Can the payload be asked for one?"""
     asked_at_best: bool = False
     """Is the payload asked for checkpoints, at the interval that is best?"""
 
