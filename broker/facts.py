@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from broker.alerts.rows import Entries
 from broker.spec import rules_for, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow, WaiverRow
 from connectors.model import LaneLimits, Resources
@@ -23,6 +24,7 @@ from policies.model import (
     CheckpointRule,
     ContinueRule,
     DataRule,
+    DeadlineRule,
     Decision,
     FailoverRule,
     Ranks,
@@ -93,6 +95,8 @@ class World:
     site's own row says is all there is."""
     witnesses: dict[str, int] = field(default_factory=dict)
     """Services that are no sites and give no answer, and since when: what is dark together with them may be us."""
+    notify: Entries = ()
+    """Who is told of what happens to whichever run."""
 
 
 @lru_cache(maxsize=8192)
@@ -129,7 +133,12 @@ def _rules(data: Mapping[str, Any]) -> Rules:
         required=data["required"],
         data=_data(data["data"]) if "data" in data else None,
         near=data.get("near"),
+        deadline=_deadline(data["deadline"]) if "deadline" in data else None,
     )
+
+
+def _deadline(rule: Mapping[str, Any]) -> DeadlineRule:
+    return DeadlineRule(within=rule["within"], since=rule["from"], on_miss=rule["on_miss"])
 
 
 def _data(rule: Mapping[str, Any]) -> DataRule:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
+from broker.alerts.allowed import NotifyConfig
 from broker.celery_app import PREFIX, make_app
 from broker.clock import Clock, wall_clock
 from broker.config import Settings
@@ -53,6 +54,8 @@ class Connected:
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
     """What looks into places, by their side, where anything does."""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
+    """How people are told."""
 
     def close(self) -> None:
         """Let go of threads and connections."""
@@ -108,6 +111,7 @@ def connect(
         mover=desk,
         places=sites.places,
         place_files=place_files,
+        notify=sites.notify,
     )
 
 
@@ -194,6 +198,7 @@ def make_broker(
             limits=limits,
             places=connected.places,
             place_files=connected.place_files,
+            notify=connected.notify,
         )
     )
 

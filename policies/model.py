@@ -29,7 +29,7 @@ class Decision:
     """An outcome, why, and what was seen. The log line, `explain`, the runbook and the tests print this object."""
 
     kind: str
-    """placement, failover, retry, checkpoint, interval, ship, prune, command."""
+    """placement, failover, retry, checkpoint, interval, ship, prune, deadline, command."""
     outcome: str
     """A word that the engine acts on; each policy lists its own."""
     reasons: Sequence[Reason]
@@ -135,6 +135,18 @@ class DataRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineRule:
+    """`policy.deadline` of a stage: until when it is to be done."""
+
+    within: float
+    """Seconds."""
+    since: str = "submit"
+    """event, submit or ready: what they are counted from."""
+    on_miss: str = "continue"
+    """continue or cancel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
     """`resources` by ranks: how many nodes they fill is a site's to say."""
 
@@ -168,6 +180,8 @@ class Rules:
     """None: data may be anywhere."""
     near: int | None = None
     """The number of the stage whose files it would rather be beside."""
+    deadline: DeadlineRule | None = None
+    """The stage's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

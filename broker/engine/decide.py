@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from broker.deadlines import NONE_DUE, Asked
+from broker.engine.alerts import tell_people
 from broker.engine.attempt import Progress, held_for, stuck_reason
 from broker.engine.commands import carry_out
+from broker.engine.deadlines import after_trouble, deadline_of_ready, look_at_deadlines
 from broker.engine.judging import abandon, after_end
 from broker.engine.look import Look
 from broker.engine.orphans import reap_orphans
@@ -48,12 +51,13 @@ def decide(
     near: Mapping[int, str] = NO_PRODUCTS,
     standby: Mapping[int, Sequence[EffectRow]] = NO_ORDERS,
     waivers: Sequence[WaiverRow] = (),
+    deadlines: Asked = NONE_DUE,
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
     its stages want to be near, by the number of their stage; `standby`: the orders to send inputs ahead, and to remove
     them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
-    its stages has a rule of where its data may be."""
+    its stages has a rule of where its data may be; `deadlines`: those that are to be looked at."""
     look = Look(
         world,
         snapshot,
@@ -65,6 +69,7 @@ def decide(
         waivers=waivers,
     )
     carry_out(look)
+    look_at_deadlines(look, deadlines)
     for row in snapshot.stages:
         if row.n not in look.done:
             stage(look, row)
@@ -73,6 +78,8 @@ def decide(
             row._replace(due_at=now) if row.n in look.again else row for row in look.changes.stages
         ]
     run(look)
+    after_trouble(look)
+    tell_people(look)
     return look.changes
 
 
@@ -102,6 +109,7 @@ def waiting(look: Look, stage: StageRow) -> StageRow:
     if stage.unmet:
         return stage._replace(due_at=None)
     released = stage._replace(state=move(_S.WAITING, _S.READY).value, ready_at=look.now, due_at=None)
+    deadline_of_ready(look, stage)
     return ready(look, released, {})
 
 

@@ -32,7 +32,8 @@ def _all(*names: str) -> dict[str, Test]:
 
 
 _POLICY = {
-    **_all("deadline", "budget"),
+    **_all("budget"),
+    "deadline.probability": _but(None),
     "failover.hedge": _but("never"),
     "failover.failback": _but("next_stage"),
 }
@@ -48,7 +49,7 @@ _DIFFERS = ("env", "checkpoint", "policy.failover")
 """What there is under `at` as well."""
 
 UNBUILT: Mapping[str, Test] = {
-    **_all("triggers", "notify", "concurrency"),
+    **_all("triggers", "concurrency"),
     **{f"policy.{key}": test for key, test in _POLICY.items()},
     **{f"stages.*.{key}": test for key, test in _STAGE.items()},
     **{f"stages.*.at.*.{key}": test for key, test in _STAGE.items() if key.startswith(_DIFFERS)},
