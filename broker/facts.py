@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from broker.alerts.rows import Entries
-from broker.spec import rules_for, site_variables
+from broker.spec import rules_for, secrets_of, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow, WaiverRow
 from connectors.model import LaneLimits, Resources
 from connectors.registry import PlaceConfig, SiteConfig
@@ -42,6 +42,8 @@ from policies.verdicts import Override, State
 NOWHERE = ""
 """The site of an attempt that only moves data."""
 USABLE_CHECKPOINTS = ("verified", "shipped")
+LOCAL = "local"
+"""The connector of sites on this machine, the only ones where jobs are told secrets."""
 NATIVE = "native"
 """Of a site that itself runs whole jobs in their image."""
 _NO_LIMITS = LaneLimits()
@@ -134,6 +136,7 @@ def _rules(data: Mapping[str, Any]) -> Rules:
         data=_data(data["data"]) if "data" in data else None,
         near=data.get("near"),
         deadline=_deadline(data["deadline"]) if "deadline" in data else None,
+        skip=data.get("skip", ""),
     )
 
 
@@ -217,9 +220,11 @@ def site_facts(
     judged: Judged | None = None,
     job: tuple[str, str] = ("", ""),
     doubt: str = "",
+    frozen: str = "",
 ) -> SiteFacts:
     """One site as it stands. `window`: when its next announced maintenance begins; `job`: the application and the
-    person that something is to be placed for; `doubt`: why its silence may be our own fault."""
+    person that something is to be placed for; `doubt`: why its silence may be our own fault; `frozen`: why it is given
+    no new job."""
     config = setup.config
     since = row.cannot_ask_since if row else None
     override = override_of(row, now) if row else None
@@ -239,6 +244,7 @@ def site_facts(
         lanes=_lanes(config),
         claim=setup.claim,
         drained=(row.mode_reason or "no reason given") if row and row.mode == "drained" else "",
+        frozen=frozen,
         quarantined=bool(row and row.quarantined),
         losses_every=config.losses_every,
         window_at=window,
@@ -335,6 +341,8 @@ def body_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:
     if missing:
         fact = f"{config.name} has no vars.{', vars.'.join(sorted(missing))}, which the command names"
         return Reason("vars", "refused", fact, config.name)
+    if (against := _secret_refusal(body, config)) is not None:
+        return against
     if not body.get("image"):
         return None
     if not config.container:
@@ -345,9 +353,23 @@ def body_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:
     return None
 
 
+def _secret_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:
+    wanted = secrets_of(body)
+    if not wanted:
+        return None
+    if config.connector != LOCAL:
+        fact = f"{config.name} is not on this machine, and secret:{min(wanted.values())} is told nowhere else"
+        return Reason("secrets", "refused", fact, config.name)
+    missing = sorted(set(wanted.values()) - config.secrets.keys())
+    if missing:
+        fact = f"{config.name} has no secrets.{', secrets.'.join(missing)}, which `env` names"
+        return Reason("secrets", "refused", fact, config.name)
+    return None
+
+
 def may_lack(body: str) -> bool:
     """Can a stored body (JSON) be one that some sites cannot run? Cheap, and never wrong about a no."""
-    return "site.vars." in body or '"image"' in body
+    return "site.vars." in body or '"image"' in body or '"secret:' in body
 
 
 def silent_at(setup: SiteSetup, row: SiteRow) -> int | None:

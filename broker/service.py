@@ -36,6 +36,8 @@ from broker.facts import (
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
 from broker.health import judge_all
 from broker.holdings import Held, holding
+from broker.operating.rows import FREEZE_SUBMITS
+from broker.operating.standing import frozen_words
 from broker.people import whoami
 from broker.possible import Possible, check, refuse_places, static_refusals
 from broker.preflight import LOOKED_AT, warnings_for
@@ -67,7 +69,7 @@ from broker.store.sql import SqlStore
 from broker.submitting import check_event_time, dated, refuse_addresses
 from broker.whereabouts import Known, digests_of, whereabouts
 from policies.model import Decision
-from policies.placement import Candidate, copies, place
+from policies.placement import Candidate, copies, place, skipped
 
 FORMAT_VERSION = 1
 
@@ -259,8 +261,12 @@ class Service:
         rows = {row.site: row for row in self.store.sites()}
         load: dict[str, int] = {name: len(self.store.open_attempts(name)) for name in self.sites.configs}
         now = self.clock()
+        notices = self.store.notices.open(now=now)
         result: list[dict[str, object]] = []
         for stage in compiled.stages:
+            if against := rules_of(stage.rules).skip:
+                result.append({"stage": stage.path, **views.decision_view(skipped(against))})
+                continue
             if is_copy(stage.body):
                 decision = copies(to=brought_to(json.loads(stage.body)))
                 result.append({"stage": stage.path, **views.decision_view(decision)})
@@ -273,6 +279,7 @@ class Service:
                         load=load[name],
                         share=max(0, config.slots - load[name]),
                         now=now,
+                        frozen=frozen_words(notices, FREEZE_SUBMITS, name, now=now),
                     ),
                     rules=rules_at(stage.rules, name, config.profile),
                 )

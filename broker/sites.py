@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.alerts.allowed import NotifyConfig, config_of
+from broker.facts import LOCAL
 from broker.spec import RawDocument, document_from, read_document
 from broker.spec.check import validated
 from broker.spec.errors import KeyPath, Wrong, nearest, quoted
@@ -151,6 +152,7 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
         account=entry.account or "",
         collection=entry.collection or "",
         credentials={key: _credential(reference, base) for key, reference in entry.credentials.items()},
+        secrets={key: _credential(reference, base) for key, reference in entry.secrets.items()},
         umask=entry.umask or "",
         clearance=frozenset(entry.clearance),
         keep_attempts=entry.keep.attempts,
@@ -163,6 +165,9 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
         **_lanes(machine, entry),
         **given,
     )
+    if config.secrets and config.connector != LOCAL:
+        cure = "keep what a job there needs at that site itself, in a file that its own owner looks after"
+        raise _At("secrets", Wrong("secrets are told to jobs of this machine only", cure))
     if config.fence < 2 * config.heartbeat:
         raise _At("fence", Wrong("must be at least twice the heartbeat", f"write {2 * config.heartbeat}s or more"))
     return config

@@ -96,6 +96,8 @@ class SiteConfig:
     """The allocation that jobs are charged to."""
     credentials: Mapping[str, str] = field(default_factory=dict)
     """References (`env:NAME`, `file:PATH`), never values: see connectors.secrets."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """By name, references to what jobs may be told in their environment; of sites on this machine only."""
     collection: str = ""
     """The Globus collection through which the site's files are reached."""
     collection_base: str = "/"

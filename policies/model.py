@@ -182,6 +182,8 @@ class Rules:
     """The number of the stage whose files it would rather be beside."""
     deadline: DeadlineRule | None = None
     """The stage's own."""
+    skip: str = ""
+    """Why the document does not want it run with these params; empty: it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +211,8 @@ class SiteFacts:
     claim: str = "atomic_fs"
     drained: str = ""
     """Not empty: an operator drained it, and said why."""
+    frozen: str = ""
+    """Not empty: an operator has frozen submissions there, and said why and until when."""
     quarantined: bool = False
     """A backup was restored, and its jobs of the lost hours are not known yet."""
     losses_every: float = 30 * 86_400.0

@@ -48,6 +48,8 @@ def passing_refusal(site: SiteFacts) -> Reason | None:
     """Why this site does not take anything just now; None: it does."""
     if site.drained:
         return _refused("drained", f"{site.name} is drained: {site.drained}", site)
+    if site.frozen:
+        return _refused("freeze.submits", site.frozen, site)
     if site.quarantined:
         fact = f"{site.name} is in quarantine: its jobs since the backup that was restored are not known yet"
         return _refused("quarantine", fact, site)
@@ -83,6 +85,11 @@ def copies(*, to: Sequence[str]) -> Decision:
     return Decision(
         "placement", "copy", (Reason("copy", "chosen", f"it only moves data, to {told}: no site is asked"),)
     )
+
+
+def skipped(why: str) -> Decision:
+    """The document does not want the stage run with the params that were given."""
+    return Decision("when", "skip", (Reason("when", "skip", why),))
 
 
 def no_place(against: Sequence[Reason]) -> Decision:

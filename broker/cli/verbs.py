@@ -43,6 +43,7 @@ OTHERS = (
     Verb("waiver", "waiver", "Ask for, confirm, withdraw and list waivers of where data may be."),
     Verb("ack", "notices", "Say that you take care of what was told."),
     Verb("notices", "notices", "List who was told of what, and whether it has arrived."),
+    Verb("freeze", "freeze", "Keep the broker from moving or submitting work, for a while."),
     Verb("move", "change", "Carry a run or a stage to another site."),
     Verb("attempt", "attempt", "List and show attempts."),
     Verb("transfer", "transfer", "List, show, cancel and retry transfers."),

@@ -13,14 +13,12 @@ from broker.engine.judging import abandon, after_end
 from broker.engine.look import Look
 from broker.engine.orphans import reap_orphans
 from broker.engine.placing import found_no_site, place, waived_for
-from broker.engine.settling import adopt_winner, cancel, reopen, settle
+from broker.engine.settling import adopt_winner, cancel, reopen, settle, skip
 from broker.engine.shipping import tend_checkpoints
 from broker.engine.silence import cannot_ask
 from broker.engine.take_in import advance_all
 from broker.engine.words import compact
-from broker.facts import (
-    World,
-)
+from broker.facts import World, rules_of
 from broker.states import AttemptState, RunState, StageState, move
 from broker.store.base import (
     AttemptRow,
@@ -108,6 +106,8 @@ def waiting(look: Look, stage: StageRow) -> StageRow:
         return settle(look, stage, _S.SKIPPED, reason="a stage that it needs did not succeed")
     if stage.unmet:
         return stage._replace(due_at=None)
+    if against := rules_of(stage.rules).skip:
+        return skip(look, stage, against)
     released = stage._replace(state=move(_S.WAITING, _S.READY).value, ready_at=look.now, due_at=None)
     deadline_of_ready(look, stage)
     return ready(look, released, {})
@@ -170,7 +170,7 @@ def ask_for_hand(look: Look, stage: StageRow, row: AttemptRow, held: str, helps:
 
 def final(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> StageRow:
     """A stage that is over: what is left of its other attempts is ended as soon as their site can be asked."""
-    if stage.state == _S.SKIPPED and not stage.doomed:
+    if stage.state == _S.SKIPPED and not stage.doomed and stage.reason != rules_of(stage.rules).skip:
         return reopen(look, stage, was="failed", to=_S.WAITING)
     reap_orphans(look, stage, attempts, all_of_them=True)
     return stage._replace(due_at=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from broker.engine.attempt import Progress
+from broker.engine.freezing import stays
 from broker.engine.look import Look
 from broker.engine.orphans import ask_to_end, leave, unsubmitted
 from broker.engine.placing import place
@@ -41,6 +42,8 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
     if decision.outcome == "move" and look.run_row.held:
         held = Reason("held", "stay", "the run is held: nothing new starts, elsewhere neither")
         decision = Decision("failover", "stay", (*decision.reasons, held))
+    if decision.outcome == "move":
+        decision = stays(look, site.name, decision)
     if decision.outcome == "move":
         return carry_elsewhere(look, stage, row, decision)
     if decision.outcome == "ask":

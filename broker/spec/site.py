@@ -205,6 +205,9 @@ class Site(Machine):
     credentials: dict[VariableName, Credential] = Field(
         default_factory=dict, description="References, env:NAME or file:PATH."
     )
+    secrets: dict[VariableName, Credential] = Field(
+        default_factory=dict, description="By name, for `env: {X: secret:NAME}`; references. At local sites only."
+    )
     umask: Umask | None = Field(default=None, description="For what jobs write there; octal.")
     keep: KeepAtSite = always(KeepAtSite())
     clearance: Clearances = Field(default_factory=list)

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from broker.alerts.rows import AlertRow, AlertStore, Over
 from broker.deadlines import Asked, DeadlineRow
+from broker.operating.rows import NoticeRow as NoticeRow  # noqa: PLC0414 - said on, as the next ones are
 from broker.store.events import EvidenceRow as EvidenceRow  # noqa: PLC0414 - said on: rows are taken from here
 from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414
 from connectors.base import Notes
 
 if TYPE_CHECKING:
+    from broker.operating.rows import NoticeStore
     from broker.traffic.rows import TrafficStore
 
 
@@ -491,6 +493,8 @@ class Snapshot:
     """Were there more due stages than the limit?"""
     waiting: bool
     """Are more stages in the queue for a place than are shown?"""
+    notices: Sequence[NoticeRow] = ()
+    """What operators have said that holds, or will: freezes, maintenance."""
 
 
 class DecisionTx(Protocol):
@@ -680,6 +684,11 @@ class Store(Protocol):
     @property
     def alerts(self) -> AlertStore:
         """Who is told of what."""
+        ...
+
+    @property
+    def notices(self) -> NoticeStore:
+        """What operators have said, with an end."""
         ...
 
     def now(self) -> int:

@@ -205,8 +205,6 @@ REFUSED = {
         "notify",
         "policy.deadline",
         "policy.budget",
-        "stages.raw_to_cfs.when",
-        "stages.catalogue.env.CATALOGUE_TOKEN",
     },
     "mpi-two-site": {
         "policy.budget",
