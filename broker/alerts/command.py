@@ -25,7 +25,7 @@ _GIVEN = ("id", "number", "over", "kind", "about", "run", "name", "stage", "text
 def tell(argv: Sequence[str], message: Message, *, folder: Path | None, env: Mapping[str, str] = os.environ) -> None:
     """Run it to its end. Raises NotTold when it cannot be started, takes too long, or ends with anything but 0."""
     given = {name: env[name] for name in _KEPT if name in env}
-    given |= {f"CROSSFADE_NOTICE_{key.upper()}": _plain(message.data[key]) for key in _GIVEN}
+    given |= {f"crossfade_notice_{key}".upper(): _plain(message.data[key]) for key in _GIVEN}
     try:
         process = subprocess.Popen(
             list(argv),

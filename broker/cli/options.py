@@ -98,7 +98,7 @@ def submit_options(command: F) -> F:
                 "event_at",
                 type=moment,
                 metavar="TIME",
-                help="When what it is about happened, as 2026-07-01T12:30:00Z: what a deadline `from: event` counts from.",
+                help="When what it is about happened, as 2026-07-01T12:30:00Z: a deadline `from: event` counts so.",
             ),
         )
     ):

@@ -81,6 +81,8 @@ def _of_stages(look: Look) -> Iterator[News]:
 
 
 def _of_events(look: Look) -> Iterator[News]:
+    run = look.snapshot.run
+    untouched = not run.open_attempts and run.unsettled == run.stages
     for event in look.changes.events:
         data = json.loads(event.data)
         if event.kind == "placed" and data["why"] in ("failover", "move"):
@@ -91,8 +93,11 @@ def _of_events(look: Look) -> Iterator[News]:
             yield _of_deadline(look, event, data)
         elif event.kind == "run_succeeded":
             yield News("done", "", RUN, "", "done: every stage has its product", "")
-        elif event.kind == "run_running" and look.snapshot.run.state == RunState.PENDING:
-            yield News("started", "", RUN, "", "has started")
+        elif event.kind == "placed" and event.attempt == 1 and untouched:
+            # its key is the same for a stage that is the first once more: it is told once
+            where = f" at {data['site']}" if data["site"] else ""
+            yield News("started", "", RUN, "", f"has started: {event.stage}{where}")
+            untouched = False
 
 
 def _of_deadline(look: Look, event: NewEvent, data: Mapping[str, object]) -> News:

@@ -68,6 +68,9 @@ class Deadline(Part):
         return self
 
 
+WithinOrMore = Annotated[Deadline, BeforeValidator(_deadline, json_schema_input_type=str | float | Deadline)]
+
+
 class Policy(Part):
     """Of the run for all its stages, or of a stage: what the stage says replaces what the run says."""
 
@@ -77,5 +80,7 @@ class Policy(Part):
     lane: Lanes = Field(
         default_factory=list, description="Best first; a site that has none of them is refused. Empty: normal."
     )
-    deadline: Annotated[Deadline, BeforeValidator(_deadline, json_schema_input_type=str | float | Open)] | None = None
+    deadline: Annotated[Deadline, BeforeValidator(_deadline, json_schema_input_type=str | float | Deadline)] | None = (
+        None
+    )
     budget: Open | None = None

@@ -72,6 +72,7 @@ WORKS = Statement(
         attempt.c.submitted_at,
         attempt.c.unreachable_since,
     )
+    .select_from(stage)
     .outerjoin(
         attempt,
         and_(
