@@ -35,6 +35,7 @@ from broker.store.base import (
     StrayRow,
 )
 from broker.watch import Watcher
+from policies.brake import MINUTE
 
 LIMIT = 256
 """Stages looked at in one round."""
@@ -205,6 +206,7 @@ class Drainer:
             standby=standby,
             waivers=tx.waivers() if ruled else (),
             deadlines=tx.deadlines(now=now) if snapshot.run.deadlines else NONE_DUE,
+            carried=tx.carried(since=now - MINUTE) if _may_leave(snapshot) else (),
         )
         return changes, snapshot.more, bool((changes.run or snapshot.run).wants)
 
@@ -273,6 +275,12 @@ class Decided:
     more: bool
     wants: bool
     """Stages are left for which there was no room."""
+
+
+def _may_leave(snapshot: Snapshot) -> bool:
+    """Is a stage at a site that gives no answer, so that it may be carried elsewhere?"""
+    dark = {name for name, row in snapshot.sites.items() if row.cannot_ask_since is not None}
+    return bool(dark) and any(row.open and row.site in dark for rows in snapshot.attempts.values() for row in rows)
 
 
 def _leads_on(changes: Changes) -> bool:

@@ -9,13 +9,17 @@ from functools import lru_cache
 from typing import Any
 
 from broker.alerts.rows import Entries
+from broker.operating.rows import FREEZE_SUBMITS, NoticeRow
+from broker.operating.standing import closed, frozen_words, next_window
 from broker.spec import rules_for, secrets_of, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow, WaiverRow
 from connectors.model import LaneLimits, Resources
 from connectors.registry import PlaceConfig, SiteConfig
 from policies.blackhole import NO_HOLES, Holes
+from policies.brake import PER_MINUTE, TO_ONE_SITE
 from policies.evidence import Budgets
 from policies.health import Judgement
+from policies.history import History
 from policies.intervals import ask_every
 from policies.links import Learned
 from policies.measured import spent
@@ -71,6 +75,10 @@ class Judged:
     judgement: Judgement
     """The worst of what no stage can start without."""
     holes: Holes = NO_HOLES
+    compute_down: str = ""
+    """What says that the machine itself is down; empty: nothing."""
+    heard_at: Mapping[str, int] = field(default_factory=dict)
+    """When its files, and transfers with it, were last seen to work, by capability (µs)."""
     most: int | None = None
     """While it has to prove itself: the attempts that may be there, with one more on trial. None: no bound."""
 
@@ -95,6 +103,12 @@ class World:
     health: dict[str, Judged] = field(default_factory=dict)
     """How the sites are judged to be, kept up by whoever looks at them (`broker.health`). Without a judgement what a
     site's own row says is all there is."""
+    outages: dict[str, Sequence[float]] = field(default_factory=dict)
+    """What the sites' former outages lasted, seconds, kept up by `broker.outages`."""
+    failovers_per_minute: int = PER_MINUTE
+    """Stages that may be carried elsewhere within a minute; 0: any number."""
+    history: History = field(default_factory=History)
+    """What is known of queues and of work, kept up by whoever reads the rows (`broker.past`)."""
     witnesses: dict[str, int] = field(default_factory=dict)
     """Services that are no sites and give no answer, and since when: what is dark together with them may be us."""
     notify: Entries = ()
@@ -119,7 +133,11 @@ def _rules(data: Mapping[str, Any]) -> Rules:
     return Rules(
         sites=SiteRule(allow=tuple(sites["allow"]), prefer=tuple(sites["prefer"]), deny=tuple(sites["deny"])),
         failover=FailoverRule(
-            act=failover["act"], after=failover["after"], max=failover["max"], old_copy=failover["old_copy"]
+            act=failover["act"],
+            after=failover["after"],
+            max=failover["max"],
+            old_copy=failover["old_copy"],
+            failback=failover.get("failback", "next_stage"),
         ),
         retry=RetryRule(
             site_fault=retry["site_fault"],
@@ -220,15 +238,16 @@ def site_facts(
     judged: Judged | None = None,
     job: tuple[str, str] = ("", ""),
     doubt: str = "",
-    frozen: str = "",
+    notices: Sequence[NoticeRow] = (),
 ) -> SiteFacts:
-    """One site as it stands. `window`: when its next announced maintenance begins; `job`: the application and the
-    person that something is to be placed for; `doubt`: why its silence may be our own fault; `frozen`: why it is given
-    no new job."""
+    """One site as it stands. `window`: when the next maintenance begins that it announces itself; `job`: the
+    application and the person that something is to be placed for; `doubt`: why its silence may be our own fault;
+    `notices`: what operators have said."""
     config = setup.config
     since = row.cannot_ask_since if row else None
     override = override_of(row, now) if row else None
     well = judged is None or override is not None
+    begins, ends = next_window(notices, config.name, window, now=now)
     return SiteFacts(
         name=config.name,
         facility=config.facility or config.name,
@@ -244,17 +263,22 @@ def site_facts(
         lanes=_lanes(config),
         claim=setup.claim,
         drained=(row.mode_reason or "no reason given") if row and row.mode == "drained" else "",
-        frozen=frozen,
+        frozen=frozen_words(notices, FREEZE_SUBMITS, config.name, now=now),
         quarantined=bool(row and row.quarantined),
         losses_every=config.losses_every,
-        window_at=window,
+        window_at=begins,
+        window_until=ends,
         cannot_ask_since=since,
         probes=row.probes if row else 0,
         silent=row is not None and spent(since, row.probes, budgets_of(config), now),
         detail=row.detail if row else "",
         doubt=doubt,
-        refuses=_refuses(override, judged, job, now),
+        refuses=_refuses(override, closed(notices, config.name, now=now), judged, job, now),
         unwell="" if well or judged is None else _unwell(judged.judgement),
+        returning="" if well or judged is None else _returning(judged.judgement, now),
+        compute_down="" if judged is None else judged.compute_down,
+        heard=_heard(judged, since),
+        failovers_per_minute=to_one_site(config),
         clearance=config.clearance,
     )
 
@@ -278,13 +302,13 @@ def override_of(row: SiteRow, now: int) -> Override | None:
     return Override(state=state, by=row.override_by, reason=row.override_reason, until=until)
 
 
-def _refuses(override: Override | None, judged: Judged | None, job: tuple[str, str], now: int) -> str:
-    """Why nothing is sent there now; what an operator says goes before what is judged."""
+def _refuses(override: Override | None, away: str, judged: Judged | None, job: tuple[str, str], now: int) -> str:
+    """Why nothing is sent there now; what an operator says goes before what is judged. `away`: of a maintenance."""
     if override is not None:
         words = f"{override.by} says that it is {override.state.value}: {override.reason}"
         return words if override.state in _REFUSING else ""
-    if judged is None:
-        return ""
+    if away or judged is None:
+        return away
     worst = judged.judgement
     if worst.state in _REFUSING:
         return f"{worst.capability} is {worst.state.value}: {worst.fact}"
@@ -295,6 +319,30 @@ def _unwell(worst: Judgement) -> str:
     if worst.state not in (State.DEGRADED, State.PROBING):
         return ""
     return f"{worst.capability} is {worst.state.value}: {worst.fact}"
+
+
+_HOLDING = ("hold", "flaps")
+"""Rules by which a site has to hold for a time before it is trusted again."""
+
+
+def _returning(worst: Judgement, now: int) -> str:
+    holds = worst.state is State.PROBING and worst.rule in _HOLDING and worst.until is not None and worst.until > now
+    return worst.fact if holds else ""
+
+
+def _heard(judged: Judged | None, since: int | None) -> str:
+    """What of a silent site was seen to work since it fell silent."""
+    heard = {} if judged is None or since is None else judged.heard_at
+    names = sorted(name for name, at in heard.items() if since is not None and at > since)
+    return f"its {' and '.join(names)} worked since" if names else ""
+
+
+def to_one_site(config: SiteConfig) -> int:
+    """Stages that may be carried to a site within a minute: what its entry says, else as many as jobs may be submitted
+    there, else a cautious number."""
+    if config.failovers_per_minute is not None:
+        return config.failovers_per_minute
+    return max(1, int(config.submits_per_minute)) if config.submits_per_minute > 0 else TO_ONE_SITE
 
 
 def side_facts(side: str, *, sites: Mapping[str, SiteConfig], places: Mapping[str, PlaceConfig]) -> SideFacts | None:
@@ -351,6 +399,12 @@ def body_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:
         fact = f"{config.name} runs whole jobs in an image, and has no command line for software.options"
         return Reason("image", "refused", fact, config.name)
     return None
+
+
+def brings_files(body: str) -> bool:
+    """Does a stage with that stored body (JSON, written compactly) need files that are brought? Cheap, and it may say
+    yes to one that only reads where it is."""
+    return '"files":[]' not in body or '"inputs":[]' not in body
 
 
 def _secret_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:

@@ -21,27 +21,19 @@ from broker import ids, views
 from broker.alerts.rows import entries_json
 from broker.clock import Clock, FollowingClock, micros, wall_clock
 from broker.config import Settings
-from broker.engine.copying import brought_to
 from broker.errors import KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
 from broker.facts import (
-    asked_every,
     is_copy,
-    may_lack,
     override_of,
-    rules_at,
     rules_of,
-    site_facts,
-    site_setup,
 )
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
 from broker.health import judge_all
 from broker.holdings import Held, holding
-from broker.operating.rows import FREEZE_SUBMITS
-from broker.operating.standing import frozen_words
 from broker.people import whoami
-from broker.possible import Possible, check, refuse_places, static_refusals
+from broker.possible import Possible, check, refuse_places
 from broker.preflight import LOOKED_AT, warnings_for
-from broker.rows import run_row, stage_row
+from broker.rows import rows_of, run_row
 from broker.sites import Sites, load_sites
 from broker.spec import (
     CompiledRun,
@@ -56,7 +48,6 @@ from broker.states import RunState, StageState
 from broker.store.base import (
     AttemptRow,
     CommandRow,
-    DepRow,
     KeyTaken,
     NewEvent,
     NewRun,
@@ -68,8 +59,6 @@ from broker.store.base import (
 from broker.store.sql import SqlStore
 from broker.submitting import check_event_time, dated, refuse_addresses
 from broker.whereabouts import Known, digests_of, whereabouts
-from policies.model import Decision
-from policies.placement import Candidate, copies, place, skipped
 
 FORMAT_VERSION = 1
 
@@ -107,6 +96,9 @@ class Request:
     def base(self) -> Path | None:
         """Where the document's files are."""
         return self.document.absolute().parent if isinstance(self.document, Path) else None
+
+
+_AT_A_SITE = (StageState.ACTIVE.value, StageState.AWAITING_DECISION.value)
 
 
 class Service:
@@ -173,15 +165,7 @@ class Service:
         return Submitted(run_id=known, new=is_new, warnings=warnings)
 
     def _new_run(self, compiled: CompiledRun, request: Request, *, run_id: str, now: int) -> NewRun:
-        deps = [
-            DepRow(run_id, parent, n, int(parent in stage.input_needs))
-            for n, stage in enumerate(compiled.stages)
-            for parent in stage.needs
-        ]
-        stages = [
-            stage_row(run_id, n, stage.path, stage.rules, stage.body, stage.digest, len(stage.needs), now)
-            for n, stage in enumerate(compiled.stages)
-        ]
+        stages, deps = rows_of(compiled, run_id, now=now)
         digest, name = compiled.digest, request.name or compiled.name
         row = run_row(run_id, name=name, digest=digest, stages=len(stages), by=self.actor, now=now)._replace(
             client_key=request.key or compiled.key,
@@ -256,46 +240,11 @@ class Service:
 
     def plan(self, request: Request) -> list[dict[str, object]]:
         """Where each stage would start if the run were submitted now, and why not elsewhere."""
+        from broker.planning import Planner  # noqa: PLC0415 - few verbs want it
+
         compiled = self.compile(request)
         refuse_places(compiled, self.sites)
-        rows = {row.site: row for row in self.store.sites()}
-        load: dict[str, int] = {name: len(self.store.open_attempts(name)) for name in self.sites.configs}
-        now = self.clock()
-        notices = self.store.notices.open(now=now)
-        result: list[dict[str, object]] = []
-        for stage in compiled.stages:
-            if against := rules_of(stage.rules).skip:
-                result.append({"stage": stage.path, **views.decision_view(skipped(against))})
-                continue
-            if is_copy(stage.body):
-                decision = copies(to=brought_to(json.loads(stage.body)))
-                result.append({"stage": stage.path, **views.decision_view(decision)})
-                continue
-            candidates = [
-                Candidate(
-                    site=site_facts(
-                        site_setup(config),
-                        rows.get(name),
-                        load=load[name],
-                        share=max(0, config.slots - load[name]),
-                        now=now,
-                        frozen=frozen_words(notices, FREEZE_SUBMITS, name, now=now),
-                    ),
-                    rules=rules_at(stage.rules, name, config.profile),
-                )
-                for name, config in self.sites.configs.items()
-            ]
-            static = static_refusals(self.sites, stage.rules, stage.body if may_lack(stage.body) else "")
-            decision = place(candidates, now=now, static=static)
-            asked = self._interval(stage.rules, decision)
-            result.append({"stage": stage.path, **views.decision_view(decision), **asked})
-        return result
-
-    def _interval(self, rules: str, placed: Decision) -> dict[str, object]:
-        """How often the stage would be asked for a checkpoint, where the document leaves that to us."""
-        config = self.sites.configs.get(placed.site)
-        found = asked_every(rules_at(rules, config.name, config.profile), config, "") if config else None
-        return {"checkpoints": views.decision_view(found)} if found else {}
+        return Planner(self.store, self.sites, now=self.clock()).plan(compiled)
 
     def planned_script(self, request: Request, site: str, stage: str | None = None) -> dict[str, object]:
         """The script and request that a site would be given for a stage. Raises NotFound, UsageError."""
@@ -359,8 +308,11 @@ class Service:
     @staticmethod
     def refuse_command(kind: str, run: RunRow, stage: StageRow | None) -> None:
         """Refuse a command that could never be carried out. Raises UsageError, RefusedByPolicy."""
-        if kind == "hold" and stage is not None:
-            raise UsageError("hold is for whole runs", help=f"crossfade hold {run.run_id}")
+        if kind == "hold" and stage is not None and stage.state not in _AT_A_SITE:
+            raise RefusedByPolicy(
+                f"cannot hold {run.run_id}/{stage.path}: it is {stage.state}",
+                help=f"a stage can be told to wait for its silent site; for the rest: crossfade hold {run.run_id}",
+            )
         over = StageState(stage.state).final if stage else RunState(run.state).final
         if kind != "retry" and over:
             name = f"{run.run_id}/{stage.path}" if stage else run.run_id

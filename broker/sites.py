@@ -137,6 +137,9 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
     except Wrong as wrong:
         raise _At("profile", wrong) from wrong
     given = _figures(machine) | _figures(entry)
+    if entry.container is not None:  # another runtime, whose options the profile does not know
+        for key in ("container_bind", "container_env"):
+            given[key] = getattr(entry, key) or ""
     queued = entry.limits.queued or machine.limits.queued
     if queued is not None:
         given["slots"] = min(given.get("slots", queued), queued)
@@ -184,6 +187,7 @@ def _figures(machine: Machine) -> dict[str, Any]:
         "nodes": machine.nodes,
         "poll": machine.poll,
         "max_walltime": machine.max_walltime,
+        "speed": machine.speed,
         "settle": machine.settle,
         "heartbeat": _whole_seconds(machine.heartbeat),
         "fence": _whole_seconds(machine.fence),
@@ -191,6 +195,8 @@ def _figures(machine: Machine) -> dict[str, Any]:
         "launcher_ranks": machine.launcher_ranks,
         "launcher_gpu": machine.launcher_gpu,
         "container": machine.container,
+        "container_bind": machine.container_bind,
+        "container_env": machine.container_env,
         "threads_per_core": machine.threads_per_core,
         "exclusive": machine.exclusive,
         "claim": machine.claim,
@@ -207,6 +213,7 @@ def _figures(machine: Machine) -> dict[str, Any]:
         figures["unreachable_seconds"] = machine.unreachable.seconds
     if "submits_per_minute" in machine.limits.model_fields_set:
         figures["submits_per_minute"] = machine.limits.submits_per_minute
+    figures["failovers_per_minute"] = machine.limits.failovers_per_minute
     figures |= {"relay_file": machine.limits.relay_file, "relay_transfer": machine.limits.relay_transfer}
     return {key: value for key, value in figures.items() if value is not None}
 

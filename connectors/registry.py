@@ -68,8 +68,12 @@ class SiteConfig:
     """Seconds."""
     losses_every: float = 30 * 86_400.0
     """Seconds, on average, between two losses of the site together with its disks: for hours, or for good."""
+    speed: float = 1.0
+    """How quick it is for work as walltimes are written for it; 2: twice as quick. Until runs tell better."""
     submits_per_minute: float = 0.0
     """0: no limit."""
+    failovers_per_minute: int | None = None
+    """Stages that may be carried there from sites that died; 0: any number, None: as many as submissions."""
     relay_file: int = 0
     relay_transfer: int = 0
     """Bytes of one file, and of all in one transfer, that may go to or from there through this machine; 0: as usual."""
@@ -90,6 +94,10 @@ class SiteConfig:
     container: str = ""
     """What runs a container there, after the launcher; `{image}` and `{options}` stand for the stage's. `native`: the
     site itself runs the whole job in the image. Empty: no containers."""
+    container_bind: str = ""
+    """Its option for a folder (`{path}`) that a stage reads where it lies; empty: such folders are in it anyway."""
+    container_env: str = ""
+    """Its option for one of a stage's own variables, `{name}`; empty: it brings all of them."""
     threads_per_core: int = 1
     """What the scheduler calls a CPU, where it counts hardware threads: so many to a core."""
     account: str = ""

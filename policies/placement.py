@@ -7,24 +7,20 @@ Outcomes: `place` (site is set), `copy` (no site: it only moves data), `wait` (n
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from policies.checkpoint import readable_from
-from policies.fit import Fit, fit
+from policies.failback import Journey, kept_from_home, liking, why_there
+from policies.fit import fit
+from policies.intervals import span
 from policies.model import CheckpointFacts, Decision, Reason, Rules, SiteFacts
+from policies.ranking import Candidate, after, best_of, merits, preference, said_order, table
 from policies.residency import WAIVED, Waiver, allowed, judged, side_of
 
 WAIT_FOR_ROOM = 1_000_000
 WAIT_FOR_ANSWER = 5_000_000
 """Microseconds until the question is asked again. A place that comes free asks it at once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A site, and the stage's rules as they are there (`at:` merged)."""
-
-    site: SiteFacts
-    rules: Rules
+WORTH_STARTING = 600.0
+"""Seconds of work for which a stage with checkpoints is begun although a maintenance will end it."""
 
 
 def static_refusal(rules: Rules, site: SiteFacts, waived: Sequence[Waiver] = ()) -> Reason | None:
@@ -60,6 +56,24 @@ def passing_refusal(site: SiteFacts) -> Reason | None:
     return None
 
 
+def window_refusal(candidate: Candidate, now: int) -> Reason | None:
+    """Why the stage is not begun there before the next announced maintenance; None: it can end before, or leave a
+    checkpoint. Without a forecast nobody knows."""
+    site, told = candidate.site, candidate.forecast
+    if site.window_at is None or site.window_at <= now or told is None:
+        return None
+    left = (site.window_at - now) / 1e6
+    begins = told.stage_in.p50 + told.wait.p50
+    if candidate.rules.checkpoint is not None:
+        needs, what = begins + min(told.work.p90, WORTH_STARTING), "start and leave a checkpoint"
+    else:
+        needs, what = begins + told.work.p90 + told.stage_out.p50, "end"
+    if needs <= left:
+        return None
+    fact = f"announced maintenance of {site.name} begins in {span(left)}, and it needs {span(needs)} to {what}"
+    return _refused("window", fact, site)
+
+
 def held_back(candidates: Iterable[Candidate]) -> Reason | None:
     """Why nothing may start at any of these sites yet, after a backup was restored; None: it may.
 
@@ -81,9 +95,9 @@ def taken_up(*, site: str, key: str) -> Decision:
 
 def copies(*, to: Sequence[str]) -> Decision:
     """A stage that only moves data is at no site. `to`: PLACE:path of all that it brings."""
-    told = ", ".join(to[:3]) + (f" and {len(to) - 3} more" if len(to) > 3 else "")
+    names = ", ".join(to[:3]) + (f" and {len(to) - 3} more" if len(to) > 3 else "")
     return Decision(
-        "placement", "copy", (Reason("copy", "chosen", f"it only moves data, to {told}: no site is asked"),)
+        "placement", "copy", (Reason("copy", "chosen", f"it only moves data, to {names}: no site is asked"),)
     )
 
 
@@ -107,12 +121,14 @@ def place(
     near: str = "",
     static: Mapping[str, Reason | None] | None = None,
     waived: Sequence[Waiver] = (),
+    journey: Journey | None = None,
 ) -> Decision:
     """Choose a site.
 
     `want`: an operator's wish, which beats every preference but no constraint. `avoid`: where it failed before;
     taken again only when nothing else is left. `near`: the site where the files are that it would rather be beside.
     `static`: refusals by site if the caller has them already. `waived`: the run's waivers that are in force now.
+    `journey`: of a run of which a stage was carried elsewhere.
     """
     reasons: list[Reason] = []
     possible: list[Candidate] = []
@@ -131,7 +147,7 @@ def place(
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
     open_ = []
     for candidate in possible:
-        refusal = passing_refusal(candidate.site)
+        refusal = passing_refusal(candidate.site) or window_refusal(candidate, now)
         if refusal is None:
             open_.append(candidate)
         else:
@@ -139,17 +155,27 @@ def place(
     if not open_:
         reasons.append(Reason("candidates", "wait", "no site that could take it answers and is open"))
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
-    exceptions = {c.site.name: told for c in open_ if (told := _waived_at(c, waived))}
+    if want not in {c.site.name for c in open_}:  # a person may send it home
+        open_ = list(kept_from_home(open_, journey, reasons))
+    exceptions = {c.site.name: words for c in open_ if (words := _waived_at(c, waived))}
     ranked = _rank(
-        open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints, near=near, last=exceptions.keys()
+        open_,
+        reasons,
+        now=now,
+        want=want,
+        avoid=avoid,
+        checkpoints=checkpoints,
+        near=near,
+        last=exceptions.keys(),
+        journey=journey,
     )
     return replace(ranked, reasons=(*ranked.reasons, *exceptions.get(ranked.site, ())))
 
 
 def _waived_at(candidate: Candidate, waived: Sequence[Waiver]) -> Sequence[Reason]:
     """Rules that forbid a site to the data, and that are waived; each names who agreed to that."""
-    told = judged(candidate.rules.data, candidate.site.name, side_of(candidate.site), waived) if waived else ()
-    return [reason for reason in told if reason.verdict == WAIVED]
+    found = judged(candidate.rules.data, candidate.site.name, side_of(candidate.site), waived) if waived else ()
+    return [reason for reason in found if reason.verdict == WAIVED]
 
 
 def _rank(
@@ -162,6 +188,7 @@ def _rank(
     checkpoints: Sequence[CheckpointFacts],
     near: str,
     last: Collection[str],
+    journey: Journey | None,
 ) -> Decision:
     """`last`: sites that are allowed by way of exception, and taken where no other one has room."""
     pool = _wanted(candidates, want, reasons) or _not_failed_at(candidates, avoid, reasons)
@@ -169,18 +196,16 @@ def _rank(
     if not roomy:
         reasons.extend(Reason("room", "wait", _full(c.site), c.site.name) for c in pool)
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ROOM, facts={"for": "room"})
-    best = min(roomy, key=lambda c: (c.site.name in last, c.site.name != near, *_order(c, checkpoints)))
-    reasons.extend(_merits(best, checkpoints))
+    orders = {c.site.name: said_order(c, near=near, last=last, liking=liking(c, journey)) for c in roomy}
+    best = best_of(roomy, orders, checkpoints)
+    reasons.extend(merits(best, checkpoints, alone=len(roomy) == 1))
+    reasons.extend(why_there(best, journey))
     if near and best.site.name == near:
         reasons.append(Reason("near", "for", f"the files that it is to be near are at {near}", near))
     elif near:
         reasons.append(Reason("near", "against", f"{near}, where its files are, cannot take it now", near))
-    reasons.extend(
-        Reason("order", "against", f"{c.site.name} comes after {best.site.name}: {_merit_words(c)}", c.site.name)
-        for c in roomy
-        if c is not best
-    )
-    return Decision("placement", "place", tuple(reasons), site=best.site.name)
+    reasons.extend(after(c, best) for c in roomy if c is not best)
+    return Decision("placement", "place", tuple(reasons), site=best.site.name, facts=table(roomy, orders))
 
 
 def _wanted(candidates: Sequence[Candidate], want: str, reasons: list[Reason]) -> Sequence[Candidate]:
@@ -208,56 +233,20 @@ def _full(site: SiteFacts) -> str:
     return taken if site.load >= site.slots else f"{taken}, and other runs wait for the rest"
 
 
-def preference(candidate: Candidate) -> tuple[int, str]:
-    """How far down the document's `prefer` a site stands; smaller is better, ties by name."""
-    rank = _liked(candidate)
-    return len(candidate.rules.sites.prefer) if rank is None else rank, candidate.site.name
-
-
-def _liked(candidate: Candidate) -> int | None:
-    """Its place in `prefer`, from 0 on; None: it is not named there."""
-    site = candidate.site
-    names = (site.name, site.facility, site.profile)
-    return next((i for i, name in enumerate(candidate.rules.sites.prefer) if name in names), None)
-
-
-def _order(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> tuple[int, bool, int, int, float, str]:
-    """Smaller is better: the preference, then a site that is well, then the better lane of the wish, then a checkpoint
-    that is already there, then the emptier site."""
-    site = candidate.site
-    newest = max((c.seq for c in readable_from(checkpoints, site.name)), default=-1)
-    here = max((c.seq for c in checkpoints if c.site == site.name), default=-1)
-    rank, name = preference(candidate)
-    wish, lane = candidate.rules.lane, _lane(candidate)
-    wished = wish.index(lane) if lane else 0
-    return rank, bool(site.unwell), wished, 0 if here == newest else 1, site.load / max(site.slots, 1), name
-
-
-def _lane(candidate: Candidate) -> str:
-    """The lane that the stage would be in there; empty: it wished for none, or fits none."""
-    found = fit(candidate.rules, candidate.site) if candidate.rules.lane else None
-    return found.lane if isinstance(found, Fit) else ""
-
-
-def _merits(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> Iterable[Reason]:
-    site = candidate.site
-    yield Reason("chosen", "chosen", _merit_words(candidate), site.name)
-    if site.unwell:
-        yield Reason("health", "against", site.unwell, site.name)
-    if candidate.rules.lane:
-        found = fit(candidate.rules, site)
-        yield from found.notes if isinstance(found, Fit) else ()
-    if any(c.site == site.name for c in checkpoints):
-        yield Reason("checkpoint_there", "for", f"a checkpoint is already at {site.name}", site.name)
-
-
-def _merit_words(candidate: Candidate) -> str:
-    site, prefer = candidate.site, candidate.rules.sites.prefer
-    liked = _liked(candidate)
-    taste = f"preference {liked + 1} of {len(prefer)}, " if liked is not None else ("not preferred, " if prefer else "")
-    lane = _lane(candidate) if len(candidate.rules.lane) > 1 else ""
-    return f"{taste}{f'lane {lane}, ' if lane else ''}{site.load} of {site.slots} places taken"
-
-
 def _refused(rule: str, fact: str, site: SiteFacts) -> Reason:
     return Reason(rule, "refused", fact, site.name)
+
+
+__all__ = [
+    "Candidate",
+    "copies",
+    "held_back",
+    "no_place",
+    "passing_refusal",
+    "place",
+    "preference",
+    "skipped",
+    "static_refusal",
+    "taken_up",
+    "window_refusal",
+]

@@ -185,3 +185,6 @@ _RULES: Sequence[tuple[str, Callable[[RunRows], Found]]] = (
     ("I24", _within_limits),
     ("I24", _each_paid_for),
 )
+
+NAMES = tuple(dict.fromkeys(name for name, _ in _RULES))
+"""The rules, by the names of the invariants that they see part of."""

@@ -31,6 +31,9 @@ class Violation(NamedTuple):
     """The run, or RUN/STAGE, or RUN/STAGE@N."""
     what: str
 
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.where} {self.what}"
+
 
 class Silence(NamedTuple):
     """From when until when a site gave no answer, as the watcher told it."""

@@ -283,3 +283,6 @@ _RULES: Sequence[tuple[str, Callable[[RunRows], Found]]] = (
     ("I23", _canceled),
     ("counters", _counters),
 )
+
+NAMES = tuple(dict.fromkeys(name for name, _ in _RULES))
+"""The rules, by the names of the invariants that they see part of."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from broker.deadlines import NONE_DUE, Asked
 from broker.engine.alerts import tell_people
 from broker.engine.attempt import Progress, held_for, stuck_reason
+from broker.engine.braking import in_turn
 from broker.engine.commands import carry_out
 from broker.engine.deadlines import after_trouble, deadline_of_ready, look_at_deadlines
 from broker.engine.judging import abandon, after_end
@@ -31,6 +32,7 @@ from broker.store.base import (
     StrayRow,
     WaiverRow,
 )
+from policies.brake import Carried
 from policies.model import Decision, Reason
 
 _S, _A = StageState, AttemptState
@@ -50,12 +52,14 @@ def decide(
     standby: Mapping[int, Sequence[EffectRow]] = NO_ORDERS,
     waivers: Sequence[WaiverRow] = (),
     deadlines: Asked = NONE_DUE,
+    carried: Sequence[Carried] = (),
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
     its stages want to be near, by the number of their stage; `standby`: the orders to send inputs ahead, and to remove
     them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
-    its stages has a rule of where its data may be; `deadlines`: those that are to be looked at."""
+    its stages has a rule of where its data may be; `carried`: stages of all runs that were carried elsewhere within the
+    last minute, where one may follow; `deadlines`: those that are to be looked at."""
     look = Look(
         world,
         snapshot,
@@ -65,10 +69,11 @@ def decide(
         near=near,
         standby=standby,
         waivers=waivers,
+        carried=carried,
     )
     carry_out(look)
     look_at_deadlines(look, deadlines)
-    for row in snapshot.stages:
+    for row in in_turn(look, snapshot.stages):
         if row.n not in look.done:
             stage(look, row)
     if look.again:
@@ -157,6 +162,8 @@ def active(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Sta
         return ask_for_hand(look, stage, current.row, held, helps)
     if current.row.unreachable_since is not None or look.silence_begun(current.row.site):
         return cannot_ask(look, stage, current, rules)
+    if stage.want == current.row.site:  # told to wait for its site, which answers again
+        stage = stage._replace(want="")
     return stage._replace(due_at=again, reason="")
 
 

@@ -36,6 +36,7 @@ def settle(look: Look, stage: StageRow, state: StageState, *, reason: str, numbe
         ended_at=look.now,
         due_at=look.now if look.open_attempts(stage) else None,  # what is left of it is ended by the next look
         attempt=stage.attempt if number is None else number,
+        want="",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from broker.spec.errors import Wrong, nearest, quoted
-from broker.spec.machine_values import Container, Credential, Launcher, MachineWord, Umask
+from broker.spec.machine_values import Bind, Container, Credential, Launcher, MachineWord, Passed, Umask
 from broker.spec.part import Open, Part, always
 from broker.spec.policy import LaneName
 from broker.spec.raw import RawDocument, document_from
@@ -69,6 +69,9 @@ class Limits(Part):
 
     queued: Positive | None = Field(default=None, description="Jobs of ours there at once; caps `slots`.")
     submits_per_minute: Number = Field(default=0, description="0: no limit.")
+    failovers_per_minute: Count | None = Field(
+        default=None, description="Stages carried there from sites that died; 0: no limit."
+    )
     relay_file: Size | None = Field(default=None, description="Of one file that goes through the broker's machine.")
     relay_transfer: Size | None = Field(default=None, description="Of all files of one such transfer together.")
 
@@ -137,6 +140,9 @@ class Machine(Part):
     memory: Size | None = Field(default=None, description="Per node; 0: not checked.")
     nodes: Count | None = Field(default=None, description="0: not known, not checked.")
     max_walltime: Duration | None = None
+    speed: Number | None = Field(
+        default=None, gt=0, description="How quick it is; 2: twice as quick as walltimes are written for."
+    )
     settle: Duration | None = Field(default=None, description="Until an accepted job must show in listings.")
     heartbeat: Duration | None = Field(default=None, description="Between two signs of life of the wrapper there.")
     fence: Duration | None = Field(
@@ -150,6 +156,12 @@ class Machine(Part):
     launcher_gpu: Launcher | None = Field(default=None, description="Added to it where gpus are asked for.")
     container: Container | None = Field(
         default=None, description="What runs a container there; native: the site runs whole jobs in one."
+    )
+    container_bind: Bind | None = Field(
+        default=None, description="Its option, one word, for each folder that the stage reads where it lies."
+    )
+    container_env: Passed | None = Field(
+        default=None, description="Its option, one word, for each of the stage's own variables."
     )
     threads_per_core: Positive | None = Field(
         default=None, description="Hardware threads, where the scheduler calls each of them a CPU."

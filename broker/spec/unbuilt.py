@@ -31,7 +31,6 @@ _POLICY = {
     **_all("budget"),
     "deadline.probability": _but(None),
     "failover.hedge": _but("never"),
-    "failover.failback": _but("next_stage"),
 }
 _STAGE = {
     **_all("start", "kind", "ready", "gate", "redo"),

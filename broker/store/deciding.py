@@ -11,7 +11,7 @@ from sqlalchemy import select
 from broker.clock import micros
 from broker.deadlines import Asked
 from broker.states import RunState, StageState
-from broker.store import alerting, dating, look, recording, retention, stray, waiving, wake
+from broker.store import alerting, carrying, dating, look, recording, retention, stray, waiving, wake
 from broker.store.base import (
     AttemptRow,
     Changes,
@@ -48,6 +48,7 @@ from broker.store.rows import (
 )
 from broker.store.schema import attempt, checkpoint, effect, product, stage, stage_dep
 from broker.store.statement import Lookup, given
+from policies.brake import Carried
 
 CHECKPOINTS = Lookup(
     lambda numbers: (
@@ -122,6 +123,7 @@ class Decision:
         run_row = self._run_row()
 
         asked_queue = look.queued_stages(tx, run_id, limit=min(limit, room(world.load)))
+        asked_journey = carrying.asked_journey(tx, run_id)
         of_due, asked_commands = look.asked_attempts(tx, run_id, stages), look.asked_commands(tx, run_row)
         queued, waiting = asked_queue()
         stages += queued
@@ -138,6 +140,7 @@ class Decision:
             commands=asked_commands(),
             more=more,
             waiting=waiting,
+            journey=asked_journey(),
             notices=world.notices,
         )
 
@@ -165,6 +168,9 @@ class Decision:
 
     def deadlines(self, *, now: int) -> Asked:
         return dating.due(self._tx, self._lease.run_id, now=now)
+
+    def carried(self, *, since: int) -> Sequence[Carried]:
+        return carrying.lately(self._tx, since=since)
 
     # -- write -------------------------------------------------------------------------------------------------
 

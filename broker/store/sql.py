@@ -2,7 +2,7 @@
 
 `connect` (engine, transactions, errors), `statement` (SQL, built once), `accepting`, `deciding` (with `look` and
 `children`), `recording`, `wake` (hints and leases), `pace`, `workers`, `stray` (after a restore), `retention`,
-`waiving`, `notices`, `alerting`, `dating` (deadlines), `reading`, `chain` (events), `migrate`.
+`waiving`, `notices`, `alerting`, `dating` (deadlines), `past`, `reading`, `chain` (events), `migrate`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,20 @@ from sqlalchemy.engine import URL
 from broker.clock import Clock
 from broker.deadlines import DeadlineRow
 from broker.ids import RandomBits, random_bits
-from broker.store import accepting, dating, migrate, pace, recording, retention, stray, waiving, wake, whole, workers
+from broker.store import (
+    accepting,
+    dating,
+    migrate,
+    pace,
+    past,
+    recording,
+    retention,
+    stray,
+    waiving,
+    wake,
+    whole,
+    workers,
+)
 from broker.store.alerting import StoredAlerts
 from broker.store.base import (
     CommandRow,
@@ -42,6 +55,7 @@ from broker.store.connect import BUSY_SECONDS, Database, Tx
 from broker.store.deciding import deciding
 from broker.store.notes import StoredNotes
 from broker.store.notices import StoredNotices
+from broker.store.past import PastRow
 from broker.store.reading import Reading
 from broker.store.statement import Statement, lease_now
 from broker.store.traffic import StoredTraffic
@@ -310,6 +324,14 @@ class SqlStore(Reading):
         return self._database.read(
             lambda tx: dating.of_run(tx, run_id) if run_id else dating.unsettled(tx, limit=limit)
         )
+
+    # -- the past ------------------------------------------------------------------------------------------------
+
+    def past(self, site: str, *, since: int, limit: int) -> Sequence[PastRow]:
+        return self._database.read(lambda tx: past.past(tx, site, since=since, limit=limit))
+
+    def present(self, site: str, *, limit: int) -> Sequence[PastRow]:
+        return self._database.read(lambda tx: past.present(tx, site, limit=limit))
 
     # -- wake ----------------------------------------------------------------------------------------------------
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from broker_kit import Lab, Stage
 from simulation.seams import Call
-from simulation.truth import Broken, copies_are_real, data_stays, ends, judge
 
 from broker.clock import VirtualClock, micros
 from broker.core import Broker
+from broker.drill.truth import Broken, copies_are_real, data_stays, ends, judge
 from broker.store.base import StoreBusy, StoreError, WaiverRow
 from broker.store.sql import SqlStore
 from connectors.errors import SiteUnreachable
