@@ -22,6 +22,7 @@ from broker.engine.expand import AddedStage, ExpansionError, expand
 from broker.facts import NOWHERE, SiteSetup, World
 from broker.health import HealthKeeper
 from broker.limits import Limits, OwnLimits
+from broker.operating.closing import Closer
 from broker.outages import OutageKeeper
 from broker.past import PastKeeper
 from broker.reconcile import Reconciler
@@ -111,6 +112,7 @@ class Broker:
         self._outages = OutageKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._past = PastKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._reconciler = Reconciler(store=parts.store, world=self.world, sites=parts.sites, clock=parts.clock)
+        self._closer = Closer(store=parts.store, sites=parts.sites, clock=parts.clock)
         self._owner = parts.owner
         self._turns = _turns(parts, self.watcher)
         self._drainer = Drainer(
@@ -182,6 +184,7 @@ class Broker:
         self._health.ask(site, self.sites[site])
         if self._reconciler.reconcile(site):
             self.watcher.hasten(site)
+        self._closer.close(site)
         self._turns.looked(site)
         return runs
 

@@ -167,8 +167,9 @@ def _data(rule: Mapping[str, Any]) -> DataRule:
 
 
 def _checkpoint(data: Mapping[str, Any]) -> CheckpointRule:
-    asked = data["every"] == "auto" and bool(data["ask"])
-    return CheckpointRule(ship=data["ship"], keep=data["keep"], asked_at_best=asked)
+    asked = bool(data["ask"])
+    best = asked and data["every"] == "auto"
+    return CheckpointRule(ship=data["ship"], keep=data["keep"], asked=asked, asked_at_best=best)
 
 
 def asked_every(rules: Rules, config: SiteConfig, restore: str) -> Decision | None:
@@ -262,7 +263,7 @@ def site_facts(
         max_walltime=config.max_walltime,
         lanes=_lanes(config),
         claim=setup.claim,
-        drained=(row.mode_reason or "no reason given") if row and row.mode == "drained" else "",
+        drained=drained_words(row),
         frozen=frozen_words(notices, FREEZE_SUBMITS, config.name, now=now),
         quarantined=bool(row and row.quarantined),
         losses_every=config.losses_every,
@@ -281,6 +282,14 @@ def site_facts(
         failovers_per_minute=to_one_site(config),
         clearance=config.clearance,
     )
+
+
+def drained_words(row: SiteRow | None) -> str:
+    """Why an operator has nothing new start there; empty: nobody has."""
+    if row is None or row.mode == "up":
+        return ""
+    reason = row.mode_reason or "no reason given"
+    return reason if row.mode == "drained" else f"{row.mode} by {row.mode_by}: {reason}"
 
 
 HOLD = 5.0

@@ -544,7 +544,15 @@ class Service:
         view = next(v for v in self.site_list() if v["site"] == name)
         evidence = [views.evidence_view(e) for e in self.store.evidence(name, limit=20)]
         events = [views.event_view(e) for e in self.store.events(f"site:{name}")[-20:]]
-        return {**view, "evidence": evidence, "events": events}
+        return {**view, "leaving": self._leaving(name), "evidence": evidence, "events": events}
+
+    def _leaving(self, name: str) -> dict[str, object] | None:
+        """How far a site is evacuated, or closed; None: it is neither."""
+        from broker.operating.leaving import Leavings, line  # noqa: PLC0415 - it is built on this
+
+        found = Leavings(self).progress(name)
+        says = line(found)
+        return {**found, "says": says} if says else None
 
 
 def open_store(settings: Settings, *, clock: Clock = wall_clock) -> Store:

@@ -30,6 +30,7 @@ class Decision:
 
     kind: str
     """placement, failover, retry, checkpoint, interval, ship, prune, deadline, command."""
+    """placement, failover, leaving, closed, retry, checkpoint, interval, ship, prune, command."""
     outcome: str
     """A word that the engine acts on; each policy lists its own."""
     reasons: Sequence[Reason]
@@ -122,6 +123,8 @@ class CheckpointRule:
     """auto, never or always."""
     keep: int = 2
     """How many checkpoints stay at the site, and how many copies at each other one."""
+    asked: bool = False
+    """Can the payload be asked for one?"""
     asked_at_best: bool = False
     """Is the payload asked for checkpoints, at the interval that is best?"""
 

@@ -65,7 +65,7 @@ def attempt_row(n: int, number: int = 1, run_id: str = RUN, **said: Any) -> Atte
     times = ("submitted_at", "started_at", "ended_at", "stop_before", "unreachable_since", "cancel_requested_at")
     values = {
         **dict.fromkeys(AttemptRow._fields, ""),
-        **dict.fromkeys((*times, "seen_at")),
+        **dict.fromkeys((*times, "seen_at", "asked_at")),
         **dict.fromkeys(("ver", "orphan", "created_at"), 0),
         "run_id": run_id,
         "n": n,

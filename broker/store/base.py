@@ -126,6 +126,7 @@ class AttemptRow(NamedTuple):
     verified: str
     dead: str
     seen_at: int | None
+    asked_at: int | None = None
 
 
 class CheckpointRow(NamedTuple):
@@ -229,6 +230,9 @@ class SiteRow(NamedTuple):
     override_by: str = ""
     override_reason: str = ""
     override_until: int | None = None
+    mode_to: str = ""
+    mode_then: str = ""
+    clear_at: int | None = None
 
 
 class WorkerRow(NamedTuple):
@@ -722,8 +726,14 @@ class Store(Protocol):
         """Keep what a person asked for; make the run, and the stage that it names, due."""
         ...
 
-    def set_site_mode(self, site: str, *, mode: str, by: str, reason: str) -> None:
-        """Drain or resume; told in the site's stream; stages waiting for room or placed there become due."""
+    def set_site_mode(self, site: str, *, mode: str, by: str, reason: str, to: str = "", then: str = "") -> None:
+        """Drain, evacuate, close or resume; told in the site's stream; stages waiting for room or placed there become
+        due. `to`: of an evacuation, where to; `then`: of a closed site, what becomes of its stages."""
+        ...
+
+    def site_is_clear(self, site: str, told: NewEvent, *, since: int, now: int) -> bool:
+        """A site that was closed at `since` holds nothing of ours any more; `told` in its stream. False: it was known
+        before, or the site is not closed, or was closed anew."""
         ...
 
     def override_site(self, site: str, *, state: str, by: str, reason: str, until: int | None) -> None:

@@ -223,6 +223,7 @@ attempt = Table(
     _text("verified"),  # JSON {ok, reason, manifest}: the outputs compared with their manifest
     _text("dead"),  # JSON {how}: surely ended (canceled and confirmed, gone from a complete listing)
     _time("seen_at"),  # when the site last answered about it
+    _time("asked_at"),  # decided: when its payload was asked for a checkpoint, since its site is to be left
     UniqueConstraint("submit_key", name="attempt_submit_key"),
 )
 Index("attempt_open", attempt.c.open, attempt.c.site, attempt.c.run_id, attempt.c.n)
@@ -258,7 +259,7 @@ effect = Table(
     _text("run_id"),
     _int("n"),
     _int("attempt"),
-    _text("kind"),  # stage_in, submit, cancel, verify, copy, check, ship, prune, ahead, recall
+    _text("kind"),  # stage_in, submit, cancel, verify, copy, check, ship, prune, ahead, recall, ask
     _text("site"),  # whose connector performs it
     _text("payload"),  # JSON
     _text("state"),  # pending, done, dropped
@@ -323,7 +324,7 @@ site = Table(
     "site",
     metadata,
     Column("site", Text, primary_key=True),
-    _text("mode"),  # up, drained
+    _text("mode"),  # up, drained, evacuating (and what runs there moves), closed (all that is ours there is ended)
     _text("mode_by"),
     _text("mode_reason"),
     _time("mode_at"),
@@ -338,6 +339,9 @@ site = Table(
     _word("override_by"),
     _word("override_reason"),
     _time("override_until"),
+    _word("mode_to"),  # of an evacuation: where to, if somebody said so
+    _word("mode_then"),  # of a closed site, what becomes of its stages: wait (for a person), elsewhere
+    _time("clear_at"),  # of a closed site: when a complete listing showed nothing of ours alive any more
 )
 
 evidence = Table(

@@ -175,9 +175,14 @@ class SqlStore(Reading):
     def add_command(self, command: CommandRow) -> None:
         self._database.do(lambda tx: accepting.add_command(tx, command))
 
-    def set_site_mode(self, site: str, *, mode: str, by: str, reason: str) -> None:
+    def set_site_mode(self, site: str, *, mode: str, by: str, reason: str, to: str = "", then: str = "") -> None:
         now = self.now()
-        self._database.do(lambda tx: accepting.set_site_mode(tx, site, mode=mode, by=by, reason=reason, now=now))
+        self._database.do(
+            lambda tx: accepting.set_site_mode(tx, site, mode=mode, by=by, reason=reason, to=to, then=then, now=now)
+        )
+
+    def site_is_clear(self, site: str, told: NewEvent, *, since: int, now: int) -> bool:
+        return self._database.do(lambda tx: accepting.site_is_clear(tx, site, told, since=since, now=now))
 
     def override_site(self, site: str, *, state: str, by: str, reason: str, until: int | None) -> None:
         now = self.now()
