@@ -29,8 +29,7 @@ class Decision:
     """An outcome, why, and what was seen. The log line, `explain`, the runbook and the tests print this object."""
 
     kind: str
-    """placement, failover, retry, checkpoint, interval, ship, prune, deadline, command."""
-    """placement, failover, leaving, closed, retry, checkpoint, interval, ship, prune, command."""
+    """placement, failover, leaving, closed, retry, checkpoint, interval, ship, prune, deadline, command."""
     outcome: str
     """A word that the engine acts on; each policy lists its own."""
     reasons: Sequence[Reason]
