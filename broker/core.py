@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from broker.alerts.allowed import NotifyConfig
+from broker.alerts.sending import Sender
+from broker.alerts.standing import Lookout
 from broker.clock import Clock
 from broker.drain import Drained, Drainer
 from broker.effects import Hands, JobCache
@@ -67,6 +70,8 @@ class Parts:
     """Named storage, by name."""
     place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
     """What looks into it, by its side (`NAME:`), where anything does."""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
+    """How people are told, and who is told of all runs."""
 
 
 class Broker:
@@ -89,6 +94,7 @@ class Broker:
             sites=setups,
             claimant=parts.owner,
             places=parts.places,
+            notify=parts.notify.tell,
             failovers_per_minute=parts.failovers_per_minute,
         )
         rates = {name: config.submits_per_minute for name, config in parts.configs.items()}
@@ -129,6 +135,8 @@ class Broker:
             clock=parts.clock,
             serves=parts.serves,
         )
+        self.lookout = Lookout(parts.store, parts.configs, parts.notify.tell, parts.clock, self.serves)
+        self.sender = Sender(parts.store, parts.notify, clock=parts.clock, owner=parts.owner)
 
     def go_on(self, run_id: str, *, budget: float = 0.2) -> Drained | None:
         """Look at a run. None: another worker is at it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from broker.alerts.rows import Entries
 from broker.operating.rows import FREEZE_SUBMITS, NoticeRow
 from broker.operating.standing import closed, frozen_words, next_window
 from broker.spec import rules_for, secrets_of, site_variables
@@ -27,6 +28,7 @@ from policies.model import (
     CheckpointRule,
     ContinueRule,
     DataRule,
+    DeadlineRule,
     Decision,
     FailoverRule,
     Ranks,
@@ -109,6 +111,8 @@ class World:
     """What is known of queues and of work, kept up by whoever reads the rows (`broker.past`)."""
     witnesses: dict[str, int] = field(default_factory=dict)
     """Services that are no sites and give no answer, and since when: what is dark together with them may be us."""
+    notify: Entries = ()
+    """Who is told of what happens to whichever run."""
 
 
 @lru_cache(maxsize=8192)
@@ -149,8 +153,13 @@ def _rules(data: Mapping[str, Any]) -> Rules:
         required=data["required"],
         data=_data(data["data"]) if "data" in data else None,
         near=data.get("near"),
+        deadline=_deadline(data["deadline"]) if "deadline" in data else None,
         skip=data.get("skip", ""),
     )
+
+
+def _deadline(rule: Mapping[str, Any]) -> DeadlineRule:
+    return DeadlineRule(within=rule["within"], since=rule["from"], on_miss=rule["on_miss"])
 
 
 def _data(rule: Mapping[str, Any]) -> DataRule:
