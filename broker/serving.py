@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
+from broker.alerts.allowed import NotifyConfig
 from broker.celery_app import PREFIX, make_app
 from broker.clock import Clock, wall_clock
 from broker.config import Settings
@@ -55,6 +56,8 @@ class Connected:
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
     """What looks into places, by their side, where anything does."""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
+    """How people are told."""
 
     def close(self) -> None:
         """Let go of threads and connections."""
@@ -110,6 +113,7 @@ def connect(
         mover=desk,
         places=sites.places,
         place_files=place_files,
+        notify=sites.notify,
     )
 
 
@@ -200,6 +204,7 @@ def make_broker(
             numbers=numbers,
             places=connected.places,
             place_files=connected.place_files,
+            notify=connected.notify,
         )
     )
 

@@ -11,6 +11,7 @@ from broker.spec.machine_values import Bind, Container, Credential, Launcher, Ma
 from broker.spec.part import Open, Part, always
 from broker.spec.policy import LaneName
 from broker.spec.raw import RawDocument, document_from
+from broker.spec.telling import Telling
 from broker.spec.values import (
     Count,
     Duration,
@@ -259,6 +260,7 @@ class SiteDocument(Part):
     sites: dict[Name, Site] = Field(min_length=1, max_length=1_000)
     places: dict[Name, Place] = Field(default_factory=dict)
     globus: Globus = always(Globus())
+    notify: Telling = always(Telling())
 
     _raw: RawDocument | None = PrivateAttr(default=None)
 
