@@ -99,6 +99,11 @@ class RunRows:
         return f"{path}@{number}" if number else path
 
 
+def leads_on(kind: str, outcome: str) -> bool:
+    """Is such a decision a cause for another attempt?"""
+    return kind in ("failover", "retry", "command") or (kind, outcome) in (("leaving", "leave"), ("closed", "end"))
+
+
 def failovers(events: Sequence[EventRow]) -> Sequence[tuple[EventRow, str, str]]:
     """Each failover, the site that it left and the one that it went to (empty: to none at once)."""
     found = []
