@@ -10,6 +10,7 @@ from typing import Any
 
 from broker.spec import rules_for, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow, WaiverRow
+from broker.tariffs import budget_rule
 from connectors.model import LaneLimits, Resources
 from connectors.registry import PlaceConfig, SiteConfig
 from policies.blackhole import NO_HOLES, Holes
@@ -19,6 +20,7 @@ from policies.intervals import ask_every
 from policies.links import Learned
 from policies.measured import spent
 from policies.model import (
+    Cap,
     CheckpointFacts,
     CheckpointRule,
     ContinueRule,
@@ -91,6 +93,8 @@ class World:
     health: dict[str, Judged] = field(default_factory=dict)
     """How the sites are judged to be, kept up by whoever looks at them (`broker.health`). Without a judgement what a
     site's own row says is all there is."""
+    caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
+    """What projects and people may spend, by kind and name, as the site document has it."""
     witnesses: dict[str, int] = field(default_factory=dict)
     """Services that are no sites and give no answer, and since when: what is dark together with them may be us."""
 
@@ -128,6 +132,8 @@ def _rules(data: Mapping[str, Any]) -> Rules:
         duplicates=data["duplicates"],
         required=data["required"],
         data=_data(data["data"]) if "data" in data else None,
+        budget=budget_rule(data["budget"]) if "budget" in data else None,
+        own_budget=budget_rule(data["own_budget"]) if "own_budget" in data else None,
         near=data.get("near"),
     )
 
@@ -241,6 +247,7 @@ def site_facts(
         refuses=_refuses(override, judged, job, now),
         unwell="" if well or judged is None else _unwell(judged.judgement),
         clearance=config.clearance,
+        tariff=config.tariff,
     )
 
 

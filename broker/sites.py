@@ -15,8 +15,10 @@ from broker.spec.errors import KeyPath, Wrong, nearest, quoted
 from broker.spec.profiles import profile
 from broker.spec.site import Globus, Machine, Place, Profile, Site, SiteDocument
 from broker.spec.unbuilt import UNBUILT_AT_SITES, find_unused
+from broker.tariffs import caps_of, tariff_of
 from connectors.model import LaneLimits
 from connectors.registry import GlobusConfig, PlaceConfig, SiteConfig
+from policies.model import Cap
 
 VARIABLE = "CROSSFADE_SITES"
 """Names the site document, unless a command line does."""
@@ -37,6 +39,8 @@ class Sites:
     document: SiteDocument
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     globus: GlobusConfig = field(default_factory=GlobusConfig)
+    caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
+    """What projects and people may spend, by kind and name."""
     unused: Sequence[str] = ()
     """Keys of the document that are kept, and that nothing goes by yet."""
 
@@ -104,6 +108,7 @@ def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = No
         document=document,
         places=places,
         globus=globus,
+        caps=caps_of(document.budgets),
         unused=find_unused(raw.data),
     )
 
@@ -157,6 +162,7 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
         **_lanes(machine, entry),
         **given,
     )
+    config = replace(config, tariff=tariff_of(machine.charge, entry.charge, whole_nodes=config.exclusive))
     if config.fence < 2 * config.heartbeat:
         raise _At("fence", Wrong("must be at least twice the heartbeat", f"write {2 * config.heartbeat}s or more"))
     return config

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from broker.spec.budget import Budget
 from broker.spec.part import Open, Part, always
 from broker.spec.values import Count, Duration, Flag, SiteReference, many, one_of
 
@@ -69,4 +70,4 @@ class Policy(Part):
         default_factory=list, description="Best first; a site that has none of them is refused. Empty: normal."
     )
     deadline: Annotated[Deadline, BeforeValidator(_deadline, json_schema_input_type=str | float | Open)] | None = None
-    budget: Open | None = None
+    budget: Budget | None = None

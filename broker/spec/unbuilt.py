@@ -32,7 +32,7 @@ def _all(*names: str) -> dict[str, Test]:
 
 
 _POLICY = {
-    **_all("deadline", "budget"),
+    **_all("deadline"),
     "failover.hedge": _but("never"),
     "failover.failback": _but("next_stage"),
 }
@@ -55,7 +55,7 @@ UNBUILT: Mapping[str, Test] = {
     **_all("stages.*.at.*.inputs", "stages.*.at.*.outputs"),
 }
 UNBUILT_AT_SITES: Mapping[str, Test] = {}
-UNUSED_AT_SITES = ("sites.*.charge",)
+UNUSED_AT_SITES: tuple[str, ...] = ()
 """Keys of the site document that are read and kept, and that nothing goes by yet. Safe to accept, for whatever would
 rely on them is refused in workflow documents; told by `doctor` all the same."""
 

@@ -2,7 +2,7 @@
 
 `connect` (engine, transactions, errors), `statement` (SQL, built once), `accepting`, `deciding` (with `look` and
 `children`), `recording`, `wake` (hints and leases), `pace`, `workers`, `stray` (after a restore), `retention`,
-`waiving`, `reading`, `chain` (events), `migrate`.
+`waiving`, `booking` (charges), `reading`, `chain` (events), `migrate`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from broker.store.base import (
     WaiverRow,
     WorkerRow,
 )
+from broker.store.booking import StoredMoney
 from broker.store.connect import BUSY_SECONDS, Database, Tx
 from broker.store.deciding import deciding
 from broker.store.notes import StoredNotes
@@ -93,6 +94,8 @@ class SqlStore(Reading):
         """What movers keep."""
         self.traffic = StoredTraffic(self._database, clock)
         """What is on its way."""
+        self.money = StoredMoney(self._database)
+        """What attempts cost."""
         try:
             migrate.make_ready(self._database)
         except BaseException:
