@@ -28,6 +28,7 @@ from broker.turns import OwnTurns, SharedTurns, Turns
 from broker.watch import Watcher
 from connectors.base import Mover, PlaceFiles, Site
 from connectors.registry import PlaceConfig, SiteConfig
+from policies.model import Cap
 
 RESEND_AFTER = 2.0
 """Seconds after which a wake-up that led to nothing is sent again."""
@@ -59,6 +60,8 @@ class Parts:
     """Sites whose calls this worker makes: one may be within reach of some machines only. None: all."""
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     """Named storage, by name."""
+    caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
+    """What projects and people may spend, by kind and name, as the site document has it."""
     place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
     """What looks into it, by its side (`NAME:`), where anything does."""
 
@@ -79,7 +82,11 @@ class Broker:
         }
         self._serves = parts.serves
         self.world = World(
-            installation=parts.store.installation(), sites=setups, claimant=parts.owner, places=parts.places
+            installation=parts.store.installation(),
+            sites=setups,
+            claimant=parts.owner,
+            places=parts.places,
+            caps=parts.caps,
         )
         rates = {name: config.submits_per_minute for name, config in parts.configs.items()}
         self.hands = Hands(

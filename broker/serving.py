@@ -193,6 +193,7 @@ def make_broker(
             serves=serves,
             limits=limits,
             places=connected.places,
+            caps=connected.caps,
             place_files=connected.place_files,
         )
     )

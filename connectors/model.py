@@ -141,7 +141,7 @@ class Tariff:
     unit: str = "node_hours"
     """node_hours, core_hours, gpu_hours: what is counted; usd: nodes are, and paid for in money."""
     factor: float = 1.0
-    """What one node, core or GPU costs in an hour, in the unit; a lane's own factor (`LaneLimits.charge`) is over it."""
+    """What one node, core or GPU costs in an hour, in the unit; a lane's own (`LaneLimits.charge`) is multiplied."""
     usd_per_hour: float = 0.0
     """Dollars for one unit, where hours are bought; of the unit usd: 1."""
     whole_nodes: bool = False

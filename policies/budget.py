@@ -283,7 +283,9 @@ def may_double(
         share = round(whole * rule.resilience)
         if gone + wants > share:
             part = f"{rule.resilience:.0%} of {told(whole, kind)}"
-            fact = f"{what} may cost {told(wants, kind)}; of {part} for that, {told(max(0, share - gone), kind)} are left"
+            fact = (
+                f"{what} may cost {told(wants, kind)}; of {part} for that, {told(max(0, share - gone), kind)} are left"
+            )
             return Reason("budget.resilience", "ask", fact)
     return None
 

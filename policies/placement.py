@@ -16,6 +16,7 @@ from policies.residency import WAIVED, Waiver, allowed, judged, side_of
 
 WAIT_FOR_ROOM = 1_000_000
 WAIT_FOR_ANSWER = 5_000_000
+WAIT_FOR_MONEY = 60_000_000
 """Microseconds until the question is asked again. A place that comes free asks it at once."""
 
 
@@ -100,12 +101,14 @@ def place(
     near: str = "",
     static: Mapping[str, Reason | None] | None = None,
     waived: Sequence[Waiver] = (),
+    unpaid: Mapping[str, Reason] | None = None,
 ) -> Decision:
     """Choose a site.
 
     `want`: an operator's wish, which beats every preference but no constraint. `avoid`: where it failed before;
     taken again only when nothing else is left. `near`: the site where the files are that it would rather be beside.
     `static`: refusals by site if the caller has them already. `waived`: the run's waivers that are in force now.
+    `unpaid`: sites of which nobody can pay for the stage there, and why (`policies.budget`).
     """
     reasons: list[Reason] = []
     possible: list[Candidate] = []
@@ -132,6 +135,12 @@ def place(
     if not open_:
         reasons.append(Reason("candidates", "wait", "no site that could take it answers and is open"))
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
+    paid = [candidate for candidate in open_ if candidate.site.name not in (unpaid or {})]
+    reasons.extend(reason for name, reason in (unpaid or {}).items() if any(c.site.name == name for c in open_))
+    if not paid:
+        reasons.append(Reason("candidates", "wait", "no site that could take it now can be paid for"))
+        return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_MONEY, facts={"for": "money"})
+    open_ = paid
     exceptions = {c.site.name: told for c in open_ if (told := _waived_at(c, waived))}
     ranked = _rank(
         open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints, near=near, last=exceptions.keys()

@@ -41,6 +41,7 @@ OTHERS = (
     Verb("hold", "change", "Start nothing new of a run."),
     Verb("release", "change", "Let a held run go on."),
     Verb("waiver", "waiver", "Ask for, confirm, withdraw and list waivers of where data may be."),
+    Verb("budget", "budget", "Show what was spent and what is left; set bounds."),
     Verb("move", "change", "Carry a run or a stage to another site."),
     Verb("attempt", "attempt", "List and show attempts."),
     Verb("transfer", "transfer", "List, show, cancel and retry transfers."),

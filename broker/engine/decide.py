@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from broker.engine.attempt import Progress, held_for, stuck_reason
+from broker.engine.booking import open_charges
 from broker.engine.commands import carry_out
 from broker.engine.judging import abandon, after_end
 from broker.engine.look import Look
@@ -25,6 +26,7 @@ from broker.store.base import (
     CheckpointRow,
     EffectRow,
     NewEvent,
+    Purse,
     Snapshot,
     StageRow,
     StrayRow,
@@ -48,12 +50,13 @@ def decide(
     near: Mapping[int, str] = NO_PRODUCTS,
     standby: Mapping[int, Sequence[EffectRow]] = NO_ORDERS,
     waivers: Sequence[WaiverRow] = (),
+    purse: Purse | None = None,
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
     its stages want to be near, by the number of their stage; `standby`: the orders to send inputs ahead, and to remove
     them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
-    its stages has a rule of where its data may be."""
+    its stages has a rule of where its data may be; `purse`: what is spent and may be, where any site charges."""
     look = Look(
         world,
         snapshot,
@@ -63,6 +66,7 @@ def decide(
         near=near,
         standby=standby,
         waivers=waivers,
+        purse=purse,
     )
     carry_out(look)
     for row in snapshot.stages:
@@ -73,6 +77,7 @@ def decide(
             row._replace(due_at=now) if row.n in look.again else row for row in look.changes.stages
         ]
     run(look)
+    open_charges(look)
     return look.changes
 
 

@@ -12,7 +12,7 @@ from broker.engine.orphans import leave, unsubmitted
 from broker.engine.standby import sent_to
 from broker.engine.start import Start, start, start_copy
 from broker.engine.start import take_up as start_found
-from broker.engine.words import what_helps
+from broker.engine.words import what_helps, what_pays
 from broker.facts import (
     NOWHERE,
     asked_every,
@@ -58,6 +58,7 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
         near=look.near.get(near, "") if near is not None else "",
         static=static,
         waived=look.waived,
+        unpaid=look.books.refusals(stage, candidates, static, now=look.now) if look.books else None,
     )
     if decision.outcome != "place":
         return not_placed(look, stage, decision)
@@ -69,6 +70,8 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     begun = start(
         look.world, stage, site=decision.site, why=why, restore=best, walltime=walltime, now=look.now, ahead=ahead
     )
+    if look.books:
+        decision = look.books.told(stage, decision)
     row = begin(look, stage, begun, decision)
     if stage.attempt or rows:
         origin: dict[str, object] = {"seq": best.seq if best else None, "from": best.site if best else None}
@@ -112,6 +115,8 @@ def begin(look: Look, stage: StageRow, begun: Start, decision: Decision, *, to: 
     look.changes.new_attempts.append(row)
     look.changes.effects.append(begun.effect)
     look.took(row.site)
+    if look.books:
+        look.books.took(stage, row)
     data: dict[str, object] = {"site": row.site, "key": row.submit_key, "why": row.why, "state": row.state}
     if to:
         data["to"] = list(to)
@@ -170,6 +175,8 @@ def not_placed(look: Look, stage: StageRow, decision: Decision) -> StageRow:
     if decision.outcome in NOWHERE_TO_GO and len(against) > 1:
         against = [reason for reason in against if reason.rule != "candidates"]  # it says what the others come to
     words = "; ".join(map(told, against))[:500]
+    if decision.facts.get("for") == "money":
+        words += f"; what helps: {what_pays(stage.run_id, against)}"
     if decision.outcome in NOWHERE_TO_GO:
         helps = what_helps(stage.run_id, *decision.reasons)
         words += f"; what helps: {helps}" if helps else ""

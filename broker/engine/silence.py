@@ -41,6 +41,10 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
     if decision.outcome == "move" and look.run_row.held:
         held = Reason("held", "stay", "the run is held: nothing new starts, elsewhere neither")
         decision = Decision("failover", "stay", (*decision.reasons, held))
+    if decision.outcome == "move" and look.books and not unsubmitted(look, row):
+        overspent = look.books.may_double(stage, row, rules)
+        if overspent is not None:
+            decision = Decision("failover", "ask", (*decision.reasons, overspent))
     if decision.outcome == "move":
         return carry_elsewhere(look, stage, row, decision)
     if decision.outcome == "ask":
@@ -69,11 +73,13 @@ def takers_now(look: Look, stage: StageRow, away_from: str) -> list[SiteFacts]:
     candidates, static = look.candidates(stage)
     if placement.held_back(c for c in candidates if static[c.site.name] is None) is not None:
         return []
+    unpaid = look.books.refusals(stage, candidates, static, now=look.now) if look.books else {}
     return [
         c.site
         for c in candidates
         if c.site.name != away_from
         and static[c.site.name] is None
+        and c.site.name not in unpaid
         and placement.passing_refusal(c.site) is None
         and c.site.share > 0
     ]

@@ -42,7 +42,11 @@ def _moment(value: object, _: Filling) -> str:
     return found.astimezone(UTC).isoformat()
 
 
-Share = Annotated[float, reads(_share), or_expression({"type": ["string", "number"], "pattern": r"^[0-9.]+ ?%$", "minimum": 0, "maximum": 1})]
+Share = Annotated[
+    float,
+    reads(_share),
+    or_expression({"type": ["string", "number"], "pattern": r"^[0-9.]+ ?%$", "minimum": 0, "maximum": 1}),
+]
 Moment = Annotated[str, reads(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 
 

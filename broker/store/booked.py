@@ -81,7 +81,7 @@ class SumRow(NamedTuple):
     nodes: int
     cause: str
     """Of settled ones."""
-    count: int
+    attempts: int
     open: int
     """How many of them are not settled."""
     held: int

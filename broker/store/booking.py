@@ -98,15 +98,12 @@ HELD = Statement(
         allocation.c.pool,
         func.sum(case((_OPEN, charge.c.estimated), else_=charge.c.actual)),
     )
-    .join(
-        charge,
-        and_(
-            charge.c.site == allocation.c.site,
-            charge.c.account == allocation.c.account,
-            charge.c.unit == allocation.c.unit,
-            or_(_OPEN, charge.c.settled_at > allocation.c.read_at),
-            or_(allocation.c.pool == literal_column("''"), allocation.c.pool == charge.c.pool),
-        ),
+    .where(
+        charge.c.site == allocation.c.site,
+        charge.c.account == allocation.c.account,
+        charge.c.unit == allocation.c.unit,
+        or_(_OPEN, charge.c.settled_at > allocation.c.read_at),
+        or_(allocation.c.pool == literal_column("''"), allocation.c.pool == charge.c.pool),
     )
     .group_by(allocation.c.site, allocation.c.account, allocation.c.pool)
 )
@@ -169,9 +166,7 @@ def book(tx: Tx, new: Iterable[ChargeRow], settled: Iterable[ChargeRow]) -> None
     tx.put(SETTLE, settled)
 
 
-def purse(
-    tx: Tx, run_id: str, *, by_stage: bool, projects: Collection[str] = (), users: Collection[str] = ()
-) -> Purse:
+def purse(tx: Tx, run_id: str, *, by_stage: bool, projects: Collection[str] = (), users: Collection[str] = ()) -> Purse:
     """See the port."""
     asked_caps, asked_allocations = tx.ask(CAPS), tx.ask(ALLOCATIONS)
     asked_own = tx.ask(SUMS_BY_STAGE if by_stage else SUMS_OF_RUN, (run_id,))

@@ -169,9 +169,7 @@ class Decision:
     def purse(self, *, by_stage: bool, projects: Collection[str], users: Collection[str]) -> Purse:
         asked = (by_stage, tuple(sorted(projects)), tuple(sorted(users)))
         if self._purse is None or self._purse[0] != asked:
-            found = booking.purse(
-                self._tx, self._lease.run_id, by_stage=by_stage, projects=projects, users=users
-            )
+            found = booking.purse(self._tx, self._lease.run_id, by_stage=by_stage, projects=projects, users=users)
             self._purse = (asked, found)
         return self._purse[1]
 

@@ -20,7 +20,7 @@ def _text(name: str) -> sa.Column[str]:
 
 
 def _size(name: str) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger(), server_default=sa.text("0"), nullable=False)
+    return sa.Column(name, sa.BigInteger(), server_default="0", nullable=False)
 
 
 def _time(name: str, *, null: bool = True) -> sa.Column[int]:
@@ -36,7 +36,7 @@ def upgrade() -> None:
         *map(_text, ("site", "account", "pool", "person", "lane", "reservation", "unit")),
         *map(_size, ("rate", "usd", "nodes", "estimated", "actual", "wasted")),
         *map(_text, ("cause", "source")),
-        sa.Column("doubles", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("doubles", sa.Integer(), server_default="0", nullable=False),
         *map(_size, ("cut", "cut_wasted")),
         _time("booked_at", null=False),
         *map(_time, ("settled_at", "told", "told_at")),
