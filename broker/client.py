@@ -200,6 +200,22 @@ class Client:
         """Let it hold no longer."""
         return self._view("POST", f"/v1/waivers/{quote(waiver, safe='')}/withdraw", {"reason": reason})
 
+    # -- operators ---------------------------------------------------------------------------------------------
+
+    def freezes(self, *, everything: bool = False) -> list[View]:
+        """What is frozen, by whom, why and until when; `everything`: also what is over."""
+        return self._views("/v1/freezes", all=str(everything).lower())
+
+    def freeze(self, on: str, *, reason: str, seconds: float = 3600.0, site: str | None = None) -> View:
+        """Freeze `moves` or `submits`, at one site or at all."""
+        return self._view("POST", "/v1/freezes", {"on": on, "site": site, "seconds": seconds, "reason": reason})
+
+    def thaw(self, on: str | None = None, *, site: str | None = None, reason: str = "") -> list[View]:
+        """End what is frozen there; what was ended."""
+        body = {"on": on, "site": site, "reason": reason}
+        ended: list[View] = self._asked("POST", "/v1/freezes/end", body, once=True)
+        return ended
+
     # -- the installation --------------------------------------------------------------------------------------
 
     def queue(self, *, limit: int = 100) -> list[View]:

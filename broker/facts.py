@@ -214,9 +214,11 @@ def site_facts(
     judged: Judged | None = None,
     job: tuple[str, str] = ("", ""),
     doubt: str = "",
+    frozen: str = "",
 ) -> SiteFacts:
     """One site as it stands. `window`: when its next announced maintenance begins; `job`: the application and the
-    person that something is to be placed for; `doubt`: why its silence may be our own fault."""
+    person that something is to be placed for; `doubt`: why its silence may be our own fault; `frozen`: why it is given
+    no new job."""
     config = setup.config
     since = row.cannot_ask_since if row else None
     override = override_of(row, now) if row else None
@@ -236,6 +238,7 @@ def site_facts(
         lanes=_lanes(config),
         claim=setup.claim,
         drained=(row.mode_reason or "no reason given") if row and row.mode == "drained" else "",
+        frozen=frozen,
         quarantined=bool(row and row.quarantined),
         losses_every=config.losses_every,
         window_at=window,

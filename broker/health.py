@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from broker.clock import Clock, micros
 from broker.facts import Judged, World, budgets_of, override_of
+from broker.operating.rows import FREEZE_SUBMITS
+from broker.operating.standing import frozen_words
 from broker.states import AttemptState
 from broker.store.base import AttemptRow, EvidenceRow, RunRow, Sightings, SiteRow, Store
 from connectors.base import HealthSource
@@ -66,13 +68,15 @@ def _judge(
 ) -> Mapping[str, Told]:
     """`by_people`: with what operators say. The engine takes that from the sites' rows, which are never late."""
     rows = {row.site: row for row in store.sites()}
+    notices = store.notices.open(now=now) if by_people else ()
     doubts = _doubts(configs, rows, store, now)
     swallowed = holes(facts, now=now)
     told: dict[str, Told] = {}
     for name, config in configs.items():
         hole = swallowed.get(name, NO_HOLES)
         standing = _standing(config, rows.get(name), hole, now=now, by_people=by_people)
-        standing = replace(standing, doubt=doubts.get(name, ""))
+        words = frozen_words(notices, FREEZE_SUBMITS, name, now=now)
+        standing = replace(standing, doubt=doubts.get(name, ""), frozen=words)
         asked_at = max((row.at for row in facts[name] if row.source in (PROBE, FEED)), default=None)
         told[name] = Told(health=judge(standing, facts[name], now=now), holes=hole, asked_at=asked_at)
     return told

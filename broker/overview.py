@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 
 from broker.facts import rules_at
 from broker.health import dark_together, witnesses
+from broker.operating.freezes import Freezes
+from broker.operating.rows import FREEZE_MOVES
+from broker.operating.standing import frozen_words
 from broker.service import Service
 from broker.store.base import AttemptRow, SiteRow
 from broker.views import View, when
@@ -33,6 +36,8 @@ class Silence:
     detail: str
     doubt: str = ""
     """Why it may be our own fault: nothing moves then."""
+    frozen: str = ""
+    """Who has frozen moves from there, until when and why."""
 
     def line(self, now: int) -> str:
         """What to read at 3 a.m.: since when, what it means, what happens next by itself, what stops it."""
@@ -44,11 +49,14 @@ class Silence:
         if self.doubt:
             stop = f"`crossfade site override {self.site} down --reason ...` if it is really down"
             parts.append(f"nothing moves: {self.doubt} ({stop})")
+        elif self.frozen:
+            parts.append(f"nothing moves: {self.frozen} (`crossfade freeze ls`)")
         elif self.moves_at is not None:
             moving = (
                 f"moving {_clock(self.moves_at)}" if self.moves_at > now else "moving as soon as a site can take it"
             )
-            parts.append(f"{moving} unless it answers before (`crossfade hold RUN` keeps it where it is)")
+            stop = "`crossfade freeze on moves --for 1h --reason ...` stops that"
+            parts.append(f"{moving} unless it answers before ({stop})")
         return f"{'; '.join(parts)}: {self.detail}" if self.detail else "; ".join(parts)
 
 
@@ -59,14 +67,16 @@ def silences(service: Service) -> list[Silence]:
     seen = witnesses(service.store) if any(row.cannot_ask_since is not None for row in rows.values()) else {}
     together = dark_together(configs, rows, seen, service.clock())
     doubts = {name: words(*found) for name, found in together.items()}
+    notices = service.store.notices.open(now=service.clock()) if any(r.cannot_ask_since for r in rows.values()) else ()
+    frozen = {name: frozen_words(notices, FREEZE_MOVES, name, now=service.clock()) for name in configs}
     return [
-        _silence(service, configs[name], row, doubts.get(name, ""))
+        _silence(service, configs[name], row, doubts.get(name, ""), frozen[name])
         for name, row in rows.items()
         if row.cannot_ask_since is not None and name in configs
     ]
 
 
-def _silence(service: Service, config: SiteConfig, row: SiteRow, doubt: str) -> Silence:
+def _silence(service: Service, config: SiteConfig, row: SiteRow, doubt: str, frozen: str) -> Silence:
     there = [attempt for attempt in service.store.open_attempts(row.site) if not attempt.orphan]
     since = row.cannot_ask_since or 0
     moves = [at for attempt in there if (at := _moves_at(service, config, attempt, since)) is not None]
@@ -75,9 +85,10 @@ def _silence(service: Service, config: SiteConfig, row: SiteRow, doubt: str) -> 
         since=since,
         probes=row.probes,
         unreachable=sum(attempt.unreachable_since is not None for attempt in there),
-        moves_at=None if doubt else min(moves, default=None),
+        moves_at=None if doubt or frozen else min(moves, default=None),
         detail=row.detail,
         doubt=doubt,
+        frozen=frozen,
     )
 
 
@@ -109,6 +120,7 @@ def overview(service: Service, *, now: int) -> View:
         for stage in asked_of_people(service.store.stages(run.run_id))
     ]
     return {
+        "freezes": Freezes(service).ls(),
         "sites": [_site(view, dark, now) for view in service.site_list()],
         "runs": service.queue(),
         "needs_person": asked,

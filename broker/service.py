@@ -35,6 +35,8 @@ from broker.facts import (
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
 from broker.health import judge_all
 from broker.holdings import Held, holding
+from broker.operating.rows import FREEZE_SUBMITS
+from broker.operating.standing import frozen_words
 from broker.people import whoami
 from broker.possible import Possible, check, refuse_places, static_refusals
 from broker.preflight import LOOKED_AT, warnings_for
@@ -242,6 +244,7 @@ class Service:
         rows = {row.site: row for row in self.store.sites()}
         load: dict[str, int] = {name: len(self.store.open_attempts(name)) for name in self.sites.configs}
         now = self.clock()
+        notices = self.store.notices.open(now=now)
         result: list[dict[str, object]] = []
         for stage in compiled.stages:
             if is_copy(stage.body):
@@ -256,6 +259,7 @@ class Service:
                         load=load[name],
                         share=max(0, config.slots - load[name]),
                         now=now,
+                        frozen=frozen_words(notices, FREEZE_SUBMITS, name, now=now),
                     ),
                     rules=rules_at(stage.rules, name, config.profile),
                 )

@@ -158,6 +158,8 @@ def _by_people(standing: Standing, capability: str) -> Iterator[Verdict]:
     if standing.drained:
         fact = f"drained: {standing.drained}"
         yield Verdict(state=State.DRAINING, rule="drained", fact=fact, source="operator")
+    if standing.frozen:
+        yield Verdict(state=State.DRAINING, rule="freeze.submits", fact=standing.frozen, source="operator")
     if standing.quarantined:
         fact = "in quarantine: its jobs since the backup that was restored are not known yet"
         yield Verdict(state=State.DRAINING, rule="quarantine", fact=fact, source="restore")

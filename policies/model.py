@@ -225,6 +225,8 @@ class SiteFacts:
     claim: str = "atomic_fs"
     drained: str = ""
     """Not empty: an operator drained it, and said why."""
+    frozen: str = ""
+    """Not empty: an operator has frozen submissions there, and said why and until when."""
     quarantined: bool = False
     """A backup was restored, and its jobs of the lost hours are not known yet."""
     losses_every: float = 30 * 86_400.0

@@ -49,6 +49,8 @@ def passing_refusal(site: SiteFacts) -> Reason | None:
     """Why this site does not take anything just now; None: it does."""
     if site.drained:
         return _refused("drained", f"{site.name} is drained: {site.drained}", site)
+    if site.frozen:
+        return _refused("freeze.submits", site.frozen, site)
     if site.quarantined:
         fact = f"{site.name} is in quarantine: its jobs since the backup that was restored are not known yet"
         return _refused("quarantine", fact, site)

@@ -71,6 +71,8 @@ class Standing:
     """Not empty: it fell silent together with others, so that the fault is more likely ours."""
     drained: str = ""
     """Why an operator drained it; empty: nobody did."""
+    frozen: str = ""
+    """Who has frozen submissions there, why and until when; empty: nobody."""
     quarantined: bool = False
     override: Override | None = None
     hole: Hole | None = None

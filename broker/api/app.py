@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from broker import __version__
+from broker.api import operating
 from broker.api.auth import Token
 from broker.api.events import Looks
 from broker.api.guard import Guard
@@ -61,6 +62,7 @@ def make_api(
     app.state.screens = Screens(news)
     app.state.looks = Looks(service.store)
     app.include_router(router)
+    app.include_router(operating.router)
     _build_routes(app)
     for kind in _EXPECTED:
         app.add_exception_handler(kind, _expected)

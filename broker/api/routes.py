@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from broker import sse
+from broker.api.asking import Content, TheService, TheWakes, takes
 from broker.api.events import Stream
-from broker.api.guard import PERSON
 from broker.api.health import Health
 from broker.api.models import (
     Body,
@@ -22,11 +20,8 @@ from broker.api.models import (
     Submission,
     WaiverBody,
     WithdrawBody,
-    read_body,
-    read_yaml_body,
 )
 from broker.api.problems import Refusal
-from broker.api.wakes import Wakes
 from broker.errors import NotFound
 from broker.service import Request as Asked
 from broker.service import Service
@@ -38,69 +33,21 @@ M = TypeVar("M", bound=Body)
 MOST_RUNS = 1000
 MOST_EVENTS = 1 << 53
 """No run has a number as high; more than programs in every language can count."""
-JSON = "application/json"
-YAML = ("application/yaml", "application/x-yaml")
-
 router = APIRouter(prefix="/v1")
 
 _RUN = re.compile(r"[a-z0-9-]{1,64}")
 _STAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-async def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    person = request.scope.get(PERSON)
-    return service if person is None else service.on_behalf_of(str(person))
-
-
-async def _wakes(request: Request) -> Wakes:
-    wakes: Wakes = request.app.state.wakes
-    return wakes
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A body, and what stands beside it."""
-
-    kind: str
-    content: bytes
-    query: Sequence[tuple[str, str]]
-
-    def submission(self) -> Submission:
-        """Raises Refusal."""
-        if self.kind in YAML:
-            return read_yaml_body(self.content, self.query)
-        return self.json(Submission, also=" or application/yaml")
-
-    def json(self, model: type[M], *, also: str = "") -> M:
-        """Raises Refusal."""
-        if self.kind != JSON:  # a page can send no such thing without asking first, and is told no
-            raise Refusal("media-type", f"send Content-Type: {JSON}{also}")
-        return read_body(model, self.content)
-
-
-async def _content(request: Request) -> Sent:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return Sent(kind, await request.body(), request.query_params.multi_items())
-
-
-TheService = Annotated[Service, Depends(_service)]
-TheWakes = Annotated[Wakes, Depends(_wakes)]
-Content = Annotated[Sent, Depends(_content)]
 Limit = Annotated[int, Query(ge=1, le=MOST_RUNS)]
 After = Annotated[int, Query(ge=0, le=MOST_EVENTS, description="The number of the last event that is known.")]
 OfStage = Annotated[str | None, Query(max_length=128)]
 
 
-def _takes(model: type[Body]) -> dict[str, Any]:
-    """For the OpenAPI document: what the body is. It is read by us, within our limits."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
-
-
 # -- runs --------------------------------------------------------------------------------------------------------
 
 
-@router.post("/runs", status_code=201, openapi_extra=_takes(Submission))
+@router.post("/runs", status_code=201, openapi_extra=takes(Submission))
 def submit(content: Content, service: TheService, wakes: TheWakes) -> Response:
     """Store a run. 201: it is new. 200: its key named a run that asked for the same."""
     body = content.submission()
@@ -188,7 +135,7 @@ async def events(
 # -- commands ----------------------------------------------------------------------------------------------------
 
 
-@router.post("/runs/{run}/commands", status_code=202, openapi_extra=_takes(CommandBody))
+@router.post("/runs/{run}/commands", status_code=202, openapi_extra=takes(CommandBody))
 def command(run: str, content: Content, service: TheService, wakes: TheWakes) -> Response:
     """Ask for a change of a run or a stage. Whoever serves carries it out."""
     body = content.json(CommandBody)
@@ -227,7 +174,7 @@ def waivers_of_run(run: str, service: TheService) -> Response:
     return JSONResponse(Waivers.of(service).ls(_found(service, run)[0].run_id))
 
 
-@router.post("/runs/{run}/waivers", status_code=201, openapi_extra=_takes(WaiverBody))
+@router.post("/runs/{run}/waivers", status_code=201, openapi_extra=takes(WaiverBody))
 def ask_waiver(run: str, content: Content, service: TheService) -> Response:
     """Ask for a waiver. It holds once another person has confirmed it."""
     body = content.json(WaiverBody)
@@ -236,7 +183,7 @@ def ask_waiver(run: str, content: Content, service: TheService) -> Response:
     return JSONResponse(Waivers.of(service).ask(found, wish), 201, {"Location": f"/v1/runs/{found.run_id}/waivers"})
 
 
-@router.post("/waivers/{waiver}/confirm", openapi_extra=_takes(ConfirmBody))
+@router.post("/waivers/{waiver}/confirm", openapi_extra=takes(ConfirmBody))
 def confirm_waiver(waiver: str, content: Content, service: TheService, wakes: TheWakes) -> Response:
     """Let a waiver hold that another person has asked for."""
     body = content.json(ConfirmBody)
@@ -245,7 +192,7 @@ def confirm_waiver(waiver: str, content: Content, service: TheService, wakes: Th
     return JSONResponse(view)
 
 
-@router.post("/waivers/{waiver}/withdraw", openapi_extra=_takes(WithdrawBody))
+@router.post("/waivers/{waiver}/withdraw", openapi_extra=takes(WithdrawBody))
 def withdraw_waiver(waiver: str, content: Content, service: TheService, wakes: TheWakes) -> Response:
     """Let a waiver hold no longer."""
     body = content.json(WithdrawBody)

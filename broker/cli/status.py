@@ -51,13 +51,15 @@ def _attempts(views: list[Mapping[str, Any]]) -> str:
 
 
 def overview_text(view: Mapping[str, Any]) -> str:
-    """Sites, runs, and whom they wait for."""
+    """What is frozen, sites, runs, and whom they wait for."""
+    from broker.operating.freezes import lines  # noqa: PLC0415 - needs the service, which is slow to import
+
     sites = table(
         ("site", "state", "load", "slots", "detail"),
         rows_of(view["sites"], ("site", "state", "load", "slots", "detail")),
         empty="no sites",
     )
-    blocks = [sites, *(site["says"] for site in view["sites"] if site["says"])]
+    blocks = [*lines(view["freezes"]), sites, *(site["says"] for site in view["sites"] if site["says"])]
     blocks += ["", runs_table(view["runs"], empty="no unfinished runs")]
     for asked in view["needs_person"]:
         blocks.append(f"{asked['run']}/{asked['stage']} waits for a person: {asked['reason']}\n  help: {asked['do']}")

@@ -19,6 +19,8 @@ from broker.facts import World, rules_of
 from broker.ids import submit_key
 from broker.jobs import Job, NoLongerFits, fed_by, job_spec
 from broker.limits import NO_LIMITS, Limits
+from broker.operating.rows import FREEZE_SUBMITS
+from broker.operating.standing import frozen, told
 from broker.residency import Residency
 from broker.spec import MissingSiteVariable
 from broker.store.base import AttemptRow, EffectRow, EvidenceRow, Store
@@ -31,6 +33,8 @@ from policies.model import Reason
 
 WELL_EVERY = 10_000_000
 """Microseconds between two rows of evidence that a site takes jobs."""
+LOOK_FOR_THAW = 5.0
+"""Seconds after which it is asked again whether a freeze still holds."""
 LOOKS_BEFORE_RESUBMIT = 2
 """Complete listings without the key, a settle time apart from the first doubt, before it is submitted again."""
 
@@ -59,9 +63,20 @@ class Submitter:
         if doubted or not site.inline:
             fresh = [(effect, job) for effect, job in fresh if self._wanted(effect, job, result)]
         fresh.extend(looked_up)
-        if fresh:
-            self._send(site, self._allowed(site, fresh, result), result)
+        if fresh and (allowed := self._thawed(site, fresh, result)):
+            self._send(site, self._allowed(site, allowed, result), result)
         return result
+
+    def _thawed(self, site: Site, batch: Batch, result: Result) -> Batch:
+        """What may be sent: nothing, while an operator's freeze on submissions holds there. What was decided before it
+        was said, and what was brought since, waits with it; what may be there already was looked up all the same."""
+        now = self._clock()
+        row = frozen(self._store.notices.open(now=now), FREEZE_SUBMITS, site.name, now=now)
+        if row is None:
+            return batch
+        wait = min(LOOK_FOR_THAW, (row.ends_at - now) / 1e6)
+        result.again += [again(one, now, reason=told(row), note={"clean": True}, pause=wait) for one, _ in batch]
+        return ()
 
     def _allowed(self, site: Site, batch: Batch, result: Result) -> Batch:
         """As many as the site may be given now; the others are tried when it may be given more."""

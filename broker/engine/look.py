@@ -21,6 +21,8 @@ from broker.facts import (
     waived_now,
 )
 from broker.health import in_doubt, job_ended
+from broker.operating.rows import FREEZE_SUBMITS
+from broker.operating.standing import frozen_words
 from broker.spec import body_for
 from broker.states import AttemptState, StageState
 from broker.store.base import (
@@ -100,6 +102,7 @@ class Look:
                 judged=self.world.health.get(name),
                 job=(self.run_row.name, self.run_row.created_by),
                 doubt=self.doubts.get(name, ""),
+                frozen=frozen_words(self.snapshot.notices, FREEZE_SUBMITS, name, now=self.now),
             )
             self.sites[name] = facts
         return facts

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broker.engine.copying import brought_to
+from broker.engine.freezing import nothing_starts
 from broker.engine.look import Look
 from broker.engine.orphans import leave, unsubmitted
 from broker.engine.standby import sent_to
@@ -40,6 +41,8 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
         return begin_copy(look, stage, why=why)
     if stage.attempt and rules_of(stage.rules).duplicates == "never" and (copies := may_live(look, stage)):
         return waits_for_death(look, stage, copies)
+    if (waits := nothing_starts(look, stage)) is not None:
+        return waits
     candidates, static = look.candidates(stage)
     stray = look.strays.get(stage.n)
     if stray is not None and stray.site in look.world.sites and stage.want in ("", stray.site):

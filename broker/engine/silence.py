@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from broker.engine.attempt import Progress
+from broker.engine.freezing import stays
 from broker.engine.look import Look
 from broker.engine.orphans import ask_to_end, leave, unsubmitted
 from broker.engine.placing import place
@@ -45,6 +46,8 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
         overspent = look.books.may_double(stage, row, rules)
         if overspent is not None:
             decision = Decision("failover", "ask", (*decision.reasons, overspent))
+    if decision.outcome == "move":
+        decision = stays(look, site.name, decision)
     if decision.outcome == "move":
         return carry_elsewhere(look, stage, row, decision)
     if decision.outcome == "ask":

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from broker.operating.rows import NoticeRow as NoticeRow  # noqa: PLC0414 - said on, as the next ones are
 from broker.store.booked import AllocationRow as AllocationRow  # noqa: PLC0414 - said on: rows are taken from here
 from broker.store.booked import CapRow as CapRow  # noqa: PLC0414
 from broker.store.booked import ChargeRow as ChargeRow  # noqa: PLC0414
@@ -29,6 +30,7 @@ from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414
 from connectors.base import Notes
 
 if TYPE_CHECKING:
+    from broker.operating.rows import NoticeStore
     from broker.traffic.rows import TrafficStore
 
 
@@ -481,6 +483,8 @@ class Snapshot:
     """Were there more due stages than the limit?"""
     waiting: bool
     """Are more stages in the queue for a place than are shown?"""
+    notices: Sequence[NoticeRow] = ()
+    """What operators have said that holds, or will: freezes, maintenance."""
 
 
 class DecisionTx(Protocol):
@@ -674,6 +678,11 @@ class Store(Protocol):
     @property
     def money(self) -> MoneyStore:
         """What attempts cost, who may spend how much, and what sites say is left."""
+        ...
+
+    @property
+    def notices(self) -> NoticeStore:
+        """What operators have said, with an end."""
         ...
 
     def now(self) -> int:

@@ -116,7 +116,7 @@ class Decision:
         asked = look.asked_run(tx, *self._guard) if self._run is None else None
         asked_due = look.due_stages(tx, run_id, now=now, limit=limit)
         if self._world is None:
-            self._world = look.World(tx, run_id)
+            self._world = look.World(tx, run_id, now=now)
         stages, more = asked_due()
         world = self._world.read()
         if asked is not None:
@@ -140,6 +140,7 @@ class Decision:
             commands=asked_commands(),
             more=more,
             waiting=waiting,
+            notices=world.notices,
         )
 
     def checkpoints(self, stages: Collection[int]) -> Mapping[int, Sequence[CheckpointRow]]:

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import case, func, literal_column, or_, select, union_all
 
-from broker.store.base import AttemptRow, CommandRow, RunRow, SiteRow, StageRow
+from broker.store.base import AttemptRow, CommandRow, NoticeRow, RunRow, SiteRow, StageRow
 from broker.store.connect import Tx
+from broker.store.notices import OPEN as OPEN_NOTICES
 from broker.store.schema import attempt, command, run, site, stage
 from broker.store.statement import Lookup, Statement, given
 from broker.store.transaction import Answer
@@ -92,11 +93,13 @@ class World:
     away. So from here to their commit they take turns.
     """
 
-    def __init__(self, tx: Tx, run_id: str) -> None:
+    def __init__(self, tx: Tx, run_id: str, *, now: int) -> None:
         """Asks; the rest is there after `read`."""
         tx.hold_places()
         self._sites, self._load = tx.ask(SITES), tx.ask(LOAD, (run_id,))
+        self._notices = tx.ask(OPEN_NOTICES, (now,))
         self.sites: Mapping[str, SiteRow] = {}
+        self.notices: Sequence[NoticeRow] = ()
         self.load: dict[str, int] = {}
         self.own_load: dict[str, int] = {}
         self.rivals = 0
@@ -106,6 +109,7 @@ class World:
         if not self._known:
             self._known = True
             self.sites = {row[0]: SiteRow._make(row) for row in self._sites()}
+            self.notices = [NoticeRow._make(row) for row in self._notices()]
             self.load, self.own_load = dict.fromkeys(self.sites, 0), dict.fromkeys(self.sites, 0)
             for name, total, own in self._load():
                 if name:

@@ -10,6 +10,8 @@ Who writes what, and under which guard:
 * `effect`: written by the decision that wants it, performed and finished under its own claim.
 * `retention`: added by the decision that publishes a copy, or for an attempt whose run is over; changed by whoever
   removes, compare-and-set on `state` and `due_at`.
+* `notice`: added by an operator; who ends it before its time is written once, by the statement that looks whether
+  that may be.
 * `waiver`: added by who asks; who confirms and who withdraws it is written once, by the statement that looks whether
   it may be.
 * `charge`: added by the decision that begins an attempt, settled once by the one that ends it; what the site's own
@@ -589,6 +591,23 @@ allocation = Table(  # what a site said an account has left
     _text("warned"),  # what was told of its end already
     sqlite_with_rowid=False,
 )
+notice = Table(  # what an operator has said of a site, or of all, from when to when: freezes, maintenance
+    "notice",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("kind"),  # freeze_moves, freeze_submits, maintenance
+    _text("site"),  # empty: every site
+    _text("capability"),  # of a maintenance: what of the site is away; empty: all of it
+    _time("begins_at", null=False),
+    _time("ends_at", null=False),
+    _text("reason"),
+    _text("said_by"),
+    _time("said_at", null=False),
+    _text("ended_by"),
+    _time("ended_at"),  # before its time, by an operator
+    _text("end_reason"),
+)
+Index("notice_ends", notice.c.ends_at)
 
 retention = Table(  # what a declared `keep` will remove, and what it has
     "retention",

@@ -2,7 +2,7 @@
 
 `connect` (engine, transactions, errors), `statement` (SQL, built once), `accepting`, `deciding` (with `look` and
 `children`), `recording`, `wake` (hints and leases), `pace`, `workers`, `stray` (after a restore), `retention`,
-`waiving`, `booking` (charges), `reading`, `chain` (events), `migrate`.
+`waiving`, `notices`, `booking` (charges), `reading`, `chain` (events), `migrate`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from broker.store.booking import StoredMoney
 from broker.store.connect import BUSY_SECONDS, Database, Tx
 from broker.store.deciding import deciding
 from broker.store.notes import StoredNotes
+from broker.store.notices import StoredNotices
 from broker.store.reading import Reading
 from broker.store.statement import Statement, lease_now
 from broker.store.traffic import StoredTraffic
@@ -66,7 +67,8 @@ class SqlStore(Reading):
       written again, and tells of a site only if its row is as it was seen;
     * `enrol_retention` adds only what is not there; `change_retention` finds a row that is not as it was, and says no:
       whoever thinks that he lost it lets the claim lapse;
-    * `ask_waiver`, `confirm_waiver` and `withdraw_waiver` know what they have written themselves;
+    * `ask_waiver`, `confirm_waiver` and `withdraw_waiver`, as `add` and `end` of notices, know what they have written
+      themselves;
     * a decision is never done twice here: it raises, nobody knows what it led to, and whoever decides next sees it.
     """
 
@@ -96,6 +98,8 @@ class SqlStore(Reading):
         """What is on its way."""
         self.money = StoredMoney(self._database)
         """What attempts cost."""
+        self.notices = StoredNotices(self._database)
+        """What operators have said, with an end."""
         try:
             migrate.make_ready(self._database)
         except BaseException:

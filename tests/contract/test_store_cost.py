@@ -37,8 +37,8 @@ def test_a_round_costs_as_many_statements_for_one_stage_as_for_many(store: SqlSt
         )
         tx.apply(placed, now=1)
     assert len(seen.stages) == count
-    # run, due, sites, load, queue; run, stages, attempts, effects; tip, events, decisions, tip
-    assert spent(store, start) == (1, 13)
+    # run, due, sites, load, notices, queue; run, stages, attempts, effects; tip, events, decisions, tip
+    assert spent(store, start) == (1, 14)
 
     start = counted(store)
     facts = {"native_id": "j"}

@@ -17,7 +17,7 @@ from api_kit import HELLO, TOKEN, Face, open_face
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.api import guard
+from broker.api import guard, operating
 from broker.api.guard import Guard, is_loopback
 from broker.api.problems import MEDIA_TYPE, TITLES
 from broker.api.routes import router
@@ -397,14 +397,14 @@ ENDPOINTS = sorted(
             .replace("{waiver}", "w")
             .replace("{path:path}", "s"),
         )  # type: ignore[attr-defined]
-        for route in router.routes
+        for route in (*router.routes, *operating.router.routes)
         for method in route.methods  # type: ignore[attr-defined]
     }
 )
 
 
 def test_every_route_is_in_the_matrix() -> None:
-    assert len(ENDPOINTS) == 20
+    assert len(ENDPOINTS) == 23
     assert {path for _, path in ENDPOINTS} >= OPEN
 
 
@@ -670,7 +670,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "http-api.md").read_t
 
 
 def test_the_page_tells_every_route_and_every_kind_of_problem() -> None:
-    for route in router.routes:
+    for route in (*router.routes, *operating.router.routes):
         path = (
             route.path.replace("{run}", "RUN")
             .replace("{ident}", "COMMAND")

@@ -221,7 +221,7 @@ def test_the_line_at_3_in_the_morning_says_since_when_what_it_means_and_what_fol
     line = silence.line(at + 94_000_000)
     assert line.startswith("nersc: cannot ask since ")
     assert "(7 probes, 94 s); 6 stages UNREACHABLE, not failed; moving " in line
-    assert "crossfade hold RUN" in line
+    assert "crossfade freeze on moves --for 1h --reason ..." in line
 
 
 def test_a_log_that_grew_shows_only_what_is_new() -> None:

@@ -32,6 +32,7 @@ ROWS = {
     "stray": base.StrayRow,
     "retention": base.RetentionRow,
     "waiver": base.WaiverRow,
+    "notice": base.NoticeRow,
     "log_tail": base.LogTail,
     "installation": base.Installation,
     "movement": traffic.MovementRow,
