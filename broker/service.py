@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from broker import ids, views
+from broker.charged import charge_view, charge_words
 from broker.clock import Clock, FollowingClock, micros, wall_clock
 from broker.config import Settings
 from broker.engine.copying import brought_to
@@ -40,6 +41,7 @@ from broker.operating.standing import frozen_words
 from broker.people import whoami
 from broker.possible import Possible, check, refuse_places, static_refusals
 from broker.preflight import LOOKED_AT, warnings_for
+from broker.prices import Prices
 from broker.rows import run_row, stage_row
 from broker.sites import Sites, load_sites
 from broker.spec import (
@@ -160,8 +162,9 @@ class Service:
             cure = "use another key, or --again for a new run"
             raise KeyInUse(str(error), run_id=error.run_id, help=cure) from error
         forbidden = possible.warnings(known) if is_new else ()
-        warnings = (*compiled.warnings, *self.unknown_sites(compiled), *self.preflight(possible.sites), *forbidden)
-        return Submitted(run_id=known, new=is_new, warnings=warnings)
+        warnings = [*compiled.warnings, *self.unknown_sites(compiled), *self.preflight(possible.sites)]
+        warnings += [*self.prices().warnings(compiled, possible.sites), *forbidden]
+        return Submitted(run_id=known, new=is_new, warnings=tuple(warnings))
 
     def _new_run(self, compiled: CompiledRun, request: Request, *, run_id: str, now: int) -> NewRun:
         deps = [
@@ -192,6 +195,10 @@ class Service:
         """What sites could do with it; refuses what none could ever run, before anything is stored. `hold`: what two
         persons may still waive is not refused. Raises RefusedByPolicy."""
         return check(compiled, self.sites, hold=hold)
+
+    def prices(self) -> Prices:
+        """What stages would cost now."""
+        return Prices(self.store, self.sites, self.clock, person=self.actor)
 
     def unknown_sites(self, compiled: CompiledRun) -> list[str]:
         """Sentences on names that the document gives to sites, and that no site, facility or profile has."""
@@ -245,6 +252,7 @@ class Service:
         load: dict[str, int] = {name: len(self.store.open_attempts(name)) for name in self.sites.configs}
         now = self.clock()
         notices = self.store.notices.open(now=now)
+        prices = self.prices()
         result: list[dict[str, object]] = []
         for stage in compiled.stages:
             if is_copy(stage.body):
@@ -266,9 +274,10 @@ class Service:
                 for name, config in self.sites.configs.items()
             ]
             static = static_refusals(self.sites, stage.rules, stage.body if may_lack(stage.body) else "")
-            decision = place(candidates, now=now, static=static)
+            decision = place(candidates, now=now, static=static, unpaid=prices.unpaid(stage, candidates, static))
             asked = self._interval(stage.rules, decision)
-            result.append({"stage": stage.path, **views.decision_view(decision), **asked})
+            decision, charge = prices.told(stage, decision)
+            result.append({"stage": stage.path, **views.decision_view(decision), **asked, **charge})
         return result
 
     def _interval(self, rules: str, placed: Decision) -> dict[str, object]:
@@ -475,7 +484,12 @@ class Service:
         paths = {s.n: s.path for s in self.store.stages(run.run_id)}
         rows = self.store.decisions(run.run_id, stage.n if stage else None)
         attempts = self.store.attempts(run.run_id, stage.n if stage else None)
-        return views.explanation(run, stage, rows, paths, attempts)
+        charges = self.store.money.charges(run.run_id, stage.n if stage else None)
+        booked = [
+            {"stage": paths[row.n], "attempt": row.attempt, "site": row.site, "words": charge_words(view), **view}
+            for row, view in ((row, charge_view(row)) for row in charges)
+        ]
+        return {**views.explanation(run, stage, rows, paths, attempts), "charges": booked}
 
     def errors(self, target: str | None) -> list[dict[str, object]]:
         """Attempts that ended badly and stages that failed, with the end of their stderr."""
@@ -533,7 +547,12 @@ class Service:
         paths = {s.n: s.path for s in self.store.stages(run.run_id)}
         number = self.attempt_number(target) if target and stage else None
         rows = self.store.attempts(run.run_id, stage.n if stage else None)
-        return [views.attempt_long(paths[a.n], a) for a in rows if number is None or a.number == number]
+        charges = {(row.n, row.attempt): charge_view(row) for row in self.store.money.charges(run.run_id)}
+        return [
+            {**views.attempt_long(paths[a.n], a), "charge": charges.get((a.n, a.number))}
+            for a in rows
+            if number is None or a.number == number
+        ]
 
     def attempt(self, target: str) -> tuple[RunRow, StageRow, AttemptRow]:
         """RUN/STAGE@N (the newest attempt without @N)."""

@@ -39,6 +39,7 @@ from connectors.registry import (
     make_site,
 )
 from connectors.unusable import UnusableSite
+from policies.model import Cap
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class Connected:
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
     """What looks into places, by their side, where anything does."""
+    caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
+    """What projects and people may spend, by kind and name."""
 
     def close(self) -> None:
         """Let go of threads and connections."""
@@ -108,6 +111,7 @@ def connect(
         mover=desk,
         places=sites.places,
         place_files=place_files,
+        caps=sites.caps,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from broker.audit.charges import charges
 from broker.audit.course import course
 from broker.audit.history import history
 from broker.audit.rows import RunRows, Silence, Violation, failovers
@@ -24,7 +25,7 @@ def audit_run(store: Store, run_id: str) -> list[Violation]:
         after = store.run(run_id)
         if after is not None and (after.ver, after.commands) == (run.ver, run.commands):
             break
-    return [*audit(rows), *history(rows), *course(rows), *waiting(rows)]
+    return [*audit(rows), *history(rows), *course(rows), *waiting(rows), *charges(rows)]
 
 
 def read_run(store: Store, run: RunRow) -> RunRows:
@@ -49,6 +50,7 @@ def read_run(store: Store, run: RunRow) -> RunRows:
         open_commands=sum(command.done_at is None for command in store.commands(run_id)),
         silences={site: _silences(store.events(f"site:{site}", limit=10_000_000)) for site in asked},
         sites={row.site: row for row in store.sites() if row.site in used},
+        charges=store.money.charges(run_id),
         now=store.now(),
     )
 
