@@ -9,8 +9,10 @@ from pathlib import Path
 from broker.addresses import Address, read_address
 from broker.errors import UsageError
 from broker.people import whoami
+from policies.brake import PER_MINUTE
 
 DATABASE = "CROSSFADE_DATABASE"
+FAILOVERS = "CROSSFADE_FAILOVERS_PER_MINUTE"
 PEOPLE_FILE = "CROSSFADE_PEOPLE_FILE"
 REDIS = "CROSSFADE_REDIS"
 REDIS_CA = "CROSSFADE_REDIS_CA_FILE"
@@ -38,6 +40,9 @@ class Settings:
 
     token_file: Path | None = None
     """CROSSFADE_TOKEN_FILE: what HTTP clients must show; None: `token` in the home."""
+
+    failovers_per_minute: int = PER_MINUTE
+    """CROSSFADE_FAILOVERS_PER_MINUTE: stages that may be carried elsewhere within a minute; 0: any number."""
 
     people_file: Path | None = None
     """CROSSFADE_PEOPLE_FILE: who asks over HTTP under a name of his own; None: `people` in the home, if it is there."""
@@ -102,6 +107,7 @@ def read_settings(environ: Mapping[str, str], *, sites: Path | None = None) -> S
         postgres=read_address(environ, DATABASE, ("postgresql", "postgresql+psycopg")),
         redis=read_address(environ, REDIS, ("redis", "rediss", "redis+socket")),
         redis_ca=Path(ca).expanduser() if ca else None,
+        failovers_per_minute=_failovers(environ),
         token_file=Path(token).expanduser() if token else None,
         people_file=Path(people).expanduser() if people else None,
     )
@@ -126,6 +132,15 @@ def _check_ca(redis: Address, ca: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(f"{REDIS_CA}: cannot read {ca}: {error.strerror}", help="name a file in PEM form") from error
+
+
+def _failovers(environ: Mapping[str, str]) -> int:
+    told = environ.get(FAILOVERS, "").strip()
+    if not told:
+        return PER_MINUTE
+    if not (told.isascii() and told.isdigit() and len(told) <= 6):
+        raise UsageError(f"{FAILOVERS} is {told[:40]!r}", help="write a whole number of stages, 0 for no limit")
+    return int(told)
 
 
 def _home(environ: Mapping[str, str]) -> Path:

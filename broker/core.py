@@ -19,6 +19,8 @@ from broker.engine.expand import AddedStage, ExpansionError, expand
 from broker.facts import NOWHERE, SiteSetup, World
 from broker.health import HealthKeeper
 from broker.limits import Limits, OwnLimits
+from broker.outages import OutageKeeper
+from broker.past import PastKeeper
 from broker.reconcile import Reconciler
 from broker.retention import Retention
 from broker.store.base import Store
@@ -28,6 +30,7 @@ from broker.turns import OwnTurns, SharedTurns, Turns
 from broker.watch import Watcher
 from connectors.base import Mover, PlaceFiles, Site
 from connectors.registry import PlaceConfig, SiteConfig
+from policies.brake import PER_MINUTE
 from policies.model import Cap
 
 RESEND_AFTER = 2.0
@@ -54,6 +57,8 @@ class Parts:
     """A stopwatch for budgets; seconds."""
     limits: Limits | None = None
     """How many jobs the sites may be given; None: as this process alone counts them."""
+    failovers_per_minute: int = PER_MINUTE
+    """Stages that may be carried elsewhere within a minute; 0: any number."""
     among_others: bool = False
     """Several workers share the store: sites are looked at in turns, and slow calls are left to who acts there."""
     serves: Collection[str] | None = None
@@ -87,6 +92,7 @@ class Broker:
             claimant=parts.owner,
             places=parts.places,
             caps=parts.caps,
+            failovers_per_minute=parts.failovers_per_minute,
         )
         rates = {name: config.submits_per_minute for name, config in parts.configs.items()}
         self.hands = Hands(
@@ -100,6 +106,8 @@ class Broker:
         )
         self.watcher = Watcher(store=parts.store, setups=setups, sites=parts.sites, clock=parts.clock)
         self._health = HealthKeeper(store=parts.store, world=self.world, clock=parts.clock)
+        self._outages = OutageKeeper(store=parts.store, world=self.world, clock=parts.clock)
+        self._past = PastKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._reconciler = Reconciler(store=parts.store, world=self.world, sites=parts.sites, clock=parts.clock)
         self._owner = parts.owner
         self._turns = _turns(parts, self.watcher)
@@ -213,8 +221,11 @@ class Broker:
         return [name for name in self.store.sites_wanted(now=self.clock()) if name != NOWHERE]  # drains do those
 
     def sites_to_look_at(self) -> Sequence[str]:
-        """Sites that the caller is to look at now (see `broker.turns`). On the way, they are judged anew."""
+        """Sites that the caller is to look at now (see `broker.turns`). On the way, they are judged anew, and what
+        their queues were like is read."""
         self._health.tend()
+        self._outages.tend()
+        self._past.tend()
         return self._turns.ripe()
 
     def next_look(self) -> int:

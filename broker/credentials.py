@@ -8,7 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from connectors.errors import CredentialError
@@ -38,8 +38,9 @@ class Reference:
 
 
 def references(config: SiteConfig, *, env: Mapping[str, str] = os.environ) -> Sequence[Reference]:
-    """Every reference of a site, looked up."""
-    return [looked_up(config.name, name, reference, env=env) for name, reference in config.credentials.items()]
+    """Every reference of a site, looked up: what we are known by there, and the secrets that its jobs are told."""
+    found = [looked_up(config.name, name, reference, env=env) for name, reference in config.credentials.items()]
+    return found + [_secret(config.name, name, reference, env) for name, reference in config.secrets.items()]
 
 
 def file_of(reference: str) -> Path | None:
@@ -63,6 +64,13 @@ def looked_up(site: str, name: str, reference: str, *, env: Mapping[str, str] = 
         return Reference(site=site, name=name, reference=shown, ok=False, mode=mode, detail="it is empty", help=help)
     ends = expiry_of(secret.reveal())
     return Reference(site=site, name=name, reference=shown, ok=True, mode=mode, expires_at=ends)
+
+
+def _secret(site: str, name: str, reference: str, env: Mapping[str, str]) -> Reference:
+    """No login brings it: whoever owns the site puts it there."""
+    found = looked_up(site, f"secrets.{name}", reference, env=env)
+    helps = "write it into that file, mode 600" if reference.startswith("file:") else found.help
+    return found if found.ok else replace(found, help=helps)
 
 
 def _mode(reference: str) -> str:

@@ -37,6 +37,7 @@ from broker.store.base import (
 )
 from broker.tariffs import PROJECT, USER
 from broker.watch import Watcher
+from policies.brake import MINUTE
 
 LIMIT = 256
 """Stages looked at in one round."""
@@ -208,6 +209,7 @@ class Drainer:
             standby=standby,
             waivers=tx.waivers() if ruled else (),
             purse=self._purse(tx, snapshot) if self._charged and snapshot.stages else None,
+            carried=tx.carried(since=now - MINUTE) if _may_leave(snapshot) else (),
         )
         if self._charged:
             ended = concerned(snapshot, changes, self._charged)
@@ -289,6 +291,12 @@ class Decided:
     more: bool
     wants: bool
     """Stages are left for which there was no room."""
+
+
+def _may_leave(snapshot: Snapshot) -> bool:
+    """Is a stage at a site that gives no answer, so that it may be carried elsewhere?"""
+    dark = {name for name, row in snapshot.sites.items() if row.cannot_ask_since is not None}
+    return bool(dark) and any(row.open and row.site in dark for rows in snapshot.attempts.values() for row in rows)
 
 
 def _leads_on(changes: Changes) -> bool:

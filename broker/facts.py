@@ -8,14 +8,18 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from broker.spec import rules_for, site_variables
+from broker.operating.rows import FREEZE_SUBMITS, NoticeRow
+from broker.operating.standing import closed, frozen_words, next_window
+from broker.spec import rules_for, secrets_of, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow, WaiverRow
 from broker.tariffs import budget_rule
 from connectors.model import LaneLimits, Resources
 from connectors.registry import PlaceConfig, SiteConfig
 from policies.blackhole import NO_HOLES, Holes
+from policies.brake import PER_MINUTE, TO_ONE_SITE
 from policies.evidence import Budgets
 from policies.health import Judgement
+from policies.history import History
 from policies.intervals import ask_every
 from policies.links import Learned
 from policies.measured import spent
@@ -42,6 +46,8 @@ from policies.verdicts import Override, State
 NOWHERE = ""
 """The site of an attempt that only moves data."""
 USABLE_CHECKPOINTS = ("verified", "shipped")
+LOCAL = "local"
+"""The connector of sites on this machine, the only ones where jobs are told secrets."""
 NATIVE = "native"
 """Of a site that itself runs whole jobs in their image."""
 _NO_LIMITS = LaneLimits()
@@ -69,6 +75,10 @@ class Judged:
     judgement: Judgement
     """The worst of what no stage can start without."""
     holes: Holes = NO_HOLES
+    compute_down: str = ""
+    """What says that the machine itself is down; empty: nothing."""
+    heard_at: Mapping[str, int] = field(default_factory=dict)
+    """When its files, and transfers with it, were last seen to work, by capability (µs)."""
     most: int | None = None
     """While it has to prove itself: the attempts that may be there, with one more on trial. None: no bound."""
 
@@ -95,6 +105,12 @@ class World:
     site's own row says is all there is."""
     caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
     """What projects and people may spend, by kind and name, as the site document has it."""
+    outages: dict[str, Sequence[float]] = field(default_factory=dict)
+    """What the sites' former outages lasted, seconds, kept up by `broker.outages`."""
+    failovers_per_minute: int = PER_MINUTE
+    """Stages that may be carried elsewhere within a minute; 0: any number."""
+    history: History = field(default_factory=History)
+    """What is known of queues and of work, kept up by whoever reads the rows (`broker.past`)."""
     witnesses: dict[str, int] = field(default_factory=dict)
     """Services that are no sites and give no answer, and since when: what is dark together with them may be us."""
 
@@ -117,7 +133,11 @@ def _rules(data: Mapping[str, Any]) -> Rules:
     return Rules(
         sites=SiteRule(allow=tuple(sites["allow"]), prefer=tuple(sites["prefer"]), deny=tuple(sites["deny"])),
         failover=FailoverRule(
-            act=failover["act"], after=failover["after"], max=failover["max"], old_copy=failover["old_copy"]
+            act=failover["act"],
+            after=failover["after"],
+            max=failover["max"],
+            old_copy=failover["old_copy"],
+            failback=failover.get("failback", "next_stage"),
         ),
         retry=RetryRule(
             site_fault=retry["site_fault"],
@@ -135,6 +155,7 @@ def _rules(data: Mapping[str, Any]) -> Rules:
         budget=budget_rule(data["budget"]) if "budget" in data else None,
         own_budget=budget_rule(data["own_budget"]) if "own_budget" in data else None,
         near=data.get("near"),
+        skip=data.get("skip", ""),
     )
 
 
@@ -214,15 +235,16 @@ def site_facts(
     judged: Judged | None = None,
     job: tuple[str, str] = ("", ""),
     doubt: str = "",
-    frozen: str = "",
+    notices: Sequence[NoticeRow] = (),
 ) -> SiteFacts:
-    """One site as it stands. `window`: when its next announced maintenance begins; `job`: the application and the
-    person that something is to be placed for; `doubt`: why its silence may be our own fault; `frozen`: why it is given
-    no new job."""
+    """One site as it stands. `window`: when the next maintenance begins that it announces itself; `job`: the
+    application and the person that something is to be placed for; `doubt`: why its silence may be our own fault;
+    `notices`: what operators have said."""
     config = setup.config
     since = row.cannot_ask_since if row else None
     override = override_of(row, now) if row else None
     well = judged is None or override is not None
+    begins, ends = next_window(notices, config.name, window, now=now)
     return SiteFacts(
         name=config.name,
         facility=config.facility or config.name,
@@ -238,17 +260,22 @@ def site_facts(
         lanes=_lanes(config),
         claim=setup.claim,
         drained=(row.mode_reason or "no reason given") if row and row.mode == "drained" else "",
-        frozen=frozen,
+        frozen=frozen_words(notices, FREEZE_SUBMITS, config.name, now=now),
         quarantined=bool(row and row.quarantined),
         losses_every=config.losses_every,
-        window_at=window,
+        window_at=begins,
+        window_until=ends,
         cannot_ask_since=since,
         probes=row.probes if row else 0,
         silent=row is not None and spent(since, row.probes, budgets_of(config), now),
         detail=row.detail if row else "",
         doubt=doubt,
-        refuses=_refuses(override, judged, job, now),
+        refuses=_refuses(override, closed(notices, config.name, now=now), judged, job, now),
         unwell="" if well or judged is None else _unwell(judged.judgement),
+        returning="" if well or judged is None else _returning(judged.judgement, now),
+        compute_down="" if judged is None else judged.compute_down,
+        heard=_heard(judged, since),
+        failovers_per_minute=to_one_site(config),
         clearance=config.clearance,
         tariff=config.tariff,
     )
@@ -273,13 +300,13 @@ def override_of(row: SiteRow, now: int) -> Override | None:
     return Override(state=state, by=row.override_by, reason=row.override_reason, until=until)
 
 
-def _refuses(override: Override | None, judged: Judged | None, job: tuple[str, str], now: int) -> str:
-    """Why nothing is sent there now; what an operator says goes before what is judged."""
+def _refuses(override: Override | None, away: str, judged: Judged | None, job: tuple[str, str], now: int) -> str:
+    """Why nothing is sent there now; what an operator says goes before what is judged. `away`: of a maintenance."""
     if override is not None:
         words = f"{override.by} says that it is {override.state.value}: {override.reason}"
         return words if override.state in _REFUSING else ""
-    if judged is None:
-        return ""
+    if away or judged is None:
+        return away
     worst = judged.judgement
     if worst.state in _REFUSING:
         return f"{worst.capability} is {worst.state.value}: {worst.fact}"
@@ -290,6 +317,30 @@ def _unwell(worst: Judgement) -> str:
     if worst.state not in (State.DEGRADED, State.PROBING):
         return ""
     return f"{worst.capability} is {worst.state.value}: {worst.fact}"
+
+
+_HOLDING = ("hold", "flaps")
+"""Rules by which a site has to hold for a time before it is trusted again."""
+
+
+def _returning(worst: Judgement, now: int) -> str:
+    holds = worst.state is State.PROBING and worst.rule in _HOLDING and worst.until is not None and worst.until > now
+    return worst.fact if holds else ""
+
+
+def _heard(judged: Judged | None, since: int | None) -> str:
+    """What of a silent site was seen to work since it fell silent."""
+    heard = {} if judged is None or since is None else judged.heard_at
+    names = sorted(name for name, at in heard.items() if since is not None and at > since)
+    return f"its {' and '.join(names)} worked since" if names else ""
+
+
+def to_one_site(config: SiteConfig) -> int:
+    """Stages that may be carried to a site within a minute: what its entry says, else as many as jobs may be submitted
+    there, else a cautious number."""
+    if config.failovers_per_minute is not None:
+        return config.failovers_per_minute
+    return max(1, int(config.submits_per_minute)) if config.submits_per_minute > 0 else TO_ONE_SITE
 
 
 def side_facts(side: str, *, sites: Mapping[str, SiteConfig], places: Mapping[str, PlaceConfig]) -> SideFacts | None:
@@ -336,6 +387,8 @@ def body_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:
     if missing:
         fact = f"{config.name} has no vars.{', vars.'.join(sorted(missing))}, which the command names"
         return Reason("vars", "refused", fact, config.name)
+    if (against := _secret_refusal(body, config)) is not None:
+        return against
     if not body.get("image"):
         return None
     if not config.container:
@@ -346,9 +399,29 @@ def body_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:
     return None
 
 
+def brings_files(body: str) -> bool:
+    """Does a stage with that stored body (JSON, written compactly) need files that are brought? Cheap, and it may say
+    yes to one that only reads where it is."""
+    return '"files":[]' not in body or '"inputs":[]' not in body
+
+
+def _secret_refusal(body: Mapping[str, Any], config: SiteConfig) -> Reason | None:
+    wanted = secrets_of(body)
+    if not wanted:
+        return None
+    if config.connector != LOCAL:
+        fact = f"{config.name} is not on this machine, and secret:{min(wanted.values())} is told nowhere else"
+        return Reason("secrets", "refused", fact, config.name)
+    missing = sorted(set(wanted.values()) - config.secrets.keys())
+    if missing:
+        fact = f"{config.name} has no secrets.{', secrets.'.join(missing)}, which `env` names"
+        return Reason("secrets", "refused", fact, config.name)
+    return None
+
+
 def may_lack(body: str) -> bool:
     """Can a stored body (JSON) be one that some sites cannot run? Cheap, and never wrong about a no."""
-    return "site.vars." in body or '"image"' in body
+    return "site.vars." in body or '"image"' in body or '"secret:' in body
 
 
 def silent_at(setup: SiteSetup, row: SiteRow) -> int | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from broker.clock import Clock, micros
 from broker.facts import Judged, World, budgets_of, override_of
 from broker.operating.rows import FREEZE_SUBMITS
-from broker.operating.standing import frozen_words
+from broker.operating.standing import frozen_words, windows
 from broker.states import AttemptState
 from broker.store.base import AttemptRow, EvidenceRow, RunRow, Sightings, SiteRow, Store
 from connectors.base import HealthSource
@@ -20,7 +20,7 @@ from connectors.secrets import scrub
 from policies.blackhole import NO_HOLES, Holes, Subject, holes
 from policies.doubt import Dark, companions, words
 from policies.evidence import FEED, JOB, PROBE
-from policies.health import WINDOW, Health, judge
+from policies.health import WINDOW, Health, judge, machine_down, seen_to_work
 from policies.model import Failure
 from policies.verdicts import Standing, State
 
@@ -76,7 +76,7 @@ def _judge(
         hole = swallowed.get(name, NO_HOLES)
         standing = _standing(config, rows.get(name), hole, now=now, by_people=by_people)
         words = frozen_words(notices, FREEZE_SUBMITS, name, now=now)
-        standing = replace(standing, doubt=doubts.get(name, ""), frozen=words)
+        standing = replace(standing, doubt=doubts.get(name, ""), frozen=words, windows=windows(notices, name))
         asked_at = max((row.at for row in facts[name] if row.source in (PROBE, FEED)), default=None)
         told[name] = Told(health=judge(standing, facts[name], now=now), holes=hole, asked_at=asked_at)
     return told
@@ -181,7 +181,8 @@ class HealthKeeper:
             there = self._store.open_attempts(told.health.site)
             tried = any(AttemptState(row.state) in _ON_TRIAL and not row.orphan for row in there)
             most = len(there) + (0 if tried else 1)
-        return Judged(judgement=worst, holes=told.holes, most=most)
+        down, heard = machine_down(told.health), seen_to_work(told.health)
+        return Judged(judgement=worst, holes=told.holes, compute_down=down, heard_at=heard, most=most)
 
 
 # -- self-doubt ----------------------------------------------------------------------------------------------

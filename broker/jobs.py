@@ -20,10 +20,12 @@ from broker.spec import (
     render_command,
     render_words,
     rules_for,
+    secrets_of,
 )
 from broker.store.base import AttemptRow, ProductRow, StageRow
 from connectors.harness import (
     ENTRY,
+    SECRET_PREFIX,
     HarnessCheckpoint,
     HarnessPlan,
     HarnessRestore,
@@ -72,6 +74,7 @@ def job_spec(world: World, job: Job) -> JobSpec:
     rules = _rules(stage.rules, attempt.site, config.profile)
     found = _fit(setup, stage)
     against = body_refusal(body, config)
+    secrets = secrets_of(body)
     if against is not None and against.rule != "vars":
         raise NoLongerFits(against.fact)
     plan = _plan(world, job, setup, body, rules, found.resources)
@@ -88,6 +91,7 @@ def job_spec(world: World, job: Job) -> JobSpec:
         warn_before=_warning(plan.checkpoint, config),
         comment=f"{comment} {job.contact}".rstrip(),
         requeue=rules["duplicates"] != "never",
+        secrets={f"{SECRET_PREFIX}{name}": kept for name, kept in secrets.items()},
     )
 
 
@@ -179,6 +183,7 @@ def _plan(
 ) -> HarnessPlan:
     attempt, config = job.attempt, setup.config
     restore = json.loads(attempt.restore) if attempt.restore else None
+    secrets = secrets_of(body)
 
     launcher = launch_line(body, resources, config) if launches(body) else ""
 
@@ -195,7 +200,8 @@ def _plan(
         command=restart if restore else command,
         restart=restart,
         setup=rendered(body["setup"]),
-        env=body["env"],
+        env={name: value for name, value in body["env"].items() if name not in secrets},
+        secrets=sorted(secrets),
         inputs=brought(world, job),
         links=[
             _link(world, given, config.name)

@@ -17,6 +17,7 @@ from broker.views import View, when
 from broker.waiting import asked_of_people
 from connectors.registry import SiteConfig
 from policies.doubt import words
+from policies.leaving import acts_after
 
 MOST_RUNS = 1000
 
@@ -98,7 +99,7 @@ def _moves_at(service: Service, config: SiteConfig, attempt: AttemptRow, since: 
     rules = rules_at(stage.rules, config.name, config.profile)
     if rules.failover.act != "auto" or rules.duplicates != "allow" or stage.failovers >= rules.failover.max:
         return None
-    return since + round(max(rules.failover.after, config.unreachable_seconds) * 1e6)
+    return since + round(max(acts_after(rules), config.unreachable_seconds) * 1e6)
 
 
 def _clock(at: int) -> str:

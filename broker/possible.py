@@ -50,7 +50,7 @@ def check(compiled: CompiledRun, sites: Sites, *, hold: bool = False) -> Possibl
     """Refuse what no site known could ever run, and what brings data to where it may not be. `hold`: what two persons
     may still waive is not refused. Raises RefusedByPolicy."""
     forbidden: dict[str, Sequence[Reason]] = dict(_forbidden_copies(compiled, sites, hold=hold))
-    placed = [stage for stage in compiled.stages if not is_copy(stage.body)]
+    placed = [stage for stage in compiled.stages if not is_copy(stage.body) and not rules_of(stage.rules).skip]
     alike = {(stage.rules, stage.body if may_lack(stage.body) else ""): stage.path for stage in reversed(placed)}
     found: set[str] = set()
     for (rules, body), path in alike.items():
@@ -113,8 +113,10 @@ def _forbidden_copies(compiled: CompiledRun, sites: Sites, *, hold: bool) -> Map
     for stage in compiled.stages:
         if '"copy":' not in stage.body and '"places":' not in stage.body:
             continue
-        targets = _known_targets(stage, sites)
-        rule = rules_of(stage.rules).data
+        targets, own = _known_targets(stage, sites), rules_of(stage.rules)
+        if own.skip:  # nothing of it is ever brought anywhere
+            continue
+        rule = own.data
         facts = {side: side_facts(side, sites=sites.configs, places=sites.places) for side in targets}
         found = ((side, allowed(rule, side, facts[side])) for side in targets)
         against = [(side, reason) for side, reason in found if reason is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.facts import is_copy
+from broker.facts import is_copy, rules_of
 from broker.states import RunState, StageState
 from broker.store.base import RunRow, StageRow
 
@@ -41,7 +41,8 @@ def run_row(run_id: str, *, name: str, digest: str, stages: int, by: str, now: i
 
 def stage_row(run_id: str, n: int, path: str, rules: str, body: str, digest: str, unmet: int, now: int) -> StageRow:
     """A stage that nothing has happened to yet; `unmet`: how many stages it needs."""
-    ready = unmet == 0
+    skipped = '"skip":' in rules and bool(rules_of(rules).skip)  # it is never READY: the first look ends it
+    ready = unmet == 0 and not skipped
     # what only moves data is in no queue for a place at a site: it is looked at by its time
     return StageRow(
         run_id=run_id,
@@ -53,7 +54,7 @@ def stage_row(run_id: str, n: int, path: str, rules: str, body: str, digest: str
         epoch=0,
         unmet=unmet,
         doomed=0,
-        due_at=now if ready and is_copy(body) else None,
+        due_at=now if not unmet and (skipped or is_copy(body)) else None,
         rules=rules,
         body=body,
         digest=digest,

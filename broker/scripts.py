@@ -133,7 +133,7 @@ def _text(path: str, content: bytes, mask: Callable[[str], str]) -> str | None:
 
 def _masking(config: SiteConfig) -> Callable[[str], str]:
     """Takes out what the site's credentials refer to, whoever put it into a text."""
-    for reference in config.credentials.values():
+    for reference in (*config.credentials.values(), *config.secrets.values()):
         try:
             secret_from(reference, site=config.name)  # what was read is known to `scrub`
         except CredentialError:

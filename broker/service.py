@@ -36,8 +36,6 @@ from broker.facts import (
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
 from broker.health import judge_all
 from broker.holdings import Held, holding
-from broker.operating.rows import FREEZE_SUBMITS
-from broker.operating.standing import frozen_words
 from broker.people import whoami
 from broker.possible import Possible, check, refuse_places, static_refusals
 from broker.preflight import LOOKED_AT, warnings_for
@@ -69,7 +67,7 @@ from broker.store.base import (
 from broker.store.sql import SqlStore
 from broker.whereabouts import Known, digests_of, whereabouts
 from policies.model import Decision
-from policies.placement import Candidate, copies, place
+from policies.placement import Candidate, copies, place, skipped
 
 FORMAT_VERSION = 1
 
@@ -103,6 +101,9 @@ class Request:
     def base(self) -> Path | None:
         """Where the document's files are."""
         return self.document.absolute().parent if isinstance(self.document, Path) else None
+
+
+_AT_A_SITE = (StageState.ACTIVE.value, StageState.AWAITING_DECISION.value)
 
 
 class Service:
@@ -255,6 +256,9 @@ class Service:
         prices = self.prices()
         result: list[dict[str, object]] = []
         for stage in compiled.stages:
+            if against := rules_of(stage.rules).skip:
+                result.append({"stage": stage.path, **views.decision_view(skipped(against))})
+                continue
             if is_copy(stage.body):
                 decision = copies(to=brought_to(json.loads(stage.body)))
                 result.append({"stage": stage.path, **views.decision_view(decision)})
@@ -267,7 +271,7 @@ class Service:
                         load=load[name],
                         share=max(0, config.slots - load[name]),
                         now=now,
-                        frozen=frozen_words(notices, FREEZE_SUBMITS, name, now=now),
+                        notices=notices,
                     ),
                     rules=rules_at(stage.rules, name, config.profile),
                 )
@@ -348,8 +352,11 @@ class Service:
     @staticmethod
     def refuse_command(kind: str, run: RunRow, stage: StageRow | None) -> None:
         """Refuse a command that could never be carried out. Raises UsageError, RefusedByPolicy."""
-        if kind == "hold" and stage is not None:
-            raise UsageError("hold is for whole runs", help=f"crossfade hold {run.run_id}")
+        if kind == "hold" and stage is not None and stage.state not in _AT_A_SITE:
+            raise RefusedByPolicy(
+                f"cannot hold {run.run_id}/{stage.path}: it is {stage.state}",
+                help=f"a stage can be told to wait for its silent site; for the rest: crossfade hold {run.run_id}",
+            )
         over = StageState(stage.state).final if stage else RunState(run.state).final
         if kind != "retry" and over:
             name = f"{run.run_id}/{stage.path}" if stage else run.run_id

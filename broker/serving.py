@@ -39,6 +39,7 @@ from connectors.registry import (
     make_site,
 )
 from connectors.unusable import UnusableSite
+from policies.brake import PER_MINUTE
 from policies.model import Cap
 
 log = logging.getLogger(__name__)
@@ -180,6 +181,7 @@ def make_broker(
     among_others: bool = False,
     serves: Collection[str] | None = None,
     limits: Limits | None = None,
+    failovers_per_minute: int = PER_MINUTE,
 ) -> Broker:
     """The engine over these connectors; claims and leases of dead predecessors are free from now on."""
     store.break_leases(worker_is_dead)
@@ -196,6 +198,7 @@ def make_broker(
             among_others=among_others,
             serves=serves,
             limits=limits,
+            failovers_per_minute=failovers_per_minute,
             places=connected.places,
             caps=connected.caps,
             place_files=connected.place_files,
@@ -210,7 +213,8 @@ def serving(settings: Settings, sites: Sites, store: Store, *, clock: Clock = wa
         stack.enter_context(only_server(settings))
         connected = connect(settings, sites, store, clock=clock)
         stack.callback(connected.close)
-        yield stack.enter_context(Embedded(make_broker(connected, store, clock=clock)))
+        broker = make_broker(connected, store, clock=clock, failovers_per_minute=settings.failovers_per_minute)
+        yield stack.enter_context(Embedded(broker))
 
 
 @contextmanager
@@ -237,7 +241,15 @@ def working(
         stack.callback(connected.close)
         rates = {name: config.submits_per_minute for name, config in sites.configs.items()}
         limits = SharedLimits(client, rates, PREFIX)
-        broker = make_broker(connected, store, clock=clock, among_others=True, serves=serves, limits=limits)
+        broker = make_broker(
+            connected,
+            store,
+            clock=clock,
+            among_others=True,
+            serves=serves,
+            limits=limits,
+            failovers_per_minute=settings.failovers_per_minute,
+        )
         yield Worker(
             broker,
             make_app(redis, ca=settings.redis_ca),
@@ -269,5 +281,6 @@ def serve_connected(
     settings: Settings, connected: Connected, store: Store, *, clock: Clock = wall_clock
 ) -> Iterator[Embedded]:
     """As `serving`, over connectors that the caller made and closes."""
-    with only_server(settings), Embedded(make_broker(connected, store, clock=clock)) as embedded:
+    broker = make_broker(connected, store, clock=clock, failovers_per_minute=settings.failovers_per_minute)
+    with only_server(settings), Embedded(broker) as embedded:
         yield embedded

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from broker.facts import LOCAL
 from broker.spec import RawDocument, document_from, read_document
 from broker.spec.check import validated
 from broker.spec.errors import KeyPath, Wrong, nearest, quoted
@@ -150,6 +151,7 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
         account=entry.account or "",
         collection=entry.collection or "",
         credentials={key: _credential(reference, base) for key, reference in entry.credentials.items()},
+        secrets={key: _credential(reference, base) for key, reference in entry.secrets.items()},
         umask=entry.umask or "",
         clearance=frozenset(entry.clearance),
         keep_attempts=entry.keep.attempts,
@@ -163,6 +165,9 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
         **given,
     )
     config = replace(config, tariff=tariff_of(machine.charge, entry.charge, whole_nodes=config.exclusive))
+    if config.secrets and config.connector != LOCAL:
+        cure = "keep what a job there needs at that site itself, in a file that its own owner looks after"
+        raise _At("secrets", Wrong("secrets are told to jobs of this machine only", cure))
     if config.fence < 2 * config.heartbeat:
         raise _At("fence", Wrong("must be at least twice the heartbeat", f"write {2 * config.heartbeat}s or more"))
     return config
@@ -179,6 +184,7 @@ def _figures(machine: Machine) -> dict[str, Any]:
         "nodes": machine.nodes,
         "poll": machine.poll,
         "max_walltime": machine.max_walltime,
+        "speed": machine.speed,
         "settle": machine.settle,
         "heartbeat": _whole_seconds(machine.heartbeat),
         "fence": _whole_seconds(machine.fence),
@@ -202,6 +208,7 @@ def _figures(machine: Machine) -> dict[str, Any]:
         figures["unreachable_seconds"] = machine.unreachable.seconds
     if "submits_per_minute" in machine.limits.model_fields_set:
         figures["submits_per_minute"] = machine.limits.submits_per_minute
+    figures["failovers_per_minute"] = machine.limits.failovers_per_minute
     figures |= {"relay_file": machine.limits.relay_file, "relay_transfer": machine.limits.relay_transfer}
     return {key: value for key, value in figures.items() if value is not None}
 

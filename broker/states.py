@@ -50,7 +50,7 @@ class StageState(StrEnum):
     CANCELED = "CANCELED"
     """Somebody canceled it; no product will be accepted any more."""
     SKIPPED = "SKIPPED"
-    """Never started, because a stage it needs failed or was canceled."""
+    """Never started: its `when` is false, or a stage it needs failed or was canceled."""
 
     @property
     def final(self) -> bool:

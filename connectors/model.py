@@ -215,6 +215,9 @@ class JobSpec:
     comment: str = ""
     requeue: bool = True
     """May the site start the job again by itself?"""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the job's process is started with, and the name under which the site's owner keeps each value.
+    Sites that are not on this machine are never asked for a job with any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,8 +68,12 @@ class SiteConfig:
     """Seconds."""
     losses_every: float = 30 * 86_400.0
     """Seconds, on average, between two losses of the site together with its disks: for hours, or for good."""
+    speed: float = 1.0
+    """How quick it is for work as walltimes are written for it; 2: twice as quick. Until runs tell better."""
     submits_per_minute: float = 0.0
     """0: no limit."""
+    failovers_per_minute: int | None = None
+    """Stages that may be carried there from sites that died; 0: any number, None: as many as submissions."""
     relay_file: int = 0
     relay_transfer: int = 0
     """Bytes of one file, and of all in one transfer, that may go to or from there through this machine; 0: as usual."""
@@ -98,6 +102,8 @@ class SiteConfig:
     """How they are charged; None: nothing is booked for this site."""
     credentials: Mapping[str, str] = field(default_factory=dict)
     """References (`env:NAME`, `file:PATH`), never values: see connectors.secrets."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """By name, references to what jobs may be told in their environment; of sites on this machine only."""
     collection: str = ""
     """The Globus collection through which the site's files are reached."""
     collection_base: str = "/"

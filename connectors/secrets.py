@@ -66,6 +66,15 @@ def scrub(text: str) -> str:
     return text
 
 
+def scrub_bytes(data: bytes) -> bytes:
+    """As `scrub`, for what need not be text."""
+    with _lock:
+        known = sorted((value.encode() for value in _known), key=len, reverse=True)
+    for value in known:
+        data = data.replace(value, MASK.encode())
+    return data
+
+
 def secret_from(reference: str, *, site: str = "", env: Mapping[str, str] = os.environ) -> Secret:
     """What `env:NAME` or `file:PATH` refers to. Raises CredentialError, which says how to mend it.
 

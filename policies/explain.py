@@ -12,6 +12,7 @@ _OPENINGS = {
     ("placement", "wait"): "Waits for a place",
     ("placement", "impossible"): "No site can take it",
     ("placement", "forbidden"): "May bring nothing there",
+    ("when", "skip"): "Skipped",
     ("failover", "move"): "Leaves its site",
     ("failover", "stay"): "Stays where it is",
     ("failover", "ask"): "Asks a person whether to leave its site",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import erf, expm1, isfinite, log, sqrt
 
 from policies.intervals import span
@@ -69,7 +70,7 @@ class Term:
 NOTHING = Term(0.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """One candidate."""
 
@@ -105,11 +106,16 @@ class Forecast:
         )
 
     @property
+    def known(self) -> bool:
+        """Is any of it more than a guess?"""
+        return any(term.samples for _, term in self.terms)
+
+    @cached_property
     def finish_p50(self) -> float:
         """Seconds from now until the stage is done there, if the site is not lost: as often sooner as later."""
         return self.stage_in.p50 + self.wait.p50 + self.work.p50 + self.stage_out.p50
 
-    @property
+    @cached_property
     def finish_p90(self) -> float:
         """Nine times of ten it is done by then."""
         return self.finish_p50 + P90 * sqrt(self.variance)
@@ -124,7 +130,7 @@ class Forecast:
         """The probability that the site is lost before it is done."""
         return -expm1(-self.finish_p50 / self.losses_every) if self.losses_every > 0 else 0.0
 
-    @property
+    @cached_property
     def expected(self) -> float:
         """E[finish] in seconds, the risk included: what candidates are ranked by."""
         mean = self.stage_in.mean + self.wait.mean + self.work.mean + self.stage_out.mean
@@ -144,7 +150,7 @@ class Forecast:
         deviations = log(seconds / p50) / log(p90 / p50) * P90
         return kept * (1 + erf(deviations / sqrt(2))) / 2
 
-    @property
+    @cached_property
     def facts(self) -> Mapping[str, object]:
         """Every figure and source, for the Decision's facts; `from_facts` is the inverse."""
         data: dict[str, object] = {
@@ -165,6 +171,11 @@ class Forecast:
             "risk": round(self.risk, 6),
         }
         return data
+
+    @cached_property
+    def words(self) -> str:
+        """The sum on one line, sources left out."""
+        return printed(self)
 
     @classmethod
     def from_facts(cls, data: Mapping[str, object]) -> Forecast:

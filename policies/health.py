@@ -15,7 +15,7 @@ from policies.evidence import DEGRADED, OURS, Course, Fact, course, excused, in_
 from policies.intervals import span
 from policies.measured import measured
 from policies.model import Reason
-from policies.verdicts import CAPABILITIES, Override, Standing, State, Verdict
+from policies.verdicts import CAPABILITIES, Override, Standing, State, Verdict, Window
 
 WINDOW = 6 * 3600.0
 """Seconds for which evidence counts (PanDA judges by six hours)."""
@@ -56,7 +56,9 @@ class Health:
     site: str
     capabilities: Mapping[str, Judgement]
     window_at: int | None
-    """When its next announced maintenance begins; None: none is announced."""
+    """When the next maintenance begins that the site announces; None: it announces none."""
+    windows: tuple[Window, ...] = ()
+    """All that is announced, by the site (for each capability) and by operators."""
 
     @property
     def worst(self) -> Judgement:
@@ -66,7 +68,7 @@ class Health:
     def placing(self) -> Judgement:
         """The worst of what a stage cannot start without. Transfers and credentials are not among it: who needs no
         data needs no transfer, and a credential is a person's matter, told of as such."""
-        return max((self.capabilities[name] for name in _PLACING), key=lambda judgement: judgement.state.penalty)
+        return max((self.capabilities[name] for name in PLACING), key=lambda judgement: judgement.state.penalty)
 
     def asked_again(self, asked_at: int) -> int:
         """When the site itself is to be asked how it is, after it was at `asked_at` (DIRAC's cadence: the less is
@@ -74,7 +76,22 @@ class Health:
         return asked_at + round(_AGAIN.get(self.worst.state, _AGAIN_ELSE) * 1e6)
 
 
-_PLACING = ("submit", "status", "files", "compute")
+def machine_down(health: Health) -> str:
+    """What says that the site's machine itself is down, not its interface alone; empty: nothing."""
+    compute = health.capabilities["compute"]
+    if compute.state in (State.DOWN, State.MAINTENANCE):
+        return compute.fact
+    return next((reason.fact for reason in compute.reasons if reason.rule == "feed"), "")
+
+
+def seen_to_work(health: Health) -> Mapping[str, int]:
+    """When its files, and transfers with it, were last measured to work (µs). An interface may be silent meanwhile."""
+    own = {name: health.capabilities[name] for name in ("files", "transfer")}
+    return {name: judged.at for name, judged in own.items() if judged.state is State.UP and judged.at is not None}
+
+
+PLACING = ("submit", "status", "files", "compute")
+"""What no stage can start without."""
 
 
 def judge(standing: Standing, facts: Iterable[Fact], *, now: int) -> Health:
@@ -87,16 +104,21 @@ def judge(standing: Standing, facts: Iterable[Fact], *, now: int) -> Health:
     if ours := [fact[1] for fact in listed["status"] if fact[7] == OURS]:
         grouped = {name: excused(rows, ours) for name, rows in grouped.items()}
     told = {name: course(name, grouped.get(name, ()), standing.budgets) for name in CAPABILITIES}
+    windows = [window for own in told.values() for window in _windows_of(own)]
     return Health(
         site=standing.site,
         capabilities={name: _judge(standing, name, told, now) for name in CAPABILITIES},
-        window_at=_window(told.values(), now),
+        window_at=min((w.begins for w in windows if w.begins is not None and w.begins > now), default=None),
+        windows=(*windows, *standing.windows),
     )
 
 
 def _judge(standing: Standing, capability: str, told: Mapping[str, Course], now: int) -> Judgement:
     verdicts = [*measured(standing, capability, told, now), *_published(told[capability], now)]
     verdicts += _by_people(standing, capability)
+    for window in standing.windows:
+        if window.capability in ("", capability):
+            verdicts += _in_window(window, now, rule="maintenance")
     verdicts.sort(key=lambda verdict: -verdict.state.penalty)
     override = standing.override
     if override is not None and override.until > now:
@@ -126,30 +148,41 @@ def _published(own: Course, now: int) -> Iterator[Verdict]:
         yield Verdict(
             state=State.DEGRADED, rule="feed", fact=fact, at=feed[1], source=feed[6], until=until, then="over, it says"
         )
-    for _, at, _, ok, _, detail, source, _, _, until in own.windows:
-        words = f"announced: {detail or 'maintenance'}"
-        if not ok and (until is None or until > now):
-            yield Verdict(
-                state=State.MAINTENANCE, rule="window", fact=words, at=at, source=source, until=until, then="over"
-            )
-        elif ok and until is not None and until > now and until - now <= DRAIN_AHEAD * 1e6:
-            fact = f"{words}, in {span((until - now) / 1e6)}"
-            yield Verdict(
-                state=State.DRAINING,
-                rule="window",
-                fact=fact,
-                at=at,
-                source=source,
-                until=until,
-                then="maintenance begins",
-            )
-        elif ok and until is not None and until <= now:
-            yield Verdict(state=State.MAINTENANCE, rule="window", fact=words, at=at, source=source)
+    for window in _windows_of(own):
+        yield from _in_window(window, now, rule="window")
 
 
-def _window(told: Iterable[Course], now: int) -> int | None:
-    begins = (fact[9] for own in told for fact in own.windows if fact[3] and fact[9] is not None and fact[9] > now)
-    return min(begins, default=None)
+def _in_window(window: Window, now: int, *, rule: str) -> Iterator[Verdict]:
+    """Maintenance while it lasts; draining in the hour before."""
+    words, begins = f"announced: {window.words or 'maintenance'}", window.begins
+    if window.open(now):
+        yield Verdict(
+            state=State.MAINTENANCE,
+            rule=rule,
+            fact=words,
+            at=window.at,
+            source=window.source,
+            until=window.ends,
+            then="over" if window.ends is not None else "",
+        )
+    elif begins is not None and 0 < begins - now <= DRAIN_AHEAD * 1e6:
+        yield Verdict(
+            state=State.DRAINING,
+            rule=rule,
+            fact=f"{words}, in {span((begins - now) / 1e6)}",
+            at=window.at,
+            source=window.source,
+            until=begins,
+            then="maintenance begins",
+        )
+
+
+def _windows_of(own: Course) -> Iterator[Window]:
+    """What the site's own calendar says: well, it begins at `until`; not well, it is open until then."""
+    for _, at, capability, ok, _, words, source, _, _, until in own.windows:
+        if not ok or until is not None:
+            begins, ends = (until, None) if ok else (None, until)
+            yield Window(begins=begins, ends=ends, words=words, at=at, source=source, capability=capability)
 
 
 def _by_people(standing: Standing, capability: str) -> Iterator[Verdict]:

@@ -89,6 +89,8 @@ class FailoverRule:
     max: int = 3
     old_copy: str = "kill"
     """kill, drain or leave: what happens to the copy left behind when its site answers again."""
+    failback: str = "next_stage"
+    """next_stage or never: whether a run goes home when the site that it left is well again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +200,8 @@ class Rules:
     """The stage's own, within the run's."""
     near: int | None = None
     """The number of the stage whose files it would rather be beside."""
+    skip: str = ""
+    """Why the document does not want it run with these params; empty: it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +237,8 @@ class SiteFacts:
     """Seconds, on average, between two losses of the site together with its disks."""
     window_at: int | None = None
     """When the next announced maintenance begins; None: none is announced."""
+    window_until: int | None = None
+    """When that one ends; None: nobody says."""
     cannot_ask_since: int | None = None
     probes: int = 0
     """Failed looks since then."""
@@ -245,6 +251,14 @@ class SiteFacts:
     """Not empty: why nothing is sent there now, as its health is judged (`policies.health`)."""
     unwell: str = ""
     """Not empty: it works, but not well."""
+    returning: str = ""
+    """Not empty: it was down, answers again, and has to hold for a while first."""
+    compute_down: str = ""
+    """Not empty: what says that the machine itself is down, not its interface alone."""
+    heard: str = ""
+    """Not empty: what of it was seen to work although it gives no answer."""
+    failovers_per_minute: int = 60
+    """How many stages may be carried there within a minute."""
     clearance: frozenset[str] = frozenset()
     """Kinds of data that may be there, beside what may be anywhere."""
     tariff: Tariff | None = None

@@ -10,7 +10,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from policies.checkpoint import readable_from
+from policies.failback import Journey, kept_from_home, liking, why_there
 from policies.fit import Fit, fit
+from policies.forecast import Forecast, equal
+from policies.intervals import span
 from policies.model import CheckpointFacts, Decision, Reason, Rules, SiteFacts
 from policies.residency import WAIVED, Waiver, allowed, judged, side_of
 
@@ -18,6 +21,8 @@ WAIT_FOR_ROOM = 1_000_000
 WAIT_FOR_ANSWER = 5_000_000
 WAIT_FOR_MONEY = 60_000_000
 """Microseconds until the question is asked again. A place that comes free asks it at once."""
+WORTH_STARTING = 600.0
+"""Seconds of work for which a stage with checkpoints is begun although a maintenance will end it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +31,8 @@ class Candidate:
 
     site: SiteFacts
     rules: Rules
+    forecast: Forecast | None = None
+    """When the stage would be done there; None: nobody has worked it out, and no site is sooner than another."""
 
 
 def static_refusal(rules: Rules, site: SiteFacts, waived: Sequence[Waiver] = ()) -> Reason | None:
@@ -61,6 +68,24 @@ def passing_refusal(site: SiteFacts) -> Reason | None:
     return None
 
 
+def window_refusal(candidate: Candidate, now: int) -> Reason | None:
+    """Why the stage is not begun there before the next announced maintenance; None: it can end before, or leave a
+    checkpoint. Without a forecast nobody knows."""
+    site, told = candidate.site, candidate.forecast
+    if site.window_at is None or site.window_at <= now or told is None:
+        return None
+    left = (site.window_at - now) / 1e6
+    begins = told.stage_in.p50 + told.wait.p50
+    if candidate.rules.checkpoint is not None:
+        needs, what = begins + min(told.work.p90, WORTH_STARTING), "start and leave a checkpoint"
+    else:
+        needs, what = begins + told.work.p90 + told.stage_out.p50, "end"
+    if needs <= left:
+        return None
+    fact = f"announced maintenance of {site.name} begins in {span(left)}, and it needs {span(needs)} to {what}"
+    return _refused("window", fact, site)
+
+
 def held_back(candidates: Iterable[Candidate]) -> Reason | None:
     """Why nothing may start at any of these sites yet, after a backup was restored; None: it may.
 
@@ -82,10 +107,15 @@ def taken_up(*, site: str, key: str) -> Decision:
 
 def copies(*, to: Sequence[str]) -> Decision:
     """A stage that only moves data is at no site. `to`: PLACE:path of all that it brings."""
-    told = ", ".join(to[:3]) + (f" and {len(to) - 3} more" if len(to) > 3 else "")
+    names = ", ".join(to[:3]) + (f" and {len(to) - 3} more" if len(to) > 3 else "")
     return Decision(
-        "placement", "copy", (Reason("copy", "chosen", f"it only moves data, to {told}: no site is asked"),)
+        "placement", "copy", (Reason("copy", "chosen", f"it only moves data, to {names}: no site is asked"),)
     )
+
+
+def skipped(why: str) -> Decision:
+    """The document does not want the stage run with the params that were given."""
+    return Decision("when", "skip", (Reason("when", "skip", why),))
 
 
 def no_place(against: Sequence[Reason]) -> Decision:
@@ -104,6 +134,7 @@ def place(
     static: Mapping[str, Reason | None] | None = None,
     waived: Sequence[Waiver] = (),
     unpaid: Mapping[str, Reason] | None = None,
+    journey: Journey | None = None,
 ) -> Decision:
     """Choose a site.
 
@@ -111,6 +142,7 @@ def place(
     taken again only when nothing else is left. `near`: the site where the files are that it would rather be beside.
     `static`: refusals by site if the caller has them already. `waived`: the run's waivers that are in force now.
     `unpaid`: sites of which nobody can pay for the stage there, and why (`policies.budget`).
+    `journey`: of a run of which a stage was carried elsewhere.
     """
     reasons: list[Reason] = []
     possible: list[Candidate] = []
@@ -129,7 +161,7 @@ def place(
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
     open_ = []
     for candidate in possible:
-        refusal = passing_refusal(candidate.site)
+        refusal = passing_refusal(candidate.site) or window_refusal(candidate, now)
         if refusal is None:
             open_.append(candidate)
         else:
@@ -143,17 +175,27 @@ def place(
         reasons.append(Reason("candidates", "wait", "no site that could take it now can be paid for"))
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_MONEY, facts={"for": "money"})
     open_ = paid
-    exceptions = {c.site.name: told for c in open_ if (told := _waived_at(c, waived))}
+    if want not in {c.site.name for c in open_}:  # a person may send it home
+        open_ = list(kept_from_home(open_, journey, reasons))
+    exceptions = {c.site.name: words for c in open_ if (words := _waived_at(c, waived))}
     ranked = _rank(
-        open_, reasons, now=now, want=want, avoid=avoid, checkpoints=checkpoints, near=near, last=exceptions.keys()
+        open_,
+        reasons,
+        now=now,
+        want=want,
+        avoid=avoid,
+        checkpoints=checkpoints,
+        near=near,
+        last=exceptions.keys(),
+        journey=journey,
     )
     return replace(ranked, reasons=(*ranked.reasons, *exceptions.get(ranked.site, ())))
 
 
 def _waived_at(candidate: Candidate, waived: Sequence[Waiver]) -> Sequence[Reason]:
     """Rules that forbid a site to the data, and that are waived; each names who agreed to that."""
-    told = judged(candidate.rules.data, candidate.site.name, side_of(candidate.site), waived) if waived else ()
-    return [reason for reason in told if reason.verdict == WAIVED]
+    found = judged(candidate.rules.data, candidate.site.name, side_of(candidate.site), waived) if waived else ()
+    return [reason for reason in found if reason.verdict == WAIVED]
 
 
 def _rank(
@@ -166,6 +208,7 @@ def _rank(
     checkpoints: Sequence[CheckpointFacts],
     near: str,
     last: Collection[str],
+    journey: Journey | None,
 ) -> Decision:
     """`last`: sites that are allowed by way of exception, and taken where no other one has room."""
     pool = _wanted(candidates, want, reasons) or _not_failed_at(candidates, avoid, reasons)
@@ -173,8 +216,10 @@ def _rank(
     if not roomy:
         reasons.extend(Reason("room", "wait", _full(c.site), c.site.name) for c in pool)
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ROOM, facts={"for": "room"})
-    best = min(roomy, key=lambda c: (c.site.name in last, c.site.name != near, *_order(c, checkpoints)))
+    best = _best(roomy, checkpoints, near=near, last=last, journey=journey)
     reasons.extend(_merits(best, checkpoints))
+    reasons.extend(why_there(best, journey))
+    reasons.extend(_sums(best, roomy))
     if near and best.site.name == near:
         reasons.append(Reason("near", "for", f"the files that it is to be near are at {near}", near))
     elif near:
@@ -184,7 +229,7 @@ def _rank(
         for c in roomy
         if c is not best
     )
-    return Decision("placement", "place", tuple(reasons), site=best.site.name)
+    return Decision("placement", "place", tuple(reasons), site=best.site.name, facts=_table(roomy))
 
 
 def _wanted(candidates: Sequence[Candidate], want: str, reasons: list[Reason]) -> Sequence[Candidate]:
@@ -225,16 +270,43 @@ def _liked(candidate: Candidate) -> int | None:
     return next((i for i, name in enumerate(candidate.rules.sites.prefer) if name in names), None)
 
 
-def _order(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> tuple[int, bool, int, int, float, str]:
-    """Smaller is better: the preference, then a site that is well, then the better lane of the wish, then a checkpoint
-    that is already there, then the emptier site."""
+def _best(
+    candidates: Sequence[Candidate],
+    checkpoints: Sequence[CheckpointFacts],
+    *,
+    near: str,
+    last: Collection[str],
+    journey: Journey | None,
+) -> Candidate:
+    """First what people have said and what is well; of those the soonest; of those that are as good as that, the old
+    order. So a second's difference moves nothing, and where nothing is known nothing changes."""
+    if len(candidates) == 1:
+        return candidates[0]
+    said = {
+        c.site.name: (c.site.name in last, c.site.name != near, liking(c, journey), *_said_order(c)) for c in candidates
+    }
+    first = min(said.values())
+    pool = [c for c in candidates if said[c.site.name] == first]
+    told = [c.forecast.expected for c in pool if c.forecast is not None]
+    if len(told) == len(pool):
+        soonest = min(told)
+        pool = [c for c, expected in zip(pool, told, strict=True) if equal(soonest, expected)]
+    return min(pool, key=lambda c: _tie_order(c, checkpoints))
+
+
+def _said_order(candidate: Candidate) -> tuple[int, bool, int]:
+    """Smaller is better: the preference, then a site that is well, then the better lane of the wish."""
+    rank, _ = preference(candidate)
+    wish, lane = candidate.rules.lane, _lane(candidate)
+    return rank, bool(candidate.site.unwell), wish.index(lane) if lane else 0
+
+
+def _tie_order(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> tuple[int, float, str]:
+    """Smaller is better: a checkpoint that is already there, then the emptier site."""
     site = candidate.site
     newest = max((c.seq for c in readable_from(checkpoints, site.name)), default=-1)
     here = max((c.seq for c in checkpoints if c.site == site.name), default=-1)
-    rank, name = preference(candidate)
-    wish, lane = candidate.rules.lane, _lane(candidate)
-    wished = wish.index(lane) if lane else 0
-    return rank, bool(site.unwell), wished, 0 if here == newest else 1, site.load / max(site.slots, 1), name
+    return 0 if here == newest else 1, site.load / max(site.slots, 1), site.name
 
 
 def _lane(candidate: Candidate) -> str:
@@ -253,6 +325,23 @@ def _merits(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> Ite
         yield from found.notes if isinstance(found, Fit) else ()
     if any(c.site == site.name for c in checkpoints):
         yield Reason("checkpoint_there", "for", f"a checkpoint is already at {site.name}", site.name)
+
+
+def _sums(best: Candidate, candidates: Sequence[Candidate]) -> Iterable[Reason]:
+    """The sum of each candidate, the chosen one's first. One alone needs none where nothing is known of it."""
+    for candidate in (best, *(c for c in candidates if c is not best)):
+        told = candidate.forecast
+        if told is not None and (len(candidates) > 1 or told.known):
+            verdict = "for" if candidate is best else "against"
+            yield Reason("forecast", verdict, f"{told.site}: {told.words}", told.site)
+
+
+def _table(candidates: Sequence[Candidate]) -> Mapping[str, object]:
+    """What the sites were compared by, in numbers: a later look can decide it anew."""
+    rows = [
+        {**c.forecast.facts, "load": c.site.load, "slots": c.site.slots} for c in candidates if c.forecast is not None
+    ]
+    return {"candidates": rows} if rows else {}
 
 
 def _merit_words(candidate: Candidate) -> str:

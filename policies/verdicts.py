@@ -47,6 +47,27 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A maintenance that somebody has announced."""
+
+    begins: int | None
+    """None: it is open already, and nobody says since when."""
+    ends: int | None
+    """None: nobody says."""
+    words: str
+    at: int
+    """When it was said, or last read."""
+    source: str
+    """feed: the site's own calendar; operator."""
+    capability: str = ""
+    """What is away then; empty: all of it."""
+
+    def open(self, now: int) -> bool:
+        """Is it under way?"""
+        return (self.begins is None or self.begins <= now) and (self.ends is None or self.ends > now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hole:
     """Jobs that end fast and badly, all of them."""
 
@@ -75,6 +96,8 @@ class Standing:
     """Who has frozen submissions there, why and until when; empty: nobody."""
     quarantined: bool = False
     override: Override | None = None
+    windows: tuple[Window, ...] = ()
+    """Maintenance that operators have announced, open or still to come."""
     hole: Hole | None = None
     """It fails fast whatever is sent there (`policies.blackhole`)."""
 

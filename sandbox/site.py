@@ -406,6 +406,7 @@ class SiteModel:
 
     def inject(self, fault: Window) -> None:
         """Let this go wrong too. What would have begun before now begins now."""
+        self._weather.forget(self._agenda.now)
         self._weather.add(fault)
         plan = self._agenda.plan
         start = max(fault.start, self._agenda.now)

@@ -25,6 +25,10 @@ class Weather:
     def add(self, fault: Window) -> None:
         self._faults.append(fault)
 
+    def forget(self, now: int) -> None:
+        """Let go of what is over, so that a long story with many faults stays cheap to ask."""
+        self._faults = [fault for fault in self._faults if fault.end is None or fault.end > now]
+
     def __bool__(self) -> bool:
         return bool(self._faults)
 

@@ -43,7 +43,7 @@ def rules(**said: Any) -> Rules:
 
     return Rules(
         sites=SiteRule(**part("allow", "prefer", "deny")),
-        failover=FailoverRule(**part("act", "after", "max", "old_copy")),
+        failover=FailoverRule(**part("act", "after", "max", "old_copy", "failback")),
         retry=RetryRule(**part("site_fault", "app_fault", "exit_codes")),
         resources=Resources(**part("nodes", "cores", "gpus", "memory", "walltime")),
         **said,

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 from starlette.responses import JSONResponse, Response
 
 from broker.api.asking import Content, TheService, takes
 from broker.api.models import Body, Name, Reason
+from broker.errors import NotFound
 from broker.operating.freezes import LONGEST, Freeze, Freezes
+from broker.operating.windows import Announcement, Windows
 
 router = APIRouter(prefix="/v1")
+_NOTICE = re.compile(r"n[a-z0-9-]{1,64}")
 Everything = Annotated[bool, Query(alias="all", description="Also those that are over.")]
+
+
+def _read(value: object) -> object:
+    """JSON has no times: a text is read as ISO 8601."""
+    if isinstance(value, str):
+        return datetime.fromisoformat(value)
+    return value
+
+
+At = Annotated[AwareDatetime, BeforeValidator(_read, json_schema_input_type=str)]
 
 
 class FreezeBody(Body):
@@ -31,6 +46,50 @@ class ThawBody(Body):
     on: Literal["moves", "submits"] | None = Field(default=None, description="Null: both.")
     site: Name | None = Field(default=None, description="Null: what is frozen at every site.")
     reason: Reason = ""
+
+
+class MaintenanceBody(Body):
+    """A maintenance that is announced."""
+
+    site: Name
+    begins: At = Field(description="With its offset.")
+    ends: At
+    capability: Literal["", "submit", "status", "files", "transfer", "compute", "credentials"] = Field(
+        default="", description="Empty: all of the site."
+    )
+    reason: Annotated[Reason, Field(min_length=1)]
+
+
+class EndBody(Body):
+    """What is not to hold any more."""
+
+    reason: Reason = ""
+
+
+@router.get("/maintenance")
+def maintenance(service: TheService, everything: Everything = False) -> Response:
+    """What operators have announced and what the sites' own calendars say, with source and age."""
+    return JSONResponse(Windows(service).ls(everything=everything))
+
+
+@router.post("/maintenance", status_code=201, openapi_extra=takes(MaintenanceBody))
+def announce(content: Content, service: TheService) -> Response:
+    """Announce a maintenance. 201: it is new. 200: what is announced already covers it."""
+    body = content.json(MaintenanceBody)
+    begins, ends = (round(at.timestamp() * 1e6) for at in (body.begins, body.ends))
+    said = Announcement(site=body.site, begins=begins, ends=ends, capability=body.capability, reason=body.reason)
+    view = Windows(service).add(said)
+    return JSONResponse(view, 201 if view["new"] else 200)
+
+
+@router.post("/maintenance/{notice}/end", openapi_extra=takes(EndBody))
+def take_back(notice: str, content: Content, service: TheService) -> Response:
+    """Take back what an operator announced, or end it before its time."""
+    body = content.json(EndBody)
+    windows = Windows(service)
+    if not _NOTICE.fullmatch(notice) or windows.find(notice).id != notice:
+        raise NotFound("no such maintenance")
+    return JSONResponse(windows.rm(notice, reason=body.reason))
 
 
 @router.get("/freezes")

@@ -231,6 +231,7 @@ def _canceled(rows: RunRows) -> Found:
 
 def _counters(rows: RunRows) -> Found:
     run, states = rows.run, {stage.n: StageState(stage.state) for stage in rows.stages}
+    unwanted = {stage.n for stage in rows.stages if stage.reason and stage.reason == rows.rules_at[stage.n].get("skip")}
     lost = [n for n, state in states.items() if state in (_S.FAILED, _S.CANCELED) and rows.rules_at[n]["required"]]
     counted = {
         "stages": len(states),
@@ -245,7 +246,7 @@ def _counters(rows: RunRows) -> Found:
     unmet: Counter[int] = Counter()
     doomed: Counter[int] = Counter()
     for dep in rows.deps:
-        how = _how(rows, dep, states[dep.parent])
+        how = _how(rows, dep, states[dep.parent], unwanted=dep.parent in unwanted)
         unmet[dep.child] += how != "ok"
         doomed[dep.child] += how == "failed"
     for stage in rows.stages:
@@ -254,11 +255,11 @@ def _counters(rows: RunRows) -> Found:
             yield rows.name(stage.n), f"{counts}, but its needs say {unmet[stage.n]} and {doomed[stage.n]}"
 
 
-def _how(rows: RunRows, dep: DepRow, parent: StageState) -> str:
-    """What a parent's state means for a child: ok, failed, or open."""
+def _how(rows: RunRows, dep: DepRow, parent: StageState, *, unwanted: bool) -> str:
+    """What a parent's state means for a child: ok, failed, or open. `unwanted`: it was skipped by a `when`."""
     if not parent.final:
         return "open"
-    if parent is _S.SUCCEEDED:
+    if parent is _S.SUCCEEDED or (unwanted and parent is _S.SKIPPED):
         return "ok"
     waived = parent is not _S.SKIPPED and not rows.rules_at[dep.parent]["required"]
     return "ok" if waived and not dep.inputs else "failed"

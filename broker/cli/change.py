@@ -31,12 +31,12 @@ def cancel(session: Session, target: str, dry_run: bool, reason: str, yes: bool,
 
 
 @click.command()
-@click.argument("target", metavar="[RUN]", required=False)
+@click.argument("target", metavar="[RUN[/STAGE]]", required=False)
 @change_options
 @output_option
 @click.pass_obj
 def hold(session: Session, target: str | None, dry_run: bool, reason: str, yes: bool, output: str) -> None:
-    """Start nothing new of a run; what runs goes on."""
+    """Start nothing new of a run; what runs goes on. A STAGE waits for its site, which gives no answer."""
     _change(session, "hold", target, dry_run=dry_run, reason=reason, yes=yes, output=output)
 
 

@@ -41,7 +41,7 @@ _WORDS: dict[str, str] = {
     "removed": "{path}: {files} files removed, as `keep` says ({bytes} bytes)",
     "run_running": "goes on",
     "run_waiting": "waits: {reason}",
-    "run_succeeded": "succeeded: every stage has its product",
+    "run_succeeded": "succeeded: every stage that was wanted has its product",
     "run_failed": "failed",
     "run_canceled": "canceled",
 }

@@ -43,6 +43,7 @@ OTHERS = (
     Verb("waiver", "waiver", "Ask for, confirm, withdraw and list waivers of where data may be."),
     Verb("budget", "budget", "Show what was spent and what is left; set bounds."),
     Verb("freeze", "freeze", "Keep the broker from moving or submitting work, for a while."),
+    Verb("maintenance", "maintenance", "Announce, list and take back maintenance of sites."),
     Verb("move", "change", "Carry a run or a stage to another site."),
     Verb("attempt", "attempt", "List and show attempts."),
     Verb("transfer", "transfer", "List, show, cancel and retry transfers."),

@@ -95,6 +95,8 @@ def _retry(look: Look, _: CommandRow, stage: StageRow) -> tuple[StageRow | None,
         return fresh._replace(state=ready, reason="", due_at=look.now, not_before=None), "ready again"
     if stage.state == _S.READY:
         return fresh._replace(due_at=look.now, not_before=None), "ready at once"
+    if waits_there(look, stage):
+        return fresh._replace(want="", due_at=look.now), "waits for its site no longer than its document says"
     return None, f"not possible: the stage is {stage.state}"
 
 
@@ -120,8 +122,31 @@ def _move(look: Look, command: CommandRow, stage: StageRow) -> tuple[StageRow | 
     return move_away(look, wanting, by=_by(command, "moved"))
 
 
+def _hold(look: Look, _: CommandRow, stage: StageRow) -> tuple[StageRow | None, str]:
+    """It waits for its site, which gives no answer, however long that takes: the one answer that moves nothing."""
+    site = here(look, stage)
+    if not site or look.answers(site):
+        return None, "not possible: only a stage whose site gives no answer can be told to wait for it"
+    waiting = stage._replace(want=site, due_at=look.now)
+    if stage.state == _S.AWAITING_DECISION:
+        waiting = waiting._replace(state=move(_S.AWAITING_DECISION, _S.ACTIVE).value, reason="")
+    return waiting, f"waits for {site}; `crossfade release {stage.run_id}/{stage.path}` ends that"
+
+
+def waits_there(look: Look, stage: StageRow) -> bool:
+    """Was the stage told to wait for its site?"""
+    return stage.state == _S.ACTIVE and bool(stage.want) and stage.want == here(look, stage)
+
+
+def here(look: Look, stage: StageRow) -> str:
+    """The site of the stage's present attempt; empty: it has none that is open."""
+    current = advance_all(look, stage).get(stage.attempt)
+    there = current is not None and current.row.open and not current.row.orphan
+    return current.row.site if current is not None and there else ""
+
+
 def _by(command: CommandRow, what: str) -> str:
     return f"{what} by {command.actor}" + (f": {command.reason}" if command.reason else "")
 
 
-_ACTIONS = {"cancel": _cancel, "retry": _retry, "release": _retry, "move": _move}
+_ACTIONS = {"cancel": _cancel, "hold": _hold, "retry": _retry, "release": _retry, "move": _move}

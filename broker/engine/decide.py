@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 
 from broker.engine.attempt import Progress, held_for, stuck_reason
 from broker.engine.booking import open_charges
+from broker.engine.braking import in_turn
 from broker.engine.commands import carry_out
 from broker.engine.judging import abandon, after_end
 from broker.engine.look import Look
 from broker.engine.orphans import reap_orphans
 from broker.engine.placing import found_no_site, place, waived_for
-from broker.engine.settling import adopt_winner, cancel, reopen, settle
+from broker.engine.settling import adopt_winner, cancel, reopen, settle, skip
 from broker.engine.shipping import tend_checkpoints
 from broker.engine.silence import cannot_ask
 from broker.engine.take_in import advance_all
 from broker.engine.words import compact
-from broker.facts import (
-    World,
-)
+from broker.facts import World, rules_of
 from broker.states import AttemptState, RunState, StageState, move
 from broker.store.base import (
     AttemptRow,
@@ -32,6 +31,7 @@ from broker.store.base import (
     StrayRow,
     WaiverRow,
 )
+from policies.brake import Carried
 from policies.model import Decision, Reason
 
 _S, _A = StageState, AttemptState
@@ -51,12 +51,14 @@ def decide(
     standby: Mapping[int, Sequence[EffectRow]] = NO_ORDERS,
     waivers: Sequence[WaiverRow] = (),
     purse: Purse | None = None,
+    carried: Sequence[Carried] = (),
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
     its stages want to be near, by the number of their stage; `standby`: the orders to send inputs ahead, and to remove
     them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
-    its stages has a rule of where its data may be; `purse`: what is spent and may be, where any site charges."""
+    its stages has a rule of where its data may be; `purse`: what is spent and may be, where any site charges;
+    `carried`: stages of all runs that were carried elsewhere within the last minute, where one may follow."""
     look = Look(
         world,
         snapshot,
@@ -67,9 +69,10 @@ def decide(
         standby=standby,
         waivers=waivers,
         purse=purse,
+        carried=carried,
     )
     carry_out(look)
-    for row in snapshot.stages:
+    for row in in_turn(look, snapshot.stages):
         if row.n not in look.done:
             stage(look, row)
     if look.again:
@@ -106,6 +109,8 @@ def waiting(look: Look, stage: StageRow) -> StageRow:
         return settle(look, stage, _S.SKIPPED, reason="a stage that it needs did not succeed")
     if stage.unmet:
         return stage._replace(due_at=None)
+    if against := rules_of(stage.rules).skip:
+        return skip(look, stage, against)
     released = stage._replace(state=move(_S.WAITING, _S.READY).value, ready_at=look.now, due_at=None)
     return ready(look, released, {})
 
@@ -154,6 +159,8 @@ def active(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Sta
         return ask_for_hand(look, stage, current.row, held, helps)
     if current.row.unreachable_since is not None or look.silence_begun(current.row.site):
         return cannot_ask(look, stage, current, rules)
+    if stage.want == current.row.site:  # told to wait for its site, which answers again
+        stage = stage._replace(want="")
     return stage._replace(due_at=again, reason="")
 
 
@@ -167,7 +174,7 @@ def ask_for_hand(look: Look, stage: StageRow, row: AttemptRow, held: str, helps:
 
 def final(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> StageRow:
     """A stage that is over: what is left of its other attempts is ended as soon as their site can be asked."""
-    if stage.state == _S.SKIPPED and not stage.doomed:
+    if stage.state == _S.SKIPPED and not stage.doomed and stage.reason != rules_of(stage.rules).skip:
         return reopen(look, stage, was="failed", to=_S.WAITING)
     reap_orphans(look, stage, attempts, all_of_them=True)
     return stage._replace(due_at=None)

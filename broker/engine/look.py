@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 
 from broker.engine.attempt import Progress
 from broker.engine.books import Books
+from broker.engine.forecasting import Forecasts, Known
 from broker.facts import (
     NOWHERE,
     World,
     body_refusal,
+    brings_files,
     fair_share,
     may_lack,
     raised,
@@ -21,8 +23,6 @@ from broker.facts import (
     waived_now,
 )
 from broker.health import in_doubt, job_ended
-from broker.operating.rows import FREEZE_SUBMITS
-from broker.operating.standing import frozen_words
 from broker.spec import body_for
 from broker.states import AttemptState, StageState
 from broker.store.base import (
@@ -38,7 +38,8 @@ from broker.store.base import (
     WaiverRow,
 )
 from policies import placement
-from policies.model import Decision, Failure, Reason, Rules, SiteFacts
+from policies.brake import Carried
+from policies.model import CheckpointFacts, Decision, Failure, Reason, Rules, SiteFacts
 
 _S, _A = StageState, AttemptState
 
@@ -58,6 +59,7 @@ class Look:
         standby: Mapping[int, Sequence[EffectRow]],
         waivers: Sequence[WaiverRow],
         purse: Purse | None = None,
+        carried: Sequence[Carried],
     ) -> None:
         self.world, self.snapshot, self.now = world, snapshot, now
         self.changes = Changes()
@@ -81,6 +83,11 @@ class Look:
         self.sites: dict[str, SiteFacts] = {}
         self.doubts = in_doubt(world, snapshot.sites, now)
         """Sites whose silence may be our own fault, and why."""
+        self.carried = list(carried)
+        """Stages of all runs that were carried elsewhere lately, with those of this look."""
+        self.braked: Counter[str] = Counter()
+        """By lane, the stages that this look has made wait for their turn to be carried."""
+        self.forecasts = Forecasts(world)
         self._went_well: set[str] = set()
         self.wants = False
         self.waits_for: str = ""
@@ -102,7 +109,7 @@ class Look:
                 judged=self.world.health.get(name),
                 job=(self.run_row.name, self.run_row.created_by),
                 doubt=self.doubts.get(name, ""),
-                frozen=frozen_words(self.snapshot.notices, FREEZE_SUBMITS, name, now=self.now),
+                notices=self.snapshot.notices,
             )
             self.sites[name] = facts
         return facts
@@ -135,6 +142,30 @@ class Look:
         if may_lack(stage.body):
             static = {**static, **self.lacking(stage, static)}
         return candidates, static
+
+    def forecast(
+        self,
+        stage: StageRow,
+        candidates: Sequence[placement.Candidate],
+        static: Mapping[str, Reason | None],
+        *,
+        checkpoints: Sequence[CheckpointFacts] = (),
+    ) -> list[placement.Candidate]:
+        """The candidates, with when the stage would be done at each that could take it."""
+        known = Known(
+            app=self.run_row.name,
+            path=stage.path,
+            brings=brings_files(stage.body),
+            checkpoints=checkpoints,
+            attempts=self.snapshot.attempts.get(stage.n, ()) if stage.attempt else (),
+            dark=self.dark() if checkpoints else (),
+        )
+        alike = stage.memory_raises, stage.rules
+        return self.forecasts.with_them(candidates, alike=alike, known=known, static=static)
+
+    def dark(self) -> set[str]:
+        """Sites that do not answer."""
+        return {name for name in self.world.sites if (facts := self.site(name)) and not facts.answers}
 
     def lacking(self, stage: StageRow, static: Mapping[str, Reason | None]) -> dict[str, Reason | None]:
         """Sites that lack what the stage's commands name: a variable, or containers."""

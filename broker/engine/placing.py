@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from broker.engine.copying import brought_to
@@ -25,6 +25,7 @@ from broker.facts import (
 from broker.states import AttemptState, StageState, move
 from broker.store.base import AttemptRow, StageRow, StrayRow
 from policies import placement
+from policies.brake import Carried
 from policies.checkpoint import choose
 from policies.failover import MARGIN_FOR_CLOCKS
 from policies.model import Decision, Reason
@@ -35,8 +36,9 @@ NOWHERE_TO_GO = {"impossible": "no site can take it", "forbidden": "it may bring
 """Outcomes after which a stage waits for a person, and how its reason begins then."""
 
 
-def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
-    """Find a site for a stage that is READY, and begin an attempt there; at none, if it only moves data."""
+def place(look: Look, stage: StageRow, *, why: str, shut: Collection[str] = ()) -> StageRow:
+    """Find a site for a stage that is READY, and begin an attempt there; at none, if it only moves data. `shut`: sites
+    that are not asked this time."""
     if is_copy(stage.body):
         return begin_copy(look, stage, why=why)
     if stage.attempt and rules_of(stage.rules).duplicates == "never" and (copies := may_live(look, stage)):
@@ -44,6 +46,7 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     if (waits := nothing_starts(look, stage)) is not None:
         return waits
     candidates, static = look.candidates(stage)
+    candidates = [candidate for candidate in candidates if candidate.site.name not in shut]
     stray = look.strays.get(stage.n)
     if stray is not None and stray.site in look.world.sites and stage.want in ("", stray.site):
         walltime = next((c.rules.resources.walltime for c in candidates if c.site.name == stray.site), None)
@@ -52,6 +55,7 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
     known = checkpoint_facts(rows)
     avoid = json.loads(stage.avoid) if stage.avoid else ()
     near = rules_of(stage.rules).near
+    candidates = look.forecast(stage, candidates, static, checkpoints=known)
     decision = placement.place(
         candidates,
         now=look.now,
@@ -62,16 +66,25 @@ def place(look: Look, stage: StageRow, *, why: str) -> StageRow:
         static=static,
         waived=look.waived,
         unpaid=look.books.refusals(stage, candidates, static, now=look.now) if look.books else None,
+        journey=look.snapshot.journey,
     )
     if decision.outcome != "place":
         return not_placed(look, stage, decision)
-    dark = {name for name in look.world.sites if (facts := look.site(name)) and not facts.answers}
-    best, choice = choose(known, target=decision.site, dark=dark, started_before=stage.attempt > 0)
-    walltime = next(c.rules.resources.walltime for c in candidates if c.site.name == decision.site)
+    best, choice = choose(known, target=decision.site, dark=look.dark(), started_before=stage.attempt > 0)
+    there = next(c for c in candidates if c.site.name == decision.site)
+    walltime, saved = there.rules.resources.walltime, there.forecast.saved if there.forecast else 0.0
     leave_behind(look, stage)
     ahead = sent_to(look, stage, decision.site)
     begun = start(
-        look.world, stage, site=decision.site, why=why, restore=best, walltime=walltime, now=look.now, ahead=ahead
+        look.world,
+        stage,
+        site=decision.site,
+        why=why,
+        restore=best,
+        done=saved,
+        walltime=walltime,
+        now=look.now,
+        ahead=ahead,
     )
     if look.books:
         decision = look.books.told(stage, decision)
@@ -120,6 +133,8 @@ def begin(look: Look, stage: StageRow, begun: Start, decision: Decision, *, to: 
     look.took(row.site)
     if look.books:
         look.books.took(stage, row)
+    if row.why == "failover":
+        look.carried.append(Carried(look.now, row.site))
     data: dict[str, object] = {"site": row.site, "key": row.submit_key, "why": row.why, "state": row.state}
     if to:
         data["to"] = list(to)

@@ -14,6 +14,7 @@ from broker.engine.take_in import advance_all
 from broker.facts import NOWHERE, is_copy, rules_of
 from broker.states import AttemptState, StageState, move
 from broker.store.base import AttemptRow, ProductRow, StageRow
+from policies.placement import skipped
 
 _S, _A = StageState, AttemptState
 NO_MANIFEST = '{"files":[]}'
@@ -35,7 +36,17 @@ def settle(look: Look, stage: StageRow, state: StageState, *, reason: str, numbe
         ended_at=look.now,
         due_at=look.now if look.open_attempts(stage) else None,  # what is left of it is ended by the next look
         attempt=stage.attempt if number is None else number,
+        want="",
     )
+
+
+def skip(look: Look, stage: StageRow, why: str) -> StageRow:
+    """The document does not want the stage with these params: no failure, and who needs its turn goes on. Who takes its
+    files is not wanted either: the compiler has seen to that."""
+    look.changes.settled.append((stage.n, "ok"))
+    look.tell(stage, "skipped", data={"reason": why}, decision=skipped(why))
+    state = move(StageState(stage.state), _S.SKIPPED).value
+    return stage._replace(state=state, reason=why, ended_at=look.now, due_at=None)
 
 
 def publish(look: Look, stage: StageRow, winner: AttemptRow) -> None:

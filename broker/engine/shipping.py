@@ -10,6 +10,7 @@ from itertools import pairwise
 from statistics import median
 
 from broker.engine import standby
+from broker.engine.forecasting import over_link
 from broker.engine.judging import remarked
 from broker.engine.look import Look
 from broker.engine.start import effect
@@ -160,7 +161,7 @@ def targets(look: Look, stage: StageRow, best: CheckpointRow, mine: Sequence[Che
 def estimate(look: Look, copy: CheckpointRow, to: str) -> LinkEstimate:
     """How long that checkpoint would take from where it is, by the quickest mover that is known to go there."""
     files = len(json.loads(copy.manifest)["files"]) if copy.manifest else 1
-    return standby.over_link(look.world, copy.site, to, bytes=copy.bytes, files=files + 1)
+    return over_link(look.world, copy.site, to, bytes=copy.bytes, files=files + 1)
 
 
 def _seconds_left(look: Look, row: AttemptRow, rules: Rules) -> float | None:

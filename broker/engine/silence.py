@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from broker.engine.attempt import Progress
+from broker.engine.braking import braked
 from broker.engine.freezing import stays
 from broker.engine.look import Look
 from broker.engine.orphans import ask_to_end, leave, unsubmitted
@@ -38,28 +40,54 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
         elsewhere=elsewhere,
         stop_before=row.stop_before,
         surely_dead=unsubmitted(look, row),
+        past=look.world.outages.get(row.site, ()),
     )
-    if decision.outcome == "move" and look.run_row.held:
-        held = Reason("held", "stay", "the run is held: nothing new starts, elsewhere neither")
-        decision = Decision("failover", "stay", (*decision.reasons, held))
+    shut: Collection[str] = ()
+    if decision.outcome in ("move", "ask") and stage.want == row.site:
+        decision = _stays(decision, Reason("hold", "stay", f"a person wants it to wait for {row.site}"))
+    elif decision.outcome == "move" and look.run_row.held:
+        decision = _stays(decision, Reason("held", "stay", "the run is held: nothing new starts, elsewhere neither"))
+    elif decision.outcome == "move":
+        decision = stays(look, site.name, decision)
+    if decision.outcome == "move":
+        decision, shut = braked(look, stage, rules, elsewhere, decision, away=row.site)
     if decision.outcome == "move" and look.books and not unsubmitted(look, row):
         overspent = look.books.may_double(stage, row, rules)
         if overspent is not None:
-            decision = Decision("failover", "ask", (*decision.reasons, overspent))
+            decision = replace(decision, outcome="ask", reasons=(*decision.reasons, overspent))
     if decision.outcome == "move":
-        decision = stays(look, site.name, decision)
-    if decision.outcome == "move":
-        return carry_elsewhere(look, stage, row, decision)
+        return carry_elsewhere(look, stage, row, decision, shut)
     if decision.outcome == "ask":
-        look.waits_for = last_fact(decision)
-        look.tell(stage, "asks", attempt=row.number, decision=decision)
-        return stage._replace(
-            state=move(_S.ACTIVE, _S.AWAITING_DECISION).value, reason=last_fact(decision), due_at=None
-        )
-    words = f"{decision.outcome}: {last_fact(decision)}"
+        return ask(look, stage, row, decision)
+    words = f"{_OUTCOMES[decision.outcome].format(site=decision.site)}: {last_fact(decision)}"
     if stage.reason != words and site.silent:
         look.tell(stage, "stays", attempt=row.number, decision=decision)
     return stage._replace(due_at=next_look(look, site.name, decision.until, elsewhere), reason=words)
+
+
+_OUTCOMES = {"stay": "stay", "advise": "advise to go on at {site}"}
+
+
+def _stays(decision: Decision, reason: Reason) -> Decision:
+    return Decision("failover", "stay", (*decision.reasons, reason), facts=decision.facts)
+
+
+def ask(look: Look, stage: StageRow, row: AttemptRow, decision: Decision) -> StageRow:
+    """A person decides whether it leaves its site; told with the commands that answer."""
+    words = f"{last_fact(decision)}; {answers(stage, row.site, decision.site)}"
+    look.waits_for = words
+    data = {"reason": last_fact(decision), "help": answers(stage, row.site, decision.site)}
+    look.tell(stage, "asks", attempt=row.number, data=data, decision=decision)
+    return stage._replace(state=move(_S.ACTIVE, _S.AWAITING_DECISION).value, reason=words, due_at=None)
+
+
+def answers(stage: StageRow, site: str, best: str) -> str:
+    """What a person types who is asked: go, wait, or let the broker choose."""
+    name = f"{stage.run_id}/{stage.path}"
+    go = f"crossfade move {name} --to {best or 'SITE'}"
+    return (
+        f"answer with `{go}`, `crossfade hold {name}` (wait for {site}) or `crossfade retry {name}` (wherever it can)"
+    )
 
 
 def next_look(look: Look, site: str, until: int | None, elsewhere: Sequence[SiteFacts]) -> int:
@@ -88,8 +116,11 @@ def takers_now(look: Look, stage: StageRow, away_from: str) -> list[SiteFacts]:
     ]
 
 
-def carry_elsewhere(look: Look, stage: StageRow, row: AttemptRow, decision: Decision) -> StageRow:
-    """Carry the stage elsewhere; the old attempt stays behind as an orphan."""
+def carry_elsewhere(
+    look: Look, stage: StageRow, row: AttemptRow, decision: Decision, shut: Collection[str] = ()
+) -> StageRow:
+    """Carry the stage elsewhere; the old attempt stays behind as an orphan. `shut`: sites that the storm brake gives
+    nothing more just now."""
     reason = f"left behind: {row.site} gives no answer"
     data = {"from": row.site, "reason": decision.reasons[0].fact}
     look.tell(stage, "failover", attempt=row.number, data=data, decision=decision)
@@ -97,7 +128,7 @@ def carry_elsewhere(look: Look, stage: StageRow, row: AttemptRow, decision: Deci
     ready = stage._replace(
         state=move(_S.ACTIVE, _S.READY).value, ready_at=look.now, failovers=stage.failovers + 1, due_at=None
     )
-    return place(look, ready, why="failover")
+    return place(look, ready, why="failover", shut=shut)
 
 
 def move_away(look: Look, stage: StageRow, *, by: str) -> tuple[StageRow | None, str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from broker.engine.forecasting import loads_in, over_link
 from broker.engine.look import Look
 from broker.engine.start import brings_files, named_effect
 from broker.engine.words import compact
@@ -20,7 +20,6 @@ from broker.jobs import in_place
 from broker.spec import body_for
 from broker.store.base import AttemptRow, CheckpointRow, EffectRow, StageRow
 from policies import shipping
-from policies.links import PRIOR, LinkEstimate
 from policies.model import CheckpointRule, Decision, SiteFacts
 
 Json = Mapping[str, Any]
@@ -135,24 +134,15 @@ def _key(order: EffectRow) -> str:
 # -- what would be sent ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """What came from one side when the attempt was started."""
-
-    side: str
-    files: int
-    bytes: int
-
-
 def _inputs(look: Look, stage: StageRow, row: AttemptRow, at: SiteFacts, to: str) -> shipping.Inputs | None:
     """As they were when this attempt was started: they do not change. None: nothing would be brought there."""
     body = body_for(json.loads(stage.body), to, look.world.sites[to].config.profile)
     if not brings_files(body) or not _brought(look.world, body, to):
         return None
-    loads = _loads(row)
+    loads = loads_in(row.staged)
     if loads is None or _read_in_place_only_here(look.world, body, row.site, to):
         return shipping.Inputs(bytes=None)
-    loads = [load for load in loads if load.side != to]
+    loads = tuple(load for load in loads if load.side != to)
     if not loads:
         return None
     return shipping.Inputs(
@@ -160,12 +150,6 @@ def _inputs(look: Look, stage: StageRow, row: AttemptRow, at: SiteFacts, to: str
         seconds=sum(over_link(look.world, load.side, to, bytes=load.bytes, files=load.files).p50 for load in loads),
         fade=any((site := look.site(load.side)) is not None and site.facility == at.facility for load in loads),
     )
-
-
-def _loads(row: AttemptRow) -> list[_Load] | None:
-    """None: it is not known of all of them how large they are."""
-    told: Mapping[str, Sequence[int]] | None = json.loads(row.staged or "{}").get("from")
-    return None if told is None else [_Load(side, files, size) for side, (files, size) in told.items()]
 
 
 def _brought(world: World, body: Json, to: str) -> bool:
@@ -176,10 +160,3 @@ def _brought(world: World, body: Json, to: str) -> bool:
 def _read_in_place_only_here(world: World, body: Json, here: str, to: str) -> bool:
     """Nobody has counted what the running attempt reads where it is."""
     return any(in_place(world, given, here) and not in_place(world, given, to) for given in body["inputs"])
-
-
-def over_link(world: World, source: str, to: str, *, bytes: int, files: int) -> LinkEstimate:  # noqa: A002
-    """How long so much will take, by the quickest mover that is known to go there."""
-    known = [learned for (side, target, _), learned in world.links.items() if (side, target) == (source, to)]
-    estimates = [learned.estimate(bytes=bytes, files=files) for learned in known or (PRIOR,)]
-    return min(estimates, key=lambda one: one.p50)

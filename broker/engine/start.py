@@ -36,9 +36,10 @@ def start(
     walltime: float | None,
     now: int,
     ahead: Sequence[str] = (),
+    done: float = 0.0,
 ) -> Start:
     """The stage's next attempt, at `site`, and the effect that begins it (bringing files in, or submitting). `ahead`:
-    the keys under which inputs were sent there before."""
+    the keys under which inputs were sent there before; `done`: seconds of work there that the checkpoint saves."""
     number = stage.attempt + 1
     installation = world.installation
     key = submit_key(installation.id, installation.incarnation, stage.run_id, stage.path, number, stage.digest)
@@ -52,7 +53,7 @@ def start(
         site=site,
         state=AttemptState.STAGING_IN if staging else AttemptState.SUBMITTING,
         why=why,
-        restore=restore_json(restore),
+        restore=restore_json(restore, done=done),
         walltime=walltime,
         now=now,
     )
@@ -162,11 +163,12 @@ def brings_files(body: dict[str, Any]) -> bool:
     return bool(body["files"] or body["inputs"])
 
 
-def restore_json(restore: CheckpointFacts | None) -> str:
-    """How an attempt row keeps the checkpoint that it starts from."""
+def restore_json(restore: CheckpointFacts | None, *, done: float = 0.0) -> str:
+    """How an attempt row keeps the checkpoint that it starts from. `done`: seconds of work there that it saves, as far
+    as they are known."""
     if restore is None:
         return ""
-    data = {
+    data: dict[str, object] = {
         "attempt": restore.attempt,
         "generation": restore.generation,
         "seq": restore.seq,
@@ -174,6 +176,8 @@ def restore_json(restore: CheckpointFacts | None) -> str:
         "path": restore.path,
         "bytes": restore.bytes,
     }
+    if done > 0:
+        data["done"] = round(done, 1)
     return json.dumps(data, separators=(",", ":"))
 
 

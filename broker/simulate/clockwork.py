@@ -4,10 +4,12 @@ What is jumped over, and why nothing is lost by that:
 
 * a look at a site where nothing has happened since the last one, no outage began or ended, and no silence is still
   being counted: it would write down that nothing is new;
+* a look that counts a silence at a site where nothing of the run is: it is dark from the first one on, and for how long
+  it has been concerns only what is there;
 * a look that would see a new checkpoint, when the next one will be seen before anything else happens anywhere: copies
   are made of the newest one, and only what there is when a site fades counts;
-* a wake-up of a run that only waits, after one that changed nothing but the time of the next: it asks the same
-  question of the same facts. The first wake-up of that rhythm after something has happened is made again.
+* a wake-up of a run that only waits for a site to answer, or whose last wake-up changed nothing but the time of the
+  next: it asks the same question of the same facts. The first of that rhythm after something has happened is made.
 
 `every_look` jumps over nothing, and must bring the same.
 """
@@ -22,6 +24,7 @@ from broker.clock import micros
 from broker.facts import rules_of
 from broker.simulate.uptime import Uptime
 from broker.simulate.world import ORIGIN, PROBES, FadingSite, World, at
+from policies.placement import WAIT_FOR_ANSWER
 
 ENDS = frozenset({"SUCCEEDED", "FAILED", "CANCELED"})
 LONGEST_BEAT = 10_000_000
@@ -42,10 +45,12 @@ class _Watch:
     """Has anything happened there since?"""
     probes: int = 0
     silent_since: int = 0
+    ours: bool = True
+    """Was anything of the run there when a silence was last seen?"""
 
     def counts(self, detection: int, now: int) -> bool:
         """Is its silence still being counted?"""
-        return not self.site.up and (self.probes < PROBES or now < self.silent_since + detection)
+        return not self.site.up and self.ours and (self.probes < PROBES or now < self.silent_since + detection)
 
 
 @dataclass(slots=True)
@@ -61,6 +66,8 @@ class Clockwork:
     _due: int | None = field(init=False)
     _rhythm: int | None = None
     """Of a run that only waits: microseconds between two wake-ups that change nothing."""
+    _soon: bool = False
+    """Did the last wake-up leave one that is due within the longest beat?"""
 
     def __post_init__(self) -> None:
         traces = self.world.traces
@@ -108,7 +115,7 @@ class Clockwork:
     def _fades(self, watch: _Watch, when: int) -> None:
         spell = watch.trace.next_spell(when / 1e6 - ORIGIN)
         watch.site.fade(when, None if spell is None else at(spell[0]))
-        watch.probes = 0
+        watch.probes, watch.ours = 0, True
 
     # -- what comes next -----------------------------------------------------------------------------------
 
@@ -161,7 +168,8 @@ class Clockwork:
         (stage,) = store.stages(self.world.run_id)
         counted = max(setting.detection, (PROBES - 1) * self.world.poll)
         waits = (counted, max(counted, rules_of(stage.rules).failover.after))
-        silences = [row.cannot_ask_since for row in store.sites() if row.cannot_ask_since is not None]
+        heeded = {watch.site.name for watch in self._watches if watch.ours}
+        silences = [since for row in store.sites() if (since := row.cannot_ask_since) and row.site in heeded]
         return (moment for since in silences for wait in waits if (moment := since + micros(wait)) > now)
 
     def _on_beat(self, moment: int) -> int:
@@ -193,11 +201,12 @@ class Clockwork:
         if not watch.site.up:
             watch.silent_since = now if not watch.probes else watch.silent_since
             watch.probes += 1
+            watch.ours = bool(self.world.store.open_attempts(watch.site.name))
         return self.world.run_id in runs
 
     def _wake(self, now: int, *, woken: bool) -> None:
-        """Let the broker go on with the run until it is quiet, and see whether that changed anything."""
-        before = None if woken else self._standing()
+        """Let the broker go on with the run until it is quiet, and see whether it only waits from then on."""
+        before = self._standing() if self._soon and not woken else None
         for _ in range(IN_CIRCLES):
             self.wakes += 1
             drained = self.world.broker.go_on(self.world.run_id)
@@ -207,18 +216,25 @@ class Clockwork:
         else:
             raise RuntimeError("the run turns in a circle")
         wait = None if self._due is None else self._due - now
-        idle = wait is not None and wait <= LONGEST_BEAT and before == self._standing()
-        self._rhythm = wait if idle else None
+        self._rhythm, self._soon = None, wait is not None and wait <= LONGEST_BEAT and not self.every_look
+        if self._soon and (self._waits_for_answer(now, wait) or before == self._standing()):
+            self._rhythm = wait
+
+    def _waits_for_answer(self, now: int, wait: int | None) -> bool:
+        """Has the run nothing to do but to ask again whether a site answers? It is quiet, so that the next wake-up
+        would find what this one left."""
+        store, run_id = self.world.store, self.world.run_id
+        timed = any(row.not_before is not None and row.not_before > now for row in store.stages(run_id))
+        return wait == WAIT_FOR_ANSWER and not timed and not self._pending()
 
     def _standing(self) -> tuple[object, ...]:
         """All of the run that a wake-up may change, but the time of the next one."""
         store, run_id = self.world.store, self.world.run_id
-        pending = tuple((row.key, row.tries) for row in store.effects(run_id) if row.state == "pending")
-        return (
-            store.tip(run_id),
-            pending,
-            tuple((row.state, row.attempt, row.not_before) for row in store.stages(run_id)),
-        )
+        stages = tuple((row.state, row.attempt, row.not_before) for row in store.stages(run_id))
+        return store.tip(run_id), self._pending(), stages
+
+    def _pending(self) -> tuple[tuple[str, int], ...]:
+        return tuple((row.key, row.tries) for row in self.world.store.pending_effects(self.world.run_id))
 
     def _state(self) -> str:
         row = self.world.store.run(self.world.run_id)

@@ -10,7 +10,7 @@ from broker.errors import UsageError
 from broker.simulate.baselines import BASELINES
 from broker.simulate.oracle import best_span
 from broker.simulate.outcome import HOUR, Figures, Outcome, figures
-from broker.simulate.replay import replay
+from broker.simulate.replay import rarely_swept, replay
 from broker.simulate.setting import Setting
 from broker.simulate.stage import NamedPolicy, compiled
 from broker.simulate.uptime import Uptime
@@ -58,12 +58,13 @@ def compare(
     starts = setting.starts_in(min(trace.length for trace in traces))
     oracle = [best_span(traces, setting, start) for start in starts]
     outcomes: dict[str, Sequence[Outcome]] = {}
-    for name, run in made.items():
-        found = []
-        for number, start in enumerate(starts):
-            found.append(replay(traces, setting, run, start, seed=setting.seed + number))
-            told(name, number + 1)
-        outcomes[name] = found
+    with rarely_swept():
+        for name, run in made.items():
+            found = []
+            for number, start in enumerate(starts):
+                found.append(replay(traces, setting, run, start, seed=setting.seed + number))
+                told(name, number + 1)
+            outcomes[name] = found
     for name, rule in BASELINES.items():
         outcomes[name] = [rule(traces, setting, start) for start in starts]
     return compared(starts, oracle, outcomes)

@@ -17,18 +17,15 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path
-from statistics import median
 
 from broker.errors import UsageError
-from broker.simulate.bounds import NEWEST, upper_bound
+from policies.waits import LAST, NEWEST, expected, upper_bound
 
 MOST_JOBS = 2_000_000
 MOST_BYTES = 512 << 20
 """Of a log, unpacked."""
 LONGEST_LINE = 4096
 FEWEST_JOBS = 100
-LAST = 10
-"""Jobs whose median wait is the prediction: few, to follow a queue that fills; several, to be no single job's luck."""
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 Job = tuple[float, float]
@@ -61,7 +58,7 @@ class QueueLog:
         A job that still waits does not count: how long it will is what nobody knows.
         """
         end = bisect_right(self._started, (at, math.inf))
-        return median(wait for _, wait in self._started[max(0, end - LAST) : end]) if end else 0.0
+        return expected([wait for _, wait in self._started[max(0, end - LAST) : end]])
 
     def bound_at(self, at: float) -> float | None:
         """What a job submitted then waits at most, 95 times of 100, by the waits known then; None: too few are."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from itertools import pairwise
 
 from broker.simulate.clockwork import Clockwork
@@ -15,6 +16,9 @@ from broker.spec import CompiledRun
 from sandbox.job import Execution
 
 LOST = frozenset({"preempted", "node_failed"})
+FEW_SWEEPS = (100_000, 50, 50)
+"""Thresholds of the garbage collector while starts are replayed: rows are many, live shortly and form no circles, and
+looking through them took a quarter of the time."""
 
 
 def replay(
@@ -31,6 +35,19 @@ def replay(
     with closing(World(traces, setting, made, start=start, seed=seed, waits=waits)) as world:
         Clockwork(world, every_look=every_look).run()
         return outcome(world)
+
+
+@contextmanager
+def rarely_swept() -> Iterator[None]:
+    """The garbage collector looks rarely, and never at what was there before."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(*FEW_SWEEPS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def outcome(world: World) -> Outcome:

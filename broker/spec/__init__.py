@@ -15,6 +15,7 @@ from broker.spec.effective import (
     render_command,
     render_words,
     rules_for,
+    secrets_of,
     site_variables,
 )
 from broker.spec.errors import DocumentError, MissingSiteVariable, Problem, UnreadableDocument, Wrong
@@ -49,6 +50,7 @@ __all__ = [
     "render_command",
     "render_words",
     "rules_for",
+    "secrets_of",
     "site_variables",
     "sites_schema",
     "workflow_schema",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from broker.spec.body import BodyMaker
 from broker.spec.compiled import FORMAT, CompiledRun, CompiledStage
+from broker.spec.conditions import reason_against
 from broker.spec.copies import DELIVERY
 from broker.spec.expressions import ParamValue
 from broker.spec.files import FileFinder
@@ -51,7 +52,7 @@ def compile_workflow(
     if unknown:
         raise workflow.raw.refuse(unknown)
     bodies = BodyMaker(workflow, FileFinder(base))
-    stages = _stages(workflow, bodies)
+    stages = _stages(workflow, bodies, skipped(workflow.stages, values))
     if bodies.faults:
         raise workflow.raw.refuse(bodies.faults)
     document = _document(workflow, values)
@@ -75,7 +76,7 @@ def canonical(value: object) -> str:
     return _CANONICAL.encode(value)
 
 
-def _stages(workflow: Workflow, bodies: BodyMaker) -> list[CompiledStage]:
+def _stages(workflow: Workflow, bodies: BodyMaker, against: Mapping[str, str]) -> list[CompiledStage]:
     """Each stage, and right after it the one that delivers what it leaves, if anything is to be delivered."""
     stages = workflow.stages
     delivered = {name: delivery_of(name) for name, stage in stages.items() if stage.outputs and delivers(stage)}
@@ -105,11 +106,45 @@ def _stages(workflow: Workflow, bodies: BodyMaker) -> list[CompiledStage]:
             needs += [delivered[parent] for parent in needs if parent in waited_for]
         taken = {given.from_[0] for given in stage.inputs}
         takes = [parent for parent in taken if parent in numbers]
-        add(name, needs, takes, _rules(workflow, stage, numbers), bodies.body(name, stage))
+        skip = {"skip": against[name]} if name in against else {}
+        add(name, needs, takes, _rules(workflow, stage, numbers) | skip, bodies.body(name, stage))
         if name in delivered:
-            rules = moving_rules(workflow.policy, stage)
+            rules = moving_rules(workflow.policy, stage) | skip
             add(delivered[name], [name], [name], rules, delivery_body(name, stage.outputs))
     return compiled
+
+
+def skipped(stages: Mapping[str, Stage], values: Mapping[str, ParamValue]) -> dict[str, str]:
+    """The stages that are not run with these params, and why: their own `when` is false, or that of a stage whose
+    files they take."""
+    found: dict[str, str] = {}
+
+    def against(name: str) -> str:
+        if name not in found:
+            own = reason_against(stages[name].when, values)
+            taken = (given.from_[0] for given in stages[name].inputs if given.from_[0] in stages)
+            found[name] = own or next(
+                (f"takes files of {other}: {why}" for other in taken if (why := against(other))), ""
+            )
+        return found[name]
+
+    if all(stage.when is None for stage in stages.values()):
+        return found
+    return {name: why for name in _parents_first(stages) if (why := against(name))}
+
+
+def _parents_first(stages: Mapping[str, Stage]) -> Iterator[str]:
+    """Each after all that it waits for, so that no chain of them is followed deeply. There is no cycle."""
+    done: set[str] = set()
+    for first in stages:
+        path = [first]
+        while path:
+            left = [name for name in parents(stages, path[-1]) if name not in done]
+            if left:
+                path.append(left[0])
+            elif (name := path.pop()) not in done:
+                done.add(name)
+                yield name
 
 
 def delivery_of(name: str) -> str:

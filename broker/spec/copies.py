@@ -11,7 +11,7 @@ from broker.spec.stage import Copy, Keep, Output, Stage
 
 Fault = tuple[KeyPath, Wrong]
 
-MAY_HAVE = frozenset({"copy_", "needs", "required", "policy", "retry"})
+MAY_HAVE = frozenset({"copy_", "needs", "when", "required", "policy", "retry"})
 """What a stage that only copies may say."""
 DELIVERY = "deliver"
 """The stage that delivers what STAGE leaves is STAGE/deliver: a name that no document can give."""

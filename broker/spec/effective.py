@@ -10,6 +10,7 @@ from typing import Any
 
 from broker.spec.errors import MissingSiteVariable
 from broker.spec.expressions import VARIABLE
+from broker.spec.machine_values import SECRET
 
 _SITE_EXPRESSION = re.compile(
     rf"\$\{{\{{\s*(?:(?P<launch>launch)|site\.(?P<name>name)|site\.vars\.(?P<var>{VARIABLE}))\s*\}}\}}"
@@ -90,6 +91,11 @@ def site_variables(body: Mapping[str, Any]) -> frozenset[str]:
     """The site variables that a body (as `body_for` gives it) needs: a site lacking one of them cannot run it."""
     texts = (body["run"], body["restart"] or "", body["setup"], body.get("launch") or "", *(body.get("options") or ()))
     return frozenset(found["var"] for text in texts for found in _SITE_EXPRESSION.finditer(text) if found["var"])
+
+
+def secrets_of(body: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of a body (as `body_for` gives it) that hold secrets, and under which name each is kept."""
+    return {name: value[len(SECRET) :] for name, value in body["env"].items() if value.startswith(SECRET)}
 
 
 def input_matches(pattern: str | None, path: str) -> bool:

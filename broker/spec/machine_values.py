@@ -1,4 +1,4 @@
-"""The kinds of values that only machines have: launchers, images, references to credentials."""
+"""The kinds of values that take more than reading: launchers, images, references to credentials, conditions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Annotated
 
 from pydantic import WithJsonSchema
 
+from broker.spec.conditions import MOST_CHARACTERS, read_when
 from broker.spec.errors import Wrong, quoted
-from broker.spec.expressions import ANYTHING, Filling
+from broker.spec.expressions import ANYTHING, VARIABLE, Filling
 from broker.spec.launch import FIGURES, IMAGE_WORDS, check_image, check_template, launcher_line
 from broker.spec.values import MOST_LINE, checked_line, command, line, reads, submit_word, text
 
+SECRET = "secret:"  # noqa: S105 - a prefix
+"""Begins a value that the site's owner keeps under a name."""
 _CREDENTIAL = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:[^\x00-\x1f\x7f]{1,1000}")
 
 
@@ -64,6 +67,19 @@ def _credential(value: object, _: Filling) -> str:
     return value
 
 
+def _env_value(value: object, filling: Filling) -> str:
+    """A line, or the name of a secret. A param can never name one: who submits a run may not choose what it is told."""
+    given = line(value, filling)
+    if not given.startswith(SECRET):
+        return given
+    if given != value or "${{" in given:
+        raise Wrong("a secret cannot be named by a param", "write secret:NAME as it is")
+    name = given.removeprefix(SECRET)
+    if not re.fullmatch(VARIABLE, name):
+        raise Wrong(f"{quoted(name)} cannot be the name of a secret", "write secret:NAME with letters, digits, _ and -")
+    return given
+
+
 def _machine_word(value: object, filling: Filling) -> str:
     """As `submit_word`, with a stage's figures in braces."""
     if not isinstance(value, str):
@@ -73,11 +89,17 @@ def _machine_word(value: object, filling: Filling) -> str:
     return value
 
 
+When = Annotated[
+    bool | str,
+    reads(read_when),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "maxLength": MOST_CHARACTERS}]}),
+]
 SiteLine = Annotated[str, reads(_site_line), WithJsonSchema({"type": "string", "maxLength": MOST_LINE})]
 Launch = Annotated[str, reads(_launch), WithJsonSchema({"type": "string", "maxLength": MOST_LINE})]
 Launcher = Annotated[str, reads(_template(FIGURES)), WithJsonSchema({"type": "string", "maxLength": MOST_LINE})]
 Container = Annotated[str, reads(_template(IMAGE_WORDS)), WithJsonSchema({"type": "string", "maxLength": MOST_LINE})]
 Image = Annotated[str, reads(_image), WithJsonSchema({"type": "string", "minLength": 1})]
+EnvValue = Annotated[str, reads(_env_value), WithJsonSchema({"type": "string", "maxLength": MOST_LINE})]
 Umask = Annotated[str, reads(_umask), WithJsonSchema({"type": "string", "pattern": "^[0-7]{3,4}$"})]
 Credential = Annotated[str, reads(_credential), WithJsonSchema({"type": "string", "pattern": "^(env|file):.+$"})]
 MachineWord = Annotated[str, reads(_machine_word), WithJsonSchema({"type": ["string", "number", "boolean"]})]

@@ -21,20 +21,21 @@ def stage_rules(policy: Policy, stage: Stage) -> Json:
     own = stage.policy
     lane = own.lane if "lane" in own.model_fields_set else policy.lane
     data = _with_data(policy, own)
+    failover = _whole(policy.failover) | _set(own.failover)
     return (
         _with_lane(lane)
         | data
         | _with_budgets(policy, own)
         | {
             "sites": _whole(policy.sites) | _set(own.sites),
-            "failover": _failover(_whole(policy.failover) | _set(own.failover)),
+            "failover": _failover(failover),
             "duplicates": stage.duplicates,
             "resources": _resources_of(stage.resources),
             "checkpoint": stage.checkpoint and _checkpoint(_whole(stage.checkpoint), own_ask=None),
             "continue": stage.continue_ and _whole(stage.continue_),
             "retry": _whole(stage.retry),
             "required": stage.required,
-            "at": {site: rules for site, at in stage.at.items() if (rules := _rules_at(stage, at))},
+            "at": {site: rules for site, at in stage.at.items() if (rules := _rules_at(stage, at, failover))},
         }
     )
 
@@ -51,11 +52,12 @@ def moving_rules(policy: Policy, stage: Stage) -> Json:
     }
 
 
-def _rules_at(stage: Stage, at: AtSite) -> Json:
-    """The keys that this site changes. A map that the stage itself lacks is whole, having nothing to merge with."""
+def _rules_at(stage: Stage, at: AtSite, failover: Keys) -> Json:
+    """The keys that this site changes. A map that the stage itself lacks is whole, having nothing to merge with.
+    `failover`: the stage's own."""
     rules: Json = {}
     if "failover" in at.policy.model_fields_set:
-        rules["failover"] = _failover(_set(at.policy.failover))
+        rules["failover"] = _failover(_set(at.policy.failover), usual={key: failover[key] for key in _USUAL})
     if "lane" in at.policy.model_fields_set:
         rules["lane"] = at.policy.lane
     if "duplicates" in at.model_fields_set:
@@ -90,8 +92,14 @@ def _set(part: BaseModel) -> Json:
 # -- what is stored of them, and in which form ---------------------------------------------------------------
 
 
-def _failover(keys: Keys) -> Json:
-    return {key: keys[key] for key in ("act", "after", "max", "old_copy") if key in keys}
+_USUAL = {"failback": "next_stage"}
+
+
+def _failover(keys: Keys, *, usual: Keys = _USUAL) -> Json:
+    """`usual`: of words that came later, the values that need not be told, so that a document without them has the
+    digest that it has always had."""
+    kept = {key: keys[key] for key in ("act", "after", "max", "old_copy") if key in keys}
+    return kept | {key: keys[key] for key in usual if keys.get(key, usual[key]) != usual[key]}
 
 
 def _with_lane(lane: list[Lane]) -> Json:

@@ -69,6 +69,9 @@ class Limits(Part):
 
     queued: Positive | None = Field(default=None, description="Jobs of ours there at once; caps `slots`.")
     submits_per_minute: Number = Field(default=0, description="0: no limit.")
+    failovers_per_minute: Count | None = Field(
+        default=None, description="Stages carried there from sites that died; 0: no limit."
+    )
     relay_file: Size | None = Field(default=None, description="Of one file that goes through the broker's machine.")
     relay_transfer: Size | None = Field(default=None, description="Of all files of one such transfer together.")
 
@@ -137,6 +140,9 @@ class Machine(Part):
     memory: Size | None = Field(default=None, description="Per node; 0: not checked.")
     nodes: Count | None = Field(default=None, description="0: not known, not checked.")
     max_walltime: Duration | None = None
+    speed: Number | None = Field(
+        default=None, gt=0, description="How quick it is; 2: twice as quick as walltimes are written for."
+    )
     settle: Duration | None = Field(default=None, description="Until an accepted job must show in listings.")
     heartbeat: Duration | None = Field(default=None, description="Between two signs of life of the wrapper there.")
     fence: Duration | None = Field(
@@ -204,6 +210,9 @@ class Site(Machine):
     collection: Line | None = Field(default=None, description="The Globus collection that its files are reached by.")
     credentials: dict[VariableName, Credential] = Field(
         default_factory=dict, description="References, env:NAME or file:PATH."
+    )
+    secrets: dict[VariableName, Credential] = Field(
+        default_factory=dict, description="By name, for `env: {X: secret:NAME}`; references. At local sites only."
     )
     umask: Umask | None = Field(default=None, description="For what jobs write there; octal.")
     keep: KeepAtSite = always(KeepAtSite())

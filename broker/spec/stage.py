@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from broker.spec.machine_values import Image, Launch, SiteLine
+from broker.spec.machine_values import EnvValue, Image, Launch, SiteLine, When
 from broker.spec.part import Open, Part, always
 from broker.spec.policy import Failover, Lanes, Policy
 from broker.spec.values import (
@@ -185,7 +185,9 @@ class Differs(Part):
     run: Command | None = Field(default=None, description="Shell text, run as /bin/sh -eu.")
     restart: Command | None = Field(default=None, description="Run instead when a checkpoint is restored.")
     files: list[RelativePath] = Field(default_factory=list, description="Files and folders beside the document.")
-    env: dict[EnvName, Line] = Field(default_factory=dict)
+    env: dict[EnvName, EnvValue] = Field(
+        default_factory=dict, description="secret:NAME: what a local site's owner keeps under that name."
+    )
     software: Software = always(Software())
     resources: Resources = always(Resources())
     checkpoint: Checkpoint | None = None
@@ -222,7 +224,7 @@ class Stage(Differs):
     ready: Open | None = None
     gate: Open | None = None
     redo: Name | None = None
-    when: Any = None
+    when: When | None = Field(default=None, description="A condition over params; false: the stage is skipped.")
     map: Any = None
     reduce: Any = None
     loop: Any = None

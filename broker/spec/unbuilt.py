@@ -23,10 +23,6 @@ def _but(*built: object) -> Test:
     return lambda value: value not in built
 
 
-def _is_secret(value: object) -> bool:
-    return isinstance(value, str) and value.startswith("secret:")
-
-
 def _all(*names: str) -> dict[str, Test]:
     return dict.fromkeys(names, _always)
 
@@ -34,17 +30,15 @@ def _all(*names: str) -> dict[str, Test]:
 _POLICY = {
     **_all("deadline"),
     "failover.hedge": _but("never"),
-    "failover.failback": _but("next_stage"),
 }
 _STAGE = {
-    **_all("start", "kind", "ready", "gate", "redo", "when"),
+    **_all("start", "kind", "ready", "gate", "redo"),
     **_all("map", "reduce", "loop", "expand", "group", "channel", "signal"),
     **{f"policy.{key}": test for key, test in _POLICY.items()},
-    "env.*": _is_secret,
     "inputs.*.as": lambda value: value == "checkpoint",
     "checkpoint.portable": _but({}, None),
 }
-_DIFFERS = ("env", "checkpoint", "policy.failover")
+_DIFFERS = ("checkpoint", "policy.failover")
 """What there is under `at` as well."""
 
 UNBUILT: Mapping[str, Test] = {

@@ -28,9 +28,12 @@ from broker.store.booked import SumRow as SumRow  # noqa: PLC0414
 from broker.store.events import EvidenceRow as EvidenceRow  # noqa: PLC0414 - said on: rows are taken from here
 from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414
 from connectors.base import Notes
+from policies.brake import Carried
+from policies.failback import Journey
 
 if TYPE_CHECKING:
     from broker.operating.rows import NoticeStore
+    from broker.store.past import PastRow
     from broker.traffic.rows import TrafficStore
 
 
@@ -483,6 +486,8 @@ class Snapshot:
     """Were there more due stages than the limit?"""
     waiting: bool
     """Are more stages in the queue for a place than are shown?"""
+    journey: Journey | None = None
+    """Where the run began and where it was carried last; None: it was not carried."""
     notices: Sequence[NoticeRow] = ()
     """What operators have said that holds, or will: freezes, maintenance."""
 
@@ -526,6 +531,10 @@ class DecisionTx(Protocol):
 
     def charges(self, stages: Collection[int]) -> Sequence[ChargeRow]:
         """All of these stages."""
+        ...
+
+    def carried(self, *, since: int) -> Sequence[Carried]:
+        """Stages of all runs that were carried elsewhere since then, in order of time."""
         ...
 
     def apply(self, changes: Changes, *, now: int) -> None:
@@ -925,6 +934,10 @@ class Store(Protocol):
         ...
 
     def effects(self, run_id: str) -> Sequence[EffectRow]: ...
+    def pending_effects(self, run_id: str) -> Sequence[EffectRow]:
+        """Those of them that are neither done nor given up."""
+        ...
+
     def products(self, run_id: str) -> Sequence[ProductRow]: ...
     def products_of(self, run_id: str, paths: Collection[str]) -> Mapping[str, ProductRow]:
         """The products of these stages, by path; those without one are left out."""
@@ -939,6 +952,14 @@ class Store(Protocol):
 
     def forget_evidence(self, before: int) -> int:
         """Remove rows that are older; how many."""
+        ...
+
+    def past(self, site: str, *, since: int, limit: int) -> Sequence[PastRow]:
+        """Attempts at a site that ended after `since`, the newest first."""
+        ...
+
+    def present(self, site: str, *, limit: int) -> Sequence[PastRow]:
+        """Those that are open, of the newest runs first."""
         ...
 
     def log_tails(self, run_id: str, n: int, attempt: int) -> Sequence[LogTail]: ...

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from broker.clock import micros
 from broker.states import StageState
-from broker.store import booking, look, recording, retention, stray, waiving, wake
+from broker.store import booking, carrying, look, recording, retention, stray, waiving, wake
 from broker.store.base import (
     AttemptRow,
     Changes,
@@ -49,6 +49,7 @@ from broker.store.rows import (
 )
 from broker.store.schema import attempt, checkpoint, effect, product, stage, stage_dep
 from broker.store.statement import Lookup, given
+from policies.brake import Carried
 
 CHECKPOINTS = Lookup(
     lambda numbers: (
@@ -124,6 +125,7 @@ class Decision:
         run_row = self._run_row()
 
         asked_queue = look.queued_stages(tx, run_id, limit=min(limit, room(world.load)))
+        asked_journey = carrying.asked_journey(tx, run_id)
         of_due, asked_commands = look.asked_attempts(tx, run_id, stages), look.asked_commands(tx, run_row)
         queued, waiting = asked_queue()
         stages += queued
@@ -140,6 +142,7 @@ class Decision:
             commands=asked_commands(),
             more=more,
             waiting=waiting,
+            journey=asked_journey(),
             notices=world.notices,
         )
 
@@ -164,6 +167,9 @@ class Decision:
 
     def waivers(self) -> Sequence[WaiverRow]:
         return waiving.of_run(self._tx, self._lease.run_id)
+
+    def carried(self, *, since: int) -> Sequence[Carried]:
+        return carrying.lately(self._tx, since=since)
 
     # -- write -------------------------------------------------------------------------------------------------
 

@@ -83,6 +83,12 @@ RUN_IDS = Statement(
 )
 EFFECT = Statement(select(effect).where(effect.c.key == given("key")), "key")
 EFFECTS = _of_run(effect, effect.c.created_at, effect.c.key)
+PENDING_EFFECTS = Statement(
+    select(effect)
+    .where(effect.c.run_id == given("run_id"), effect.c.state == "pending")
+    .order_by(effect.c.created_at, effect.c.key),
+    "run_id",
+)
 PRODUCTS = _of_run(product)
 PRODUCTS_OF = Lookup(
     lambda paths: (
@@ -206,6 +212,9 @@ class Reading:
 
     def effects(self, run_id: str) -> Sequence[EffectRow]:
         return [EffectRow._make(row) for row in self._rows(EFFECTS, run_id)]
+
+    def pending_effects(self, run_id: str) -> Sequence[EffectRow]:
+        return [EffectRow._make(row) for row in self._rows(PENDING_EFFECTS, run_id)]
 
     def products(self, run_id: str) -> Sequence[ProductRow]:
         return [ProductRow._make(row) for row in self._rows(PRODUCTS, run_id)]

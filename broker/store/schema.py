@@ -224,6 +224,11 @@ attempt = Table(
 )
 Index("attempt_open", attempt.c.open, attempt.c.site, attempt.c.run_id, attempt.c.n)
 Index("attempt_native", attempt.c.native_id)
+_CARRIED = text("why = 'failover'")
+Index("attempt_carried", attempt.c.created_at, sqlite_where=_CARRIED, postgresql_where=_CARRIED)
+Index("attempt_carried_run", attempt.c.run_id, attempt.c.created_at, sqlite_where=_CARRIED, postgresql_where=_CARRIED)
+_ENDED = text("ended_at IS NOT NULL")  # in part: an attempt is written into it once, when it ends
+Index("attempt_past", attempt.c.site, attempt.c.ended_at, sqlite_where=_ENDED, postgresql_where=_ENDED)
 
 checkpoint = Table(
     "checkpoint",

@@ -2,7 +2,7 @@
 
 `connect` (engine, transactions, errors), `statement` (SQL, built once), `accepting`, `deciding` (with `look` and
 `children`), `recording`, `wake` (hints and leases), `pace`, `workers`, `stray` (after a restore), `retention`,
-`waiving`, `notices`, `booking` (charges), `reading`, `chain` (events), `migrate`.
+`waiving`, `notices`, `past`, `booking` (charges), `reading`, `chain` (events), `migrate`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 
 from broker.clock import Clock
 from broker.ids import RandomBits, random_bits
-from broker.store import accepting, migrate, pace, recording, retention, stray, waiving, wake, whole, workers
+from broker.store import accepting, migrate, pace, past, recording, retention, stray, waiving, wake, whole, workers
 from broker.store.base import (
     CommandRow,
     Counts,
@@ -41,6 +41,7 @@ from broker.store.connect import BUSY_SECONDS, Database, Tx
 from broker.store.deciding import deciding
 from broker.store.notes import StoredNotes
 from broker.store.notices import StoredNotices
+from broker.store.past import PastRow
 from broker.store.reading import Reading
 from broker.store.statement import Statement, lease_now
 from broker.store.traffic import StoredTraffic
@@ -301,6 +302,14 @@ class SqlStore(Reading):
 
     def waivers(self, run_id: str = "", *, limit: int = 1000) -> Sequence[WaiverRow]:
         return self._database.read(lambda tx: waiving.newest(tx, run_id, limit=limit))
+
+    # -- the past ------------------------------------------------------------------------------------------------
+
+    def past(self, site: str, *, since: int, limit: int) -> Sequence[PastRow]:
+        return self._database.read(lambda tx: past.past(tx, site, since=since, limit=limit))
+
+    def present(self, site: str, *, limit: int) -> Sequence[PastRow]:
+        return self._database.read(lambda tx: past.present(tx, site, limit=limit))
 
     # -- wake ----------------------------------------------------------------------------------------------------
 

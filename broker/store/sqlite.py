@@ -14,7 +14,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
 
 from broker.clock import Clock
 from broker.store.base import StoreBusy, StoreError, StoreFull
@@ -126,6 +126,8 @@ class File:
         self._engine, self._tally = engine, tally
         self._turn = Turn(busy_seconds)
         self._shared = isinstance(engine.pool, StaticPool)
+        self._held: PoolProxiedConnection | None = None
+        """In memory there is one connection, and whose turn it is has it: the pool is asked for it once."""
 
     @contextmanager
     def writing(self) -> Iterator[Tx]:
@@ -140,16 +142,22 @@ class File:
         with turn, self._transaction("BEGIN") as tx:
             yield tx
 
-    asking = reading
+    @contextmanager
+    def asking(self) -> Iterator[Tx]:
+        """One that sees what a single statement sees. In memory nobody else writes meanwhile: nothing is to begin."""
+        if not self._shared:
+            with self._transaction("BEGIN") as tx:
+                yield tx
+            return
+        with self._turn.taken():
+            try:
+                yield SqliteTransaction(self._connection().cursor(), self._tally)
+            except sqlite3.Error as error:
+                raise translated(error, self._path) from error
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Tx]:
-        try:
-            connection = self._engine.raw_connection()
-        except sqlite3.Error as error:
-            raise translated(error, self._path) from error
-        except PoolTimeout as error:
-            raise StoreBusy("all connections to the store are in use; try again") from error
+        connection = self._connection()
         try:
             cursor = connection.cursor()
             cursor.execute(begin)
@@ -161,10 +169,29 @@ class File:
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
         finally:
-            connection.close()  # back to the pool, which rolls back what was not committed
+            if self._shared:
+                connection.rollback()  # what was not committed
+            else:
+                connection.close()  # back to the pool, which does the same
+
+    def _connection(self) -> PoolProxiedConnection:
+        if self._held is not None:
+            return self._held
+        try:
+            connection = self._engine.raw_connection()
+        except sqlite3.Error as error:
+            raise translated(error, self._path) from error
+        except PoolTimeout as error:
+            raise StoreBusy("all connections to the store are in use; try again") from error
+        if self._shared:
+            self._held = connection
+        return connection
 
     def close(self) -> None:
-        """Its engine closes the connections."""
+        """Give back the connection that is held; the engine closes all of them."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
 
 def make_engine(url: URL, *, clock: Clock, busy_seconds: float) -> Engine:

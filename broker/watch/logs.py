@@ -10,8 +10,11 @@ from broker.store.base import AttemptRow, LogTail
 from broker.watch.looked import Facts, Looked
 from connectors.base import Site
 from connectors.errors import SiteError
+from connectors.secrets import scrub_bytes
 
 LOG_BYTES = 64 * 1024
+MORE = 4 * 1024
+"""Bytes read before it: a secret that a job has printed just there is not to be cut in two, and kept in part."""
 LOG_EVERY = 5_000_000
 """Microseconds between two reads of a running job's logs."""
 TOGETHER = 64
@@ -55,8 +58,8 @@ def _tails(site: Site, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, bytes
         tail = contents.get(one[2], b"")
         if len(tail) > LOG_BYTES:
             try:
-                tail = site.read(one[2], offset=-LOG_BYTES, limit=LOG_BYTES)
+                tail = site.read(one[2], offset=-LOG_BYTES - MORE, limit=LOG_BYTES + MORE)
             except SiteError:
                 continue
         if tail:
-            yield one, tail
+            yield one, scrub_bytes(tail)[-LOG_BYTES:]

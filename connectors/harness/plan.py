@@ -88,6 +88,8 @@ class HarnessPlan:
     setup: str = ""
     """Shell lines before the payload, run without `-u`: module systems do not bear it."""
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Sequence[str] = ()
+    """Variables whose values are in no file: the job is started with each as CROSSFADE_SECRET_NAME."""
     inputs: Sequence[Input] = ()
     """What has to be there, with that size, before the payload starts."""
     links: Sequence[Link] = ()

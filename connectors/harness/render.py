@@ -26,6 +26,8 @@ TOO_LATE = 75
 """Exit code: `start_before` had passed."""
 RESTORE_FAILED = 76
 """Exit code: the checkpoint to begin from does not verify."""
+SECRET_PREFIX = "CROSSFADE_SECRET_"  # noqa: S105 - of a variable's name
+"""Begins the variable by which a job is told a secret; the payload finds it under its own name alone."""
 INPUT_MISSING = 77
 """Exit code: an input is not there, or has another size than the file that was brought."""
 
@@ -106,6 +108,9 @@ def _environment(plan: HarnessPlan) -> str:
     for name, value in plan.env.items():
         _check_variable(name)
         lines.append(f"export {name}={_quoted(value)}\n")
+    for name in plan.secrets:
+        _check_variable(name)
+        lines.append(f'export {name}="${{{SECRET_PREFIX}{name}?}}"\nunset {SECRET_PREFIX}{name}\n')
     # after the plan's own PATH, so that `crossfade-checkpoint` is always found
     lines.append('PATH="${CROSSFADE_CHECKPOINT_DIR%/*/*}/bin:$PATH"\nexport PATH\n')
     return "".join(lines)

@@ -17,4 +17,4 @@ def make(config: SiteConfig, clock: Clock) -> LocalSite:
     if not root.is_absolute():
         raise ValueError(f"site {config.name}: `root` is {config.root!r}; give an absolute path")
     options = LocalOptions.read(config.name, config.options)
-    return LocalSite(name=config.name, root=root, options=options, clock=clock)
+    return LocalSite(name=config.name, root=root, options=options, clock=clock, secrets=config.secrets)

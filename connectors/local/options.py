@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +32,9 @@ class LocalOptions:
             values[name] = _KINDS[name](f"site {site}: option {name}", value)
         return cls(**values)
 
-    def environment(self) -> dict[str, str]:
-        """What jobs inherit: the broker's own environment without the broker's own settings."""
-        dropped = set(self.drop_env)
+    def environment(self, hidden: Collection[str] = ()) -> dict[str, str]:
+        """What jobs inherit: the broker's own environment without the broker's own settings, and without `hidden`."""
+        dropped = {*self.drop_env, *hidden}
         return {
             name: value
             for name, value in os.environ.items()

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from connectors.errors import Fault, SiteUnreachable, UnsafePath
+from connectors.errors import CredentialError, Fault, SiteUnreachable, UnsafePath
 from connectors.files.folder import FolderFiles, writable
 from connectors.files.root import FULL, JOBS, Root
 from connectors.local.children import Children
@@ -26,6 +26,7 @@ from connectors.local.options import LocalOptions
 from connectors.local.probe import probe
 from connectors.local.process import KEY_VARIABLE
 from connectors.local.records import DIGEST, KEY, Record, Records
+from connectors.local.secret_values import NO_SECRETS, JobSecrets
 from connectors.local.status import is_running, judge
 from connectors.model import Accepted, Doubtful, Evidence, JobSpec, Listing, Refused, SubmitAnswer
 from connectors.paths import file_path, join
@@ -47,8 +48,17 @@ class LocalSite(FolderFiles):
     inline = True
     claim = "atomic_fs"
 
-    def __init__(self, *, name: str, root: Path, options: LocalOptions, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        root: Path,
+        options: LocalOptions,
+        clock: Clock,
+        secrets: Mapping[str, str] = NO_SECRETS,
+    ) -> None:
         self.name = name
+        self._secrets = JobSecrets(name, secrets)
         self._place = Root(site=name, path=root, identity=options.identity)
         super().__init__(self._place)
         self._options = options
@@ -68,7 +78,7 @@ class LocalSite(FolderFiles):
 
     def submit(self, specs: Sequence[JobSpec]) -> Mapping[str, SubmitAnswer]:
         with self._open() as (tree, records):
-            env = self._options.environment()
+            env = self._options.environment(hidden=self._secrets.variables)
             return {spec.key: self._submit(spec, tree, records, env) for spec in specs}
 
     def find(self, keys: Sequence[str]) -> Listing:
@@ -123,9 +133,13 @@ class LocalSite(FolderFiles):
         try:
             _check(spec)
             holder = records.get(spec.key)
-            return _adopt(spec, holder) if holder else self._start(spec, tree, records, env)
+            if holder:
+                return _adopt(spec, holder)
+            return self._start(spec, tree, records, {**env, **self._secrets.told(spec.secrets)})
         except (UnsafePath, _Unfit) as error:
             return Refused(reason=str(error), fault=Fault.APPLICATION.value)
+        except CredentialError as error:
+            return Refused(reason=str(error), fault=error.fault.value)
         except OSError as error:
             self._place.check()  # a root that went away refuses nothing: that raises
             fault = Fault.QUOTA if error.errno in FULL else Fault.SITE

@@ -146,7 +146,7 @@ def test_a_change_that_nobody_carries_out_yet_says_so() -> None:
     held = xf("hold", run, "--reason", "maintenance", "-o", "json")
     assert json.loads(held.stdout)["outcome"] is None
     assert "nobody has carried it out" in held.stderr
-    assert "whole runs" in xf("hold", f"{run}/shout", code=2).stderr
+    assert "cannot hold" in xf("hold", f"{run}/shout", code=4).stderr
     assert "no site" in xf("move", run, "--to", "nowhere", code=3).stderr
 
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from broker_kit import Lab, Stage
 from simulation.seams import Call
-from simulation.truth import Broken, copies_are_real, ends, judge
+from simulation.truth import Broken, copies_are_real, data_stays, ends, judge
 
-from broker.clock import VirtualClock
+from broker.clock import VirtualClock, micros
 from broker.core import Broker
-from broker.store.base import StoreBusy, StoreError
+from broker.store.base import StoreBusy, StoreError, WaiverRow
 from broker.store.sql import SqlStore
 from connectors.errors import SiteUnreachable
 from connectors.registry import SiteConfig
@@ -99,6 +99,8 @@ class Scenario:
     """Seconds that a transfer takes at least."""
     ordained: Sequence[tuple[str, str]] = ()
     """(site, name of the odds that befall once)"""
+    waivers: Sequence[tuple[float, float, str]] = ()
+    """(from when, until when, site at which two persons agree that `data.stay` does not hold)"""
 
 
 Ground = Callable[[], tuple[VirtualClock, SqlStore | None]]
@@ -155,9 +157,11 @@ class Rig:
 
     def play(self, *, rounds: int = 400) -> Played:
         """Until the run is final and everything is put away."""
-        asked = list(self.scenario.commands)
+        asked, agreed = list(self.scenario.commands), list(self.scenario.waivers)
         for _ in range(rounds):
             seconds = (self.lab.clock() - self.start) / 1e6
+            while agreed and agreed[0][0] <= seconds:
+                self._agree(*agreed.pop(0))
             while asked and asked[0][0] <= seconds:
                 _, kind, stage, args = asked.pop(0)
                 self.lab.command(self.run_id, kind, stage, **args)
@@ -166,11 +170,24 @@ class Rig:
                 break
             self.lab.clock.advance(STEP)
         found = judge(self.lab.store, self.lab.sites, Broken())
+        found += data_stays(self.lab.store, self.lab.sites)
         found += copies_are_real(self.lab.store, self.lab.world)
         found += [f"open: transfer {row.key} is {row.state}" for row in self.lab.store.traffic.open_transfers()]
         if self.lab.state(self.run_id) not in ("SUCCEEDED", "FAILED", "CANCELED"):
             found.append(f"stuck: {ends(self.lab.store, self.run_id)}")
         return Played(ends(self.lab.store, self.run_id), found, tuple(self.points.seen), self.points.answered)
+
+    def _agree(self, start: float, end: float, site: str) -> None:
+        """Two persons waive `data.stay` for the run at that site."""
+        ends_at, now = self.start + micros(end), self.lab.clock()
+        if ends_at <= now:
+            return  # whoever stood still stood still for all of it
+        row = WaiverRow(
+            *(f"w-{site}-{start:g}", self.run_id, site, "data.stay", "it has to go on", "ann", now, ends_at),
+            *("", None, "", "", None, ""),
+        )
+        assert self.lab.store.ask_waiver(row)
+        assert self.lab.store.confirm_waiver(row.id, by="bob", reason="so it is", now=now)
 
     def _round(self) -> None:
         """What the sweeper does: look at sites, go on with runs. A store that is busy is met again next time."""

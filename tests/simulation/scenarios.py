@@ -14,6 +14,7 @@ from sandbox.faults import Partition, Preemption, Window
 
 FAST = {"unreachable_probes": 2, "unreachable_seconds": 5.0, "settle": 5.0, "tariff": Tariff()}
 LEAVE = {"failover": {"after": 10.0}}
+STAYS = {"export_control": False, "stay": ["a"]}
 SPOT_KEPT = {
     "side": "spot:",
     "path": "raw/x",
@@ -257,10 +258,20 @@ STANDBY_CANCELED = replace(
     latency=8.0,
 )
 
+WAIVED = replace(
+    FAILOVER,
+    name="a stage leaves where its data stays by way of a waiver",
+    stages=[
+        replace(FAILOVER.stages[0], rules={**LEAVE, "checkpoint": CHECKPOINT, "data": STAYS}),
+    ],
+    faults=[("a", partition(18, 160))],
+    waivers=[(5, 15, "b"), (42, 400, "b")],  # the first one ends before it is needed
+)
 ALL = [
     *(CHAIN, FAILOVER, REFUSED, CANCEL, CONTINUED, MOVED, OPTIONAL, RETRIED, STOPPED, REQUEUED, HELD),
     *(BY_SERVICE, SHIPPED, CANCELED_UNDER_WAY),
     *(COPIES, COPY_CANCELED, COPIES_BY_SERVICE, COPY_CANCELED_BY_SERVICE),
     *(STANDBY, STANDBY_BY_SERVICE, STANDBY_CANCELED),
+    WAIVED,
     *(BY_WORKERS, SHIPPED_BY_WORKERS, CANCELED_AT_WORKERS, COPY_CANCELED_AT_WORKERS),
 ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import pytest
 from simulation import unsafe
+from simulation.crashing import Rig
 from simulation.play import play
+from simulation.scenarios import WAIVED
 
 from broker.states import IllegalMove
 
@@ -45,3 +48,9 @@ def test_the_simulation_fails_without(without: Callable[[], AbstractContextManag
     with without():
         _, found = first_failure(wanted)
     assert found
+
+
+def test_a_site_that_takes_data_which_stays_elsewhere_is_seen() -> None:
+    with unsafe.without_residency():
+        found = Rig(replace(WAIVED, waivers=())).play().found
+    assert [words for words in found if words.startswith("data: b took ")]

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -14,12 +17,14 @@ from broker.audit import audit_run
 from broker.simulate.clockwork import Clockwork
 from broker.simulate.compare import compare
 from broker.simulate.oracle import best_span
-from broker.simulate.replay import outcome, replay
+from broker.simulate.outcome import Outcome
+from broker.simulate.replay import outcome, rarely_swept, replay
 from broker.simulate.setting import Setting
 from broker.simulate.stage import NamedPolicy, compiled, usual_policy
 from broker.simulate.traces import read_traces
 from broker.simulate.uptime import Uptime, joined
 from broker.simulate.world import World
+from broker.spec import CompiledRun
 
 SPOT = Path(__file__).parents[3] / "shared" / "data" / "traces" / "spot-aws-2022-10"
 SINGLE = ("us-west-2a_k80_1", "us-west-2a_v100_1", "us-west-2b_v100_1")
@@ -72,11 +77,29 @@ def test_a_policy_that_never_moves_waits_for_its_site() -> None:
     assert found.span == pytest.approx(9000 + SHORT.rest(2), abs=30)
 
 
+def played(
+    sites: list[Uptime], made: CompiledRun, seed: int, *, every_look: bool
+) -> tuple[Outcome, list[tuple[int, str]]]:
+    """What came of it, and when was decided what, why: but for copies, of which only the newest counts, and for how
+    often a site was looked at."""
+    world = World(sites, SHORT, made, start=1200.0, seed=seed)
+    Clockwork(world, every_look=every_look).run()
+    decided = [
+        (row.at, re.sub(r"\d+ looks", "looks", row.detail))
+        for row in world.store.decisions(world.run_id)
+        if row.kind not in ("ship", "prune")
+    ]
+    found = outcome(world)
+    world.close()
+    return found, decided
+
+
 @pytest.mark.parametrize("seed", range(6))
-def test_what_is_jumped_over_changes_no_result(seed: int) -> None:
+def test_what_is_jumped_over_changes_no_result_and_no_decision(seed: int) -> None:
     sites = weather(seed)
-    jumping = replay(sites, SHORT, MADE, 1200.0, seed=seed)
-    assert replay(sites, SHORT, MADE, 1200.0, seed=seed, every_look=True) == jumping
+    jumping = played(sites, MADE, seed, every_look=False)
+    assert json.loads(jumping[1][0][1])["outcome"] == "place"
+    assert played(sites, MADE, seed, every_look=True) == jumping
 
 
 @pytest.mark.parametrize("seed", [100, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(101, 150))])
@@ -95,8 +118,8 @@ def test_what_is_jumped_over_changes_no_result_under_other_policies(seed: int) -
         "duplicates": rng.choice(("allow", "allow", "never", "ask")),
     }
     made = compiled(NamedPolicy("tried", keys), SHORT)
-    jumping = replay(sites, SHORT, made, 1200.0, seed=seed)
-    assert replay(sites, SHORT, made, 1200.0, seed=seed, every_look=True) == jumping, keys
+    jumping = played(sites, made, seed, every_look=False)
+    assert played(sites, made, seed, every_look=True) == jumping, keys
 
 
 def test_jumping_makes_a_small_part_of_the_looks() -> None:
@@ -135,6 +158,13 @@ def test_the_same_seed_brings_the_same_figures() -> None:
     once, again = (compare(sites, SHORT, [usual_policy(SHORT)]) for _ in range(2))
     assert once == again
     assert once.policies.keys() >= {"crossfade", "same-naive", "race"}
+
+
+def test_the_garbage_collector_is_left_as_it_was() -> None:
+    before = gc.get_threshold(), gc.get_freeze_count()
+    with rarely_swept():
+        assert gc.get_threshold() != before[0]
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
 
 
 @pytest.mark.slow

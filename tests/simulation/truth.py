@@ -163,6 +163,20 @@ def never_means_never(
                     yield f"never: two copies of {run.run_id}/{stage.path} overlap ({a.owner}, {b.owner})"
 
 
+def data_stays(store: Store, sites: Mapping[str, SimulatedSite]) -> Iterator[str]:
+    """`data.stay`: a site that it does not name has taken a job only while two persons had waived that."""
+    for run in store.runs():
+        waivers = store.waivers(run.run_id)
+        stays = {s.n: json.loads(s.rules).get("data", {}).get("stay", ()) for s in store.stages(run.run_id)}
+        keys = {row.submit_key: stays[row.n] for row in store.attempts(run.run_id)}
+        for name, site in sites.items():
+            held = [(w.confirmed_at or 0, w.withdrawn_at or w.ends_at) for w in waivers if w.side == name]
+            for item in site.model.journal.accepted:
+                bound = keys.get(item.key)
+                if bound and name not in bound and not any(start <= item.at < end for start, end in held):
+                    yield f"data: {name} took {item.key}, whose data stays at {', '.join(bound)}"
+
+
 def products_are_real(store: Store, sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterator[str]:
     """A product's attempt really came to its end, and its manifest names what the payload really makes."""
     for run in store.runs():

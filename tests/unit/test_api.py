@@ -395,6 +395,7 @@ ENDPOINTS = sorted(
             route.path.replace("{run}", "r")
             .replace("{ident}", "c")
             .replace("{waiver}", "w")
+            .replace("{notice}", "n")
             .replace("{path:path}", "s"),
         )  # type: ignore[attr-defined]
         for route in (*router.routes, *operating.router.routes)
@@ -404,7 +405,7 @@ ENDPOINTS = sorted(
 
 
 def test_every_route_is_in_the_matrix() -> None:
-    assert len(ENDPOINTS) == 23
+    assert len(ENDPOINTS) == 26
     assert {path for _, path in ENDPOINTS} >= OPEN
 
 
@@ -675,6 +676,7 @@ def test_the_page_tells_every_route_and_every_kind_of_problem() -> None:
             route.path.replace("{run}", "RUN")
             .replace("{ident}", "COMMAND")
             .replace("{waiver}", "WAIVER")
+            .replace("{notice}", "NOTICE")
             .replace("{path:path}", "STAGE")
         )  # type: ignore[attr-defined]
         for method in route.methods:  # type: ignore[attr-defined]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from broker.errors import UsageError
-from broker.simulate.bounds import NEWEST, upper_bound
 from broker.simulate.queues import LAST, QueueLog, read_queue, rotated
 from broker.simulate.setting import Setting
 from broker.simulate.stage import NamedPolicy, preferring, prefers, usual_policy
@@ -89,13 +88,6 @@ def test_a_prediction_forgets_what_is_long_ago() -> None:
     log = QueueLog("q", [(i, 1000.0) for i in range(50)] + [(5000.0 + i, 1.0) for i in range(LAST)], 9000.0)
     assert log.predicted_at(4000) == 1000
     assert log.predicted_at(6000) == 1
-
-
-def test_a_bound_needs_enough_waits_and_looks_at_the_newest() -> None:
-    assert upper_bound([1.0] * 58) is None
-    assert upper_bound([*range(58), 1000.0]) == 1000, "the largest of 59 bounds the 95th percentile at 95 %"
-    assert upper_bound([9e9] * 100 + [1.0] * NEWEST) == 1
-    assert upper_bound([float(i) for i in range(1000)], quantile=0.5, confidence=0.5) == pytest.approx(800, abs=2)
 
 
 @pytest.mark.parametrize("seed", range(5))

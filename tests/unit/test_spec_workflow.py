@@ -204,8 +204,6 @@ REFUSED = {
         "triggers",
         "notify",
         "policy.deadline",
-        "stages.raw_to_cfs.when",
-        "stages.catalogue.env.CATALOGUE_TOKEN",
     },
     "mpi-two-site": {
         "stages.solve.inputs[1].as",

@@ -1,10 +1,11 @@
-"""`policy simulate`."""
+"""`policy simulate`, `policy test`."""
 
 from __future__ import annotations
 
 import click
 
 from broker.cli.policy.simulate import simulate
+from broker.cli.policy.test import test
 
 
 @click.group()
@@ -13,3 +14,4 @@ def policy() -> None:
 
 
 policy.add_command(simulate)
+policy.add_command(test)
