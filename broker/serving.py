@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
+from broker.alerts.allowed import NotifyConfig
 from broker.celery_app import PREFIX, make_app
 from broker.clock import Clock, wall_clock
 from broker.config import Settings
@@ -57,6 +58,8 @@ class Connected:
     """What looks into places, by their side, where anything does."""
     caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
     """What projects and people may spend, by kind and name."""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
+    """How people are told."""
 
     def close(self) -> None:
         """Let go of threads and connections."""
@@ -113,6 +116,7 @@ def connect(
         places=sites.places,
         place_files=place_files,
         caps=sites.caps,
+        notify=sites.notify,
     )
 
 
@@ -202,6 +206,7 @@ def make_broker(
             places=connected.places,
             caps=connected.caps,
             place_files=connected.place_files,
+            notify=connected.notify,
         )
     )
 
