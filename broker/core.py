@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from broker.accounts import AccountKeeper
 from broker.alerts.allowed import NotifyConfig
 from broker.alerts.sending import Sender
 from broker.alerts.standing import Lookout
@@ -115,6 +116,7 @@ class Broker:
         self._health = HealthKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._outages = OutageKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._past = PastKeeper(store=parts.store, world=self.world, clock=parts.clock)
+        self._accounts = AccountKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._reconciler = Reconciler(store=parts.store, world=self.world, sites=parts.sites, clock=parts.clock)
         self._closer = Closer(store=parts.store, sites=parts.sites, clock=parts.clock)
         self._owner = parts.owner
@@ -186,6 +188,7 @@ class Broker:
             runs = self.store.record(looked.sightings, now=self.clock())
         self.watcher.forget(site, looked)
         self._health.ask(site, self.sites[site])
+        self._accounts.ask(site, self.sites[site])
         if self._reconciler.reconcile(site):
             self.watcher.hasten(site)
         self._closer.close(site)

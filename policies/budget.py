@@ -8,7 +8,7 @@ its end. Each facility's factors are data of its profile, with their source ther
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -287,6 +287,30 @@ def may_double(
                 f"{what} may cost {told(wants, kind)}; of {part} for that, {told(max(0, share - gone), kind)} are left"
             )
             return Reason("budget.resilience", "ask", fact)
+    return None
+
+
+LITTLE = 0.05
+"""Of what was granted: when no more than this is left, a person should know."""
+ENDS_SOON = 14 * 86_400 * MICRO
+"""Microseconds before an allocation's end from which it is told of."""
+
+
+def allocation_ends(
+    *, left: int, granted: int, held: int, ends_at: int | None, now: int
+) -> tuple[str, Callable[[str], str]] | None:
+    """Whether a person should know of an allocation now: a word that is the same as long as it is the same matter, and
+    the words for it, given its unit. `held`: what was booked since it was read, and by what has not ended."""
+    rest = left - held
+    if ends_at is not None and ends_at <= now:
+        return "ended", lambda _: "has ended"
+    if rest <= 0:
+        return "spent", lambda unit: f"has {told(left, unit)} left, and {told(held, unit)} of it are held"
+    if ends_at is not None and ends_at - now <= ENDS_SOON:
+        days = (ends_at - now) / (86_400 * MICRO)
+        return f"date:{ends_at}", lambda unit: f"ends in {days:.0f} days, with {told(rest, unit)} left"
+    if rest <= granted * LITTLE:
+        return "little", lambda unit: f"has {told(rest, unit)} left of {told(granted, unit)}"
     return None
 
 
