@@ -42,6 +42,7 @@ from connectors.registry import (
 from connectors.unusable import UnusableSite
 from policies.brake import PER_MINUTE
 from policies.model import Cap
+from policies.numbers import USUAL_NUMBERS, Numbers
 
 log = logging.getLogger(__name__)
 
@@ -186,6 +187,7 @@ def make_broker(
     serves: Collection[str] | None = None,
     limits: Limits | None = None,
     failovers_per_minute: int = PER_MINUTE,
+    numbers: Numbers = USUAL_NUMBERS,
 ) -> Broker:
     """The engine over these connectors; claims and leases of dead predecessors are free from now on."""
     store.break_leases(worker_is_dead)
@@ -203,6 +205,7 @@ def make_broker(
             serves=serves,
             limits=limits,
             failovers_per_minute=failovers_per_minute,
+            numbers=numbers,
             places=connected.places,
             caps=connected.caps,
             place_files=connected.place_files,
@@ -218,7 +221,13 @@ def serving(settings: Settings, sites: Sites, store: Store, *, clock: Clock = wa
         stack.enter_context(only_server(settings))
         connected = connect(settings, sites, store, clock=clock)
         stack.callback(connected.close)
-        broker = make_broker(connected, store, clock=clock, failovers_per_minute=settings.failovers_per_minute)
+        broker = make_broker(
+            connected,
+            store,
+            clock=clock,
+            failovers_per_minute=settings.failovers_per_minute,
+            numbers=settings.numbers,
+        )
         yield stack.enter_context(Embedded(broker))
 
 
@@ -254,6 +263,7 @@ def working(
             serves=serves,
             limits=limits,
             failovers_per_minute=settings.failovers_per_minute,
+            numbers=settings.numbers,
         )
         yield Worker(
             broker,
@@ -286,6 +296,12 @@ def serve_connected(
     settings: Settings, connected: Connected, store: Store, *, clock: Clock = wall_clock
 ) -> Iterator[Embedded]:
     """As `serving`, over connectors that the caller made and closes."""
-    broker = make_broker(connected, store, clock=clock, failovers_per_minute=settings.failovers_per_minute)
+    broker = make_broker(
+        connected,
+        store,
+        clock=clock,
+        failovers_per_minute=settings.failovers_per_minute,
+        numbers=settings.numbers,
+    )
     with only_server(settings), Embedded(broker) as embedded:
         yield embedded

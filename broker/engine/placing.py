@@ -67,6 +67,7 @@ def place(look: Look, stage: StageRow, *, why: str, shut: Collection[str] = ()) 
         waived=look.waived,
         unpaid=look.books.refusals(stage, candidates, static, now=look.now) if look.books else None,
         journey=look.snapshot.journey,
+        numbers=look.world.numbers.placement,
     )
     if decision.outcome != "place":
         return not_placed(look, stage, decision)
