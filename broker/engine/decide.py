@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from broker.deadlines import NONE_DUE, Asked
 from broker.engine.alerts import tell_people
 from broker.engine.attempt import Progress, held_for, stuck_reason
+from broker.engine.booking import open_charges
 from broker.engine.braking import in_turn
 from broker.engine.closing import end_here
 from broker.engine.commands import carry_out
@@ -29,6 +30,7 @@ from broker.store.base import (
     CheckpointRow,
     EffectRow,
     NewEvent,
+    Purse,
     Snapshot,
     StageRow,
     StrayRow,
@@ -55,6 +57,7 @@ def decide(
     near: Mapping[int, str] = NO_PRODUCTS,
     standby: Mapping[int, Sequence[EffectRow]] = NO_ORDERS,
     waivers: Sequence[WaiverRow] = (),
+    purse: Purse | None = None,
     deadlines: Asked = NONE_DUE,
     carried: Sequence[Carried] = (),
     lying: Mapping[int, Sequence[Load]] = NO_LOADS,
@@ -63,9 +66,10 @@ def decide(
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
     its stages want to be near, by the number of their stage; `standby`: the orders to send inputs ahead, and to remove
     them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
-    its stages has a rule of where its data may be; `carried`: stages of all runs that were carried elsewhere within the
-    last minute, where one may follow; `lying`: of stages that may be placed now, the products that they take files of,
-    where several sites are known; `deadlines`: those that are to be looked at."""
+    its stages has a rule of where its data may be; `purse`: what is spent and may be, where any site charges;
+    `carried`: stages of all runs that were carried elsewhere within the last minute, where one may follow;
+    `lying`: of stages that may be placed now, the products that they take files of, where several sites are known;
+    `deadlines`: those that are to be looked at."""
     look = Look(
         world,
         snapshot,
@@ -76,6 +80,7 @@ def decide(
         lying=lying,
         standby=standby,
         waivers=waivers,
+        purse=purse,
         carried=carried,
     )
     carry_out(look)
@@ -88,6 +93,7 @@ def decide(
             row._replace(due_at=now) if row.n in look.again else row for row in look.changes.stages
         ]
     run(look)
+    open_charges(look)
     after_trouble(look)
     tell_people(look)
     return look.changes
