@@ -10,6 +10,7 @@ from broker.engine.freezing import stays
 from broker.engine.look import Look
 from broker.engine.orphans import ask_to_end, leave, unsubmitted
 from broker.engine.placing import place
+from broker.engine.prospects import prospect
 from broker.engine.take_in import advance_all
 from broker.engine.words import last_fact
 from broker.facts import (
@@ -30,7 +31,9 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
     site = look.site(row.site)
     if site is None:
         return stage._replace(due_at=None, reason=f"site {row.site} is no longer in the site document")
-    elsewhere = takers_now(look, stage, row.site)
+    elsewhere, seen = takers_now(look, stage, row.site), None
+    if elsewhere and failover.may_leave(rules, site, look.now):
+        elsewhere, seen = prospect(look, stage, row, elsewhere)
     decision = failover.judge(
         rules,
         site=site,
@@ -39,6 +42,7 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
         elsewhere=elsewhere,
         stop_before=row.stop_before,
         surely_dead=unsubmitted(look, row),
+        prospect=seen,
         past=look.world.outages.get(row.site, ()),
     )
     shut: Collection[str] = ()
