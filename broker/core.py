@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from broker.alerts.allowed import NotifyConfig
+from broker.alerts.sending import Sender
+from broker.alerts.standing import Lookout
 from broker.clock import Clock
 from broker.drain import Drained, Drainer
 from broker.effects import Hands, JobCache
@@ -19,6 +22,7 @@ from broker.engine.expand import AddedStage, ExpansionError, expand
 from broker.facts import NOWHERE, SiteSetup, World
 from broker.health import HealthKeeper
 from broker.limits import Limits, OwnLimits
+from broker.operating.closing import Closer
 from broker.outages import OutageKeeper
 from broker.past import PastKeeper
 from broker.reconcile import Reconciler
@@ -66,6 +70,8 @@ class Parts:
     """Named storage, by name."""
     place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
     """What looks into it, by its side (`NAME:`), where anything does."""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
+    """How people are told, and who is told of all runs."""
 
 
 class Broker:
@@ -88,6 +94,7 @@ class Broker:
             sites=setups,
             claimant=parts.owner,
             places=parts.places,
+            notify=parts.notify.tell,
             failovers_per_minute=parts.failovers_per_minute,
         )
         rates = {name: config.submits_per_minute for name, config in parts.configs.items()}
@@ -105,6 +112,7 @@ class Broker:
         self._outages = OutageKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._past = PastKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._reconciler = Reconciler(store=parts.store, world=self.world, sites=parts.sites, clock=parts.clock)
+        self._closer = Closer(store=parts.store, sites=parts.sites, clock=parts.clock)
         self._owner = parts.owner
         self._turns = _turns(parts, self.watcher)
         self._drainer = Drainer(
@@ -127,6 +135,8 @@ class Broker:
             clock=parts.clock,
             serves=parts.serves,
         )
+        self.lookout = Lookout(parts.store, parts.configs, parts.notify.tell, parts.clock, self.serves)
+        self.sender = Sender(parts.store, parts.notify, clock=parts.clock, owner=parts.owner)
 
     def go_on(self, run_id: str, *, budget: float = 0.2) -> Drained | None:
         """Look at a run. None: another worker is at it."""
@@ -174,6 +184,7 @@ class Broker:
         self._health.ask(site, self.sites[site])
         if self._reconciler.reconcile(site):
             self.watcher.hasten(site)
+        self._closer.close(site)
         self._turns.looked(site)
         return runs
 

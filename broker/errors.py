@@ -8,6 +8,7 @@ BrokerError
 ├── SiteDark         5   a site cannot be reached
 ├── WaitTimedOut     6   what was waited for has not happened yet
 ├── RunFailed        7   the run ended without all its products
+├── BoundBroken      7   a drill cost more than it may, or something was not as it must be
 ├── NeedsPerson      8   it waits for somebody to decide
 └── Unwritable       1   the state folder cannot be used (disk full, no permission, another version)
 """
@@ -54,6 +55,10 @@ class WaitTimedOut(BrokerError):
 
 
 class RunFailed(BrokerError):
+    exit_code = 7
+
+
+class BoundBroken(BrokerError):
     exit_code = 7
 
 

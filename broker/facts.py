@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from broker.alerts.rows import Entries
 from broker.operating.rows import FREEZE_SUBMITS, NoticeRow
 from broker.operating.standing import closed, frozen_words, next_window
 from broker.spec import rules_for, secrets_of, site_variables
@@ -27,6 +28,7 @@ from policies.model import (
     CheckpointRule,
     ContinueRule,
     DataRule,
+    DeadlineRule,
     Decision,
     FailoverRule,
     Ranks,
@@ -109,6 +111,8 @@ class World:
     """What is known of queues and of work, kept up by whoever reads the rows (`broker.past`)."""
     witnesses: dict[str, int] = field(default_factory=dict)
     """Services that are no sites and give no answer, and since when: what is dark together with them may be us."""
+    notify: Entries = ()
+    """Who is told of what happens to whichever run."""
 
 
 @lru_cache(maxsize=8192)
@@ -149,8 +153,13 @@ def _rules(data: Mapping[str, Any]) -> Rules:
         required=data["required"],
         data=_data(data["data"]) if "data" in data else None,
         near=data.get("near"),
+        deadline=_deadline(data["deadline"]) if "deadline" in data else None,
         skip=data.get("skip", ""),
     )
+
+
+def _deadline(rule: Mapping[str, Any]) -> DeadlineRule:
+    return DeadlineRule(within=rule["within"], since=rule["from"], on_miss=rule["on_miss"])
 
 
 def _data(rule: Mapping[str, Any]) -> DataRule:
@@ -158,8 +167,9 @@ def _data(rule: Mapping[str, Any]) -> DataRule:
 
 
 def _checkpoint(data: Mapping[str, Any]) -> CheckpointRule:
-    asked = data["every"] == "auto" and bool(data["ask"])
-    return CheckpointRule(ship=data["ship"], keep=data["keep"], asked_at_best=asked)
+    asked = bool(data["ask"])
+    best = asked and data["every"] == "auto"
+    return CheckpointRule(ship=data["ship"], keep=data["keep"], asked=asked, asked_at_best=best)
 
 
 def asked_every(rules: Rules, config: SiteConfig, restore: str) -> Decision | None:
@@ -253,7 +263,7 @@ def site_facts(
         max_walltime=config.max_walltime,
         lanes=_lanes(config),
         claim=setup.claim,
-        drained=(row.mode_reason or "no reason given") if row and row.mode == "drained" else "",
+        drained=drained_words(row),
         frozen=frozen_words(notices, FREEZE_SUBMITS, config.name, now=now),
         quarantined=bool(row and row.quarantined),
         losses_every=config.losses_every,
@@ -272,6 +282,14 @@ def site_facts(
         failovers_per_minute=to_one_site(config),
         clearance=config.clearance,
     )
+
+
+def drained_words(row: SiteRow | None) -> str:
+    """Why an operator has nothing new start there; empty: nobody has."""
+    if row is None or row.mode == "up":
+        return ""
+    reason = row.mode_reason or "no reason given"
+    return reason if row.mode == "drained" else f"{row.mode} by {row.mode_by}: {reason}"
 
 
 HOLD = 5.0

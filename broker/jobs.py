@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -19,6 +19,7 @@ from broker.spec import (
     launches,
     render_command,
     render_words,
+    repeated,
     rules_for,
     secrets_of,
 )
@@ -35,7 +36,7 @@ from connectors.harness import (
     render,
 )
 from connectors.model import JobSpec, Origin, Resources, Transfer, TransferItem
-from connectors.registry import SiteConfig
+from connectors.registry import PlaceConfig, SiteConfig
 from policies.fit import Fit, fit
 from policies.model import Reason
 
@@ -135,8 +136,11 @@ def _warning(checkpoint: HarnessCheckpoint | None, config: SiteConfig) -> int:
 # -- the command -------------------------------------------------------------------------------------------------
 
 
-def launch_line(body: Mapping[str, Any], resources: Resources, config: SiteConfig) -> str:
+def launch_line(
+    body: Mapping[str, Any], resources: Resources, config: SiteConfig, *, folders: Iterable[str] = ()
+) -> str:
     """What `${{ launch }}` stands for: the site's launcher, or the document's own, then what runs the container.
+    `folders`: those of the site's that the stage reads where they lie.
 
     Raises MissingSiteVariable.
     """
@@ -153,7 +157,10 @@ def launch_line(body: Mapping[str, Any], resources: Resources, config: SiteConfi
     image = body.get("image")
     if not image or config.container == NATIVE:
         return launcher
-    options = render_words(body.get("options") or (), site_name=config.name, site_vars=config.vars)
+    own = render_words(body.get("options") or (), site_name=config.name, site_vars=config.vars)
+    binds = repeated(config.container_bind, "path", folders)
+    variables = repeated(config.container_env, "name", body.get("env") or ())
+    options = [*binds, *variables, *own]
     return f"{launcher} {container_line(config.container, image=image, options=options)}".strip()
 
 
@@ -185,7 +192,15 @@ def _plan(
     restore = json.loads(attempt.restore) if attempt.restore else None
     secrets = secrets_of(body)
 
-    launcher = launch_line(body, resources, config) if launches(body) else ""
+    links = [
+        _link(world, given, config.name)
+        for given in body["inputs"]
+        if in_place(world, given, config.name) and given["name"] not in brought_all_the_same(attempt)
+    ]
+    folders = sorted(
+        {place.mounted[config.name] for place in world.places.values() if _reads(place, links, config.name)}
+    )
+    launcher = launch_line(body, resources, config, folders=folders) if launches(body) else ""
 
     def rendered(text: str) -> str:
         return render_command(text, site_name=config.name, site_vars=config.vars, launcher=launcher)
@@ -203,11 +218,7 @@ def _plan(
         env={name: value for name, value in body["env"].items() if name not in secrets},
         secrets=sorted(secrets),
         inputs=brought(world, job),
-        links=[
-            _link(world, given, config.name)
-            for given in body["inputs"]
-            if in_place(world, given, config.name) and given["name"] not in brought_all_the_same(attempt)
-        ],
+        links=links,
         outputs=[Output(path=out["path"], required=out["required"]) for out in body["outputs"]],
         checkpoint=_checkpoint(rules["checkpoint"], rendered, _best(world, job)) if rules["checkpoint"] else None,
         restore=HarnessRestore(seq=restore["seq"]) if restore else None,
@@ -249,6 +260,12 @@ def _link(world: World, given: Mapping[str, Any], site: str) -> Link:
     found = in_place(world, given, site)
     assert found is not None  # noqa: S101 - the caller looked
     return Link(name=given["name"].rstrip("/"), target=found[2], match=given["match"], wait=round(given.get("wait", 0)))
+
+
+def _reads(place: PlaceConfig, links: Sequence[Link], site: str) -> bool:
+    """Does one of the links lead into that place, as the site mounts it?"""
+    top = place.mounted.get(site)
+    return top is not None and any(link.target.startswith(f"{top.rstrip('/')}/") for link in links)
 
 
 def _checkpoint(rule: Mapping[str, Any], rendered: Any, best: int | None) -> HarnessCheckpoint:

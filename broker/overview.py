@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from broker.facts import rules_at
 from broker.health import dark_together, witnesses
 from broker.operating.freezes import Freezes
+from broker.operating.leaving import lines
 from broker.operating.rows import FREEZE_MOVES
 from broker.operating.standing import frozen_words
 from broker.service import Service
@@ -122,6 +123,7 @@ def overview(service: Service, *, now: int) -> View:
     ]
     return {
         "freezes": Freezes(service).ls(),
+        "leaving": lines(service),
         "sites": [_site(view, dark, now) for view in service.site_list()],
         "runs": service.queue(),
         "needs_person": asked,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from broker.facts import is_copy, rules_of
+from broker.spec import CompiledRun
 from broker.states import RunState, StageState
-from broker.store.base import RunRow, StageRow
+from broker.store.base import DepRow, RunRow, StageRow
 
 
 def run_row(run_id: str, *, name: str, digest: str, stages: int, by: str, now: int) -> RunRow:
@@ -71,3 +72,16 @@ def stage_row(run_id: str, n: int, path: str, rules: str, body: str, digest: str
         ready_at=now if ready else None,
         ended_at=None,
     )
+
+
+def rows_of(made: CompiledRun, run_id: str, *, now: int) -> tuple[list[StageRow], list[DepRow]]:
+    """The stages of a workflow that was just compiled, and what each of them needs."""
+    stages = [
+        stage_row(run_id, n, s.path, s.rules, s.body, s.digest, len(s.needs), now) for n, s in enumerate(made.stages)
+    ]
+    deps = [
+        DepRow(run_id, parent, n, int(parent in stage.input_needs))
+        for n, stage in enumerate(made.stages)
+        for parent in stage.needs
+    ]
+    return stages, deps

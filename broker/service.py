@@ -18,27 +18,22 @@ from pathlib import Path
 from typing import Literal
 
 from broker import ids, views
+from broker.alerts.rows import entries_json
 from broker.clock import Clock, FollowingClock, micros, wall_clock
 from broker.config import Settings
-from broker.engine.copying import brought_to
 from broker.errors import KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
 from broker.facts import (
-    asked_every,
     is_copy,
-    may_lack,
     override_of,
-    rules_at,
     rules_of,
-    site_facts,
-    site_setup,
 )
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
 from broker.health import judge_all
 from broker.holdings import Held, holding
 from broker.people import whoami
-from broker.possible import Possible, check, refuse_places, static_refusals
+from broker.possible import Possible, check, refuse_places
 from broker.preflight import LOOKED_AT, warnings_for
-from broker.rows import run_row, stage_row
+from broker.rows import rows_of, run_row
 from broker.sites import Sites, load_sites
 from broker.spec import (
     CompiledRun,
@@ -53,7 +48,6 @@ from broker.states import RunState, StageState
 from broker.store.base import (
     AttemptRow,
     CommandRow,
-    DepRow,
     KeyTaken,
     NewEvent,
     NewRun,
@@ -63,9 +57,8 @@ from broker.store.base import (
     StoreError,
 )
 from broker.store.sql import SqlStore
+from broker.submitting import check_event_time, dated, refuse_addresses
 from broker.whereabouts import Known, digests_of, whereabouts
-from policies.model import Decision
-from policies.placement import Candidate, copies, place, skipped
 
 FORMAT_VERSION = 1
 
@@ -94,6 +87,10 @@ class Request:
     name: str | None = None
     hold: bool = False
     """Store it held: nothing of it starts before it is released. What two persons may waive is not refused then."""
+    event_at: int | None = None
+    """When what it is about happened (µs): what a deadline `from: event` is counted from. None: as it is submitted."""
+    from_outside: bool = False
+    """It came over HTTP: it has people told whom the installation's owner has named, and nobody else."""
 
     @property
     def base(self) -> Path | None:
@@ -134,6 +131,7 @@ class Service:
         # without a site document nobody knows the places: `validate` then checks the form, and `submit` refuses
         places = self.sites.places if self.sites.path is not None else None
         compiled = compile_workflow(workflow, params=request.params, base=base, probe_budget=budget, places=places)
+        refuse_addresses(compiled.notify, raw, self.sites.notify, from_outside=request.from_outside)
         return replace(compiled, warnings=[*notes, *compiled.warnings])
 
     @staticmethod
@@ -153,6 +151,8 @@ class Service:
         possible = self.possible(compiled, hold=request.hold)
         self._keep_blobs(compiled)
         now = self.clock()
+        if request.event_at is not None:
+            check_event_time(request.event_at, now=now)
         run_id = ids.run_id(now, ids.random_bits)
         new = self._new_run(compiled, request, run_id=run_id, now=now)
         try:
@@ -165,27 +165,27 @@ class Service:
         return Submitted(run_id=known, new=is_new, warnings=warnings)
 
     def _new_run(self, compiled: CompiledRun, request: Request, *, run_id: str, now: int) -> NewRun:
-        deps = [
-            DepRow(run_id, parent, n, int(parent in stage.input_needs))
-            for n, stage in enumerate(compiled.stages)
-            for parent in stage.needs
-        ]
-        stages = [
-            stage_row(run_id, n, stage.path, stage.rules, stage.body, stage.digest, len(stage.needs), now)
-            for n, stage in enumerate(compiled.stages)
-        ]
+        stages, deps = rows_of(compiled, run_id, now=now)
         digest, name = compiled.digest, request.name or compiled.name
         row = run_row(run_id, name=name, digest=digest, stages=len(stages), by=self.actor, now=now)._replace(
-            client_key=request.key or compiled.key, source=str(request.base or ""), held=int(request.hold)
+            client_key=request.key or compiled.key,
+            source=str(request.base or ""),
+            held=int(request.hold),
+            notify=entries_json(compiled.notify),
+            event_at=request.event_at,
         )
+        row, deadlines = dated(compiled, row, stages)
         data = {"digest": compiled.digest, "stages": len(stages), "document": request.document.name}
         if request.hold:
             data["held"] = True
+        if request.event_at is not None:
+            data["event_at"] = request.event_at
         return NewRun(
             run=row,
             document=json.dumps(compiled.document, separators=(",", ":")),
             stages=stages,
             deps=deps,
+            deadlines=deadlines,
             events=[NewEvent(kind="submitted", data=json.dumps(data), actor=self.actor)],
         )
 
@@ -240,46 +240,11 @@ class Service:
 
     def plan(self, request: Request) -> list[dict[str, object]]:
         """Where each stage would start if the run were submitted now, and why not elsewhere."""
+        from broker.planning import Planner  # noqa: PLC0415 - few verbs want it
+
         compiled = self.compile(request)
         refuse_places(compiled, self.sites)
-        rows = {row.site: row for row in self.store.sites()}
-        load: dict[str, int] = {name: len(self.store.open_attempts(name)) for name in self.sites.configs}
-        now = self.clock()
-        notices = self.store.notices.open(now=now)
-        result: list[dict[str, object]] = []
-        for stage in compiled.stages:
-            if against := rules_of(stage.rules).skip:
-                result.append({"stage": stage.path, **views.decision_view(skipped(against))})
-                continue
-            if is_copy(stage.body):
-                decision = copies(to=brought_to(json.loads(stage.body)))
-                result.append({"stage": stage.path, **views.decision_view(decision)})
-                continue
-            candidates = [
-                Candidate(
-                    site=site_facts(
-                        site_setup(config),
-                        rows.get(name),
-                        load=load[name],
-                        share=max(0, config.slots - load[name]),
-                        now=now,
-                        notices=notices,
-                    ),
-                    rules=rules_at(stage.rules, name, config.profile),
-                )
-                for name, config in self.sites.configs.items()
-            ]
-            static = static_refusals(self.sites, stage.rules, stage.body if may_lack(stage.body) else "")
-            decision = place(candidates, now=now, static=static)
-            asked = self._interval(stage.rules, decision)
-            result.append({"stage": stage.path, **views.decision_view(decision), **asked})
-        return result
-
-    def _interval(self, rules: str, placed: Decision) -> dict[str, object]:
-        """How often the stage would be asked for a checkpoint, where the document leaves that to us."""
-        config = self.sites.configs.get(placed.site)
-        found = asked_every(rules_at(rules, config.name, config.profile), config, "") if config else None
-        return {"checkpoints": views.decision_view(found)} if found else {}
+        return Planner(self.store, self.sites, now=self.clock()).plan(compiled)
 
     def planned_script(self, request: Request, site: str, stage: str | None = None) -> dict[str, object]:
         """The script and request that a site would be given for a stage. Raises NotFound, UsageError."""
@@ -579,7 +544,15 @@ class Service:
         view = next(v for v in self.site_list() if v["site"] == name)
         evidence = [views.evidence_view(e) for e in self.store.evidence(name, limit=20)]
         events = [views.event_view(e) for e in self.store.events(f"site:{name}")[-20:]]
-        return {**view, "evidence": evidence, "events": events}
+        return {**view, "leaving": self._leaving(name), "evidence": evidence, "events": events}
+
+    def _leaving(self, name: str) -> dict[str, object] | None:
+        """How far a site is evacuated, or closed; None: it is neither."""
+        from broker.operating.leaving import Leavings, line  # noqa: PLC0415 - it is built on this
+
+        found = Leavings(self).progress(name)
+        says = line(found)
+        return {**found, "says": says} if says else None
 
 
 def open_store(settings: Settings, *, clock: Clock = wall_clock) -> Store:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
+from broker.alerts.allowed import NotifyConfig
 from broker.celery_app import PREFIX, make_app
 from broker.clock import Clock, wall_clock
 from broker.config import Settings
@@ -54,6 +55,8 @@ class Connected:
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
     """What looks into places, by their side, where anything does."""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
+    """How people are told."""
 
     def close(self) -> None:
         """Let go of threads and connections."""
@@ -109,6 +112,7 @@ def connect(
         mover=desk,
         places=sites.places,
         place_files=place_files,
+        notify=sites.notify,
     )
 
 
@@ -197,6 +201,7 @@ def make_broker(
             failovers_per_minute=failovers_per_minute,
             places=connected.places,
             place_files=connected.place_files,
+            notify=connected.notify,
         )
     )
 

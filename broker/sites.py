@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from broker.alerts.allowed import NotifyConfig, config_of
 from broker.facts import LOCAL
 from broker.spec import RawDocument, document_from, read_document
 from broker.spec.check import validated
@@ -40,6 +41,8 @@ class Sites:
     globus: GlobusConfig = field(default_factory=GlobusConfig)
     unused: Sequence[str] = ()
     """Keys of the document that are kept, and that nothing goes by yet."""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
+    """How people are told, and who is told of all runs."""
 
 
 def load_sites(path: Path | None, *, home: Path, cwd: Path, env: Mapping[str, str]) -> Sites:
@@ -96,6 +99,8 @@ def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = No
             places[name] = _place(name, place, base, known=document.sites)
         except _At as at:
             faults.append((("places", name, at.key), at.wrong))
+    notify, wrongs = config_of(document.notify, base)
+    faults += [(("notify", *path), wrong) for path, wrong in wrongs]
     if faults:
         raise raw.refuse(faults)
     return Sites(
@@ -106,6 +111,7 @@ def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = No
         places=places,
         globus=globus,
         unused=find_unused(raw.data),
+        notify=notify,
     )
 
 
@@ -131,6 +137,9 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
     except Wrong as wrong:
         raise _At("profile", wrong) from wrong
     given = _figures(machine) | _figures(entry)
+    if entry.container is not None:  # another runtime, whose options the profile does not know
+        for key in ("container_bind", "container_env"):
+            given[key] = getattr(entry, key) or ""
     queued = entry.limits.queued or machine.limits.queued
     if queued is not None:
         given["slots"] = min(given.get("slots", queued), queued)
@@ -186,6 +195,8 @@ def _figures(machine: Machine) -> dict[str, Any]:
         "launcher_ranks": machine.launcher_ranks,
         "launcher_gpu": machine.launcher_gpu,
         "container": machine.container,
+        "container_bind": machine.container_bind,
+        "container_env": machine.container_env,
         "threads_per_core": machine.threads_per_core,
         "exclusive": machine.exclusive,
         "claim": machine.claim,

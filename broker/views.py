@@ -30,6 +30,7 @@ from policies.explain import sentences
 from policies.health import Judgement
 from policies.model import Decision
 from policies.verdicts import State
+from policies.whatif import what_if
 
 View = dict[str, object]
 
@@ -209,7 +210,8 @@ def explanation(
                 "at": when(row.at),
                 "stage": paths.get(row.n),
                 "attempt": row.attempt or None,
-                **decision_view(Decision.from_json(row.detail)),
+                **decision_view(decision := Decision.from_json(row.detail)),
+                "what_if": what_if(decision),
             }
             for row in rows
         ],
@@ -248,8 +250,8 @@ def site_view(config: SiteConfig, row: SiteRow | None, told: Told, *, load: int,
     state = "up"
     if row and row.quarantined:
         state = "quarantined"
-    elif row and row.mode == "drained":
-        state = "drained"
+    elif row and row.mode != "up":
+        state = row.mode
     elif silent is not None:
         state = "silent"
     elif row is None or row.last_ok_at is None:

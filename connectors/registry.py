@@ -94,6 +94,10 @@ class SiteConfig:
     container: str = ""
     """What runs a container there, after the launcher; `{image}` and `{options}` stand for the stage's. `native`: the
     site itself runs the whole job in the image. Empty: no containers."""
+    container_bind: str = ""
+    """Its option for a folder (`{path}`) that a stage reads where it lies; empty: such folders are in it anyway."""
+    container_env: str = ""
+    """Its option for one of a stage's own variables, `{name}`; empty: it brings all of them."""
     threads_per_core: int = 1
     """What the scheduler calls a CPU, where it counts hardware threads: so many to a core."""
     account: str = ""

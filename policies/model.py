@@ -29,7 +29,7 @@ class Decision:
     """An outcome, why, and what was seen. The log line, `explain`, the runbook and the tests print this object."""
 
     kind: str
-    """placement, failover, retry, checkpoint, interval, ship, prune, command."""
+    """placement, failover, leaving, closed, retry, checkpoint, interval, ship, prune, deadline, command."""
     outcome: str
     """A word that the engine acts on; each policy lists its own."""
     reasons: Sequence[Reason]
@@ -122,6 +122,8 @@ class CheckpointRule:
     """auto, never or always."""
     keep: int = 2
     """How many checkpoints stay at the site, and how many copies at each other one."""
+    asked: bool = False
+    """Can the payload be asked for one?"""
     asked_at_best: bool = False
     """Is the payload asked for checkpoints, at the interval that is best?"""
 
@@ -134,6 +136,18 @@ class DataRule:
     """Only at sites and places with that clearance."""
     stay: tuple[str, ...] = ()
     """Names of sites, facilities, profiles or places; empty: anywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineRule:
+    """`policy.deadline` of a stage: until when it is to be done."""
+
+    within: float
+    """Seconds."""
+    since: str = "submit"
+    """event, submit or ready: what they are counted from."""
+    on_miss: str = "continue"
+    """continue or cancel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +184,8 @@ class Rules:
     """None: data may be anywhere."""
     near: int | None = None
     """The number of the stage whose files it would rather be beside."""
+    deadline: DeadlineRule | None = None
+    """The stage's own."""
     skip: str = ""
     """Why the document does not want it run with these params; empty: it does."""
 

@@ -7,14 +7,13 @@ Outcomes: `place` (site is set), `copy` (no site: it only moves data), `wait` (n
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from policies.checkpoint import readable_from
 from policies.failback import Journey, kept_from_home, liking, why_there
-from policies.fit import Fit, fit
-from policies.forecast import Forecast, equal
+from policies.fit import fit
 from policies.intervals import span
 from policies.model import CheckpointFacts, Decision, Reason, Rules, SiteFacts
+from policies.ranking import Candidate, after, best_of, merits, preference, said_order, table
 from policies.residency import WAIVED, Waiver, allowed, judged, side_of
 
 WAIT_FOR_ROOM = 1_000_000
@@ -22,16 +21,6 @@ WAIT_FOR_ANSWER = 5_000_000
 """Microseconds until the question is asked again. A place that comes free asks it at once."""
 WORTH_STARTING = 600.0
 """Seconds of work for which a stage with checkpoints is begun although a maintenance will end it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A site, and the stage's rules as they are there (`at:` merged)."""
-
-    site: SiteFacts
-    rules: Rules
-    forecast: Forecast | None = None
-    """When the stage would be done there; None: nobody has worked it out, and no site is sooner than another."""
 
 
 def static_refusal(rules: Rules, site: SiteFacts, waived: Sequence[Waiver] = ()) -> Reason | None:
@@ -207,20 +196,16 @@ def _rank(
     if not roomy:
         reasons.extend(Reason("room", "wait", _full(c.site), c.site.name) for c in pool)
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ROOM, facts={"for": "room"})
-    best = _best(roomy, checkpoints, near=near, last=last, journey=journey)
-    reasons.extend(_merits(best, checkpoints))
+    orders = {c.site.name: said_order(c, near=near, last=last, liking=liking(c, journey)) for c in roomy}
+    best = best_of(roomy, orders, checkpoints)
+    reasons.extend(merits(best, checkpoints, alone=len(roomy) == 1))
     reasons.extend(why_there(best, journey))
-    reasons.extend(_sums(best, roomy))
     if near and best.site.name == near:
         reasons.append(Reason("near", "for", f"the files that it is to be near are at {near}", near))
     elif near:
         reasons.append(Reason("near", "against", f"{near}, where its files are, cannot take it now", near))
-    reasons.extend(
-        Reason("order", "against", f"{c.site.name} comes after {best.site.name}: {_merit_words(c)}", c.site.name)
-        for c in roomy
-        if c is not best
-    )
-    return Decision("placement", "place", tuple(reasons), site=best.site.name, facts=_table(roomy))
+    reasons.extend(after(c, best) for c in roomy if c is not best)
+    return Decision("placement", "place", tuple(reasons), site=best.site.name, facts=table(roomy, orders))
 
 
 def _wanted(candidates: Sequence[Candidate], want: str, reasons: list[Reason]) -> Sequence[Candidate]:
@@ -248,100 +233,20 @@ def _full(site: SiteFacts) -> str:
     return taken if site.load >= site.slots else f"{taken}, and other runs wait for the rest"
 
 
-def preference(candidate: Candidate) -> tuple[int, str]:
-    """How far down the document's `prefer` a site stands; smaller is better, ties by name."""
-    rank = _liked(candidate)
-    return len(candidate.rules.sites.prefer) if rank is None else rank, candidate.site.name
-
-
-def _liked(candidate: Candidate) -> int | None:
-    """Its place in `prefer`, from 0 on; None: it is not named there."""
-    site = candidate.site
-    names = (site.name, site.facility, site.profile)
-    return next((i for i, name in enumerate(candidate.rules.sites.prefer) if name in names), None)
-
-
-def _best(
-    candidates: Sequence[Candidate],
-    checkpoints: Sequence[CheckpointFacts],
-    *,
-    near: str,
-    last: Collection[str],
-    journey: Journey | None,
-) -> Candidate:
-    """First what people have said and what is well; of those the soonest; of those that are as good as that, the old
-    order. So a second's difference moves nothing, and where nothing is known nothing changes."""
-    if len(candidates) == 1:
-        return candidates[0]
-    said = {
-        c.site.name: (c.site.name in last, c.site.name != near, liking(c, journey), *_said_order(c)) for c in candidates
-    }
-    first = min(said.values())
-    pool = [c for c in candidates if said[c.site.name] == first]
-    told = [c.forecast.expected for c in pool if c.forecast is not None]
-    if len(told) == len(pool):
-        soonest = min(told)
-        pool = [c for c, expected in zip(pool, told, strict=True) if equal(soonest, expected)]
-    return min(pool, key=lambda c: _tie_order(c, checkpoints))
-
-
-def _said_order(candidate: Candidate) -> tuple[int, bool, int]:
-    """Smaller is better: the preference, then a site that is well, then the better lane of the wish."""
-    rank, _ = preference(candidate)
-    wish, lane = candidate.rules.lane, _lane(candidate)
-    return rank, bool(candidate.site.unwell), wish.index(lane) if lane else 0
-
-
-def _tie_order(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> tuple[int, float, str]:
-    """Smaller is better: a checkpoint that is already there, then the emptier site."""
-    site = candidate.site
-    newest = max((c.seq for c in readable_from(checkpoints, site.name)), default=-1)
-    here = max((c.seq for c in checkpoints if c.site == site.name), default=-1)
-    return 0 if here == newest else 1, site.load / max(site.slots, 1), site.name
-
-
-def _lane(candidate: Candidate) -> str:
-    """The lane that the stage would be in there; empty: it wished for none, or fits none."""
-    found = fit(candidate.rules, candidate.site) if candidate.rules.lane else None
-    return found.lane if isinstance(found, Fit) else ""
-
-
-def _merits(candidate: Candidate, checkpoints: Sequence[CheckpointFacts]) -> Iterable[Reason]:
-    site = candidate.site
-    yield Reason("chosen", "chosen", _merit_words(candidate), site.name)
-    if site.unwell:
-        yield Reason("health", "against", site.unwell, site.name)
-    if candidate.rules.lane:
-        found = fit(candidate.rules, site)
-        yield from found.notes if isinstance(found, Fit) else ()
-    if any(c.site == site.name for c in checkpoints):
-        yield Reason("checkpoint_there", "for", f"a checkpoint is already at {site.name}", site.name)
-
-
-def _sums(best: Candidate, candidates: Sequence[Candidate]) -> Iterable[Reason]:
-    """The sum of each candidate, the chosen one's first. One alone needs none where nothing is known of it."""
-    for candidate in (best, *(c for c in candidates if c is not best)):
-        told = candidate.forecast
-        if told is not None and (len(candidates) > 1 or told.known):
-            verdict = "for" if candidate is best else "against"
-            yield Reason("forecast", verdict, f"{told.site}: {told.words}", told.site)
-
-
-def _table(candidates: Sequence[Candidate]) -> Mapping[str, object]:
-    """What the sites were compared by, in numbers: a later look can decide it anew."""
-    rows = [
-        {**c.forecast.facts, "load": c.site.load, "slots": c.site.slots} for c in candidates if c.forecast is not None
-    ]
-    return {"candidates": rows} if rows else {}
-
-
-def _merit_words(candidate: Candidate) -> str:
-    site, prefer = candidate.site, candidate.rules.sites.prefer
-    liked = _liked(candidate)
-    taste = f"preference {liked + 1} of {len(prefer)}, " if liked is not None else ("not preferred, " if prefer else "")
-    lane = _lane(candidate) if len(candidate.rules.lane) > 1 else ""
-    return f"{taste}{f'lane {lane}, ' if lane else ''}{site.load} of {site.slots} places taken"
-
-
 def _refused(rule: str, fact: str, site: SiteFacts) -> Reason:
     return Reason(rule, "refused", fact, site.name)
+
+
+__all__ = [
+    "Candidate",
+    "copies",
+    "held_back",
+    "no_place",
+    "passing_refusal",
+    "place",
+    "preference",
+    "skipped",
+    "static_refusal",
+    "taken_up",
+    "window_refusal",
+]

@@ -15,6 +15,8 @@ from sandbox.site import SiteModel
 from sandbox.world import world_of
 
 _REQUEST = "/.crossfade/request"
+MAINTENANCE = "maintenance"
+"""A feed's word for a window."""
 
 
 class SimulatedSite:
@@ -115,10 +117,21 @@ class SimulatedSite:
         with self._lock:
             now = self._clock()
             latency = self.model.latency(now)
-            return tuple(
+            measured = [
                 Evidence(site=self.name, capability=capability, ok=ok, at=now, latency=latency, detail=detail)
                 for capability, ok, detail in self.model.reports(now)
-            )
+            ]
+            return (*measured, *self._announced(now))
+
+    def _announced(self, now: int) -> Iterator[Evidence]:
+        """The planned window that the site publishes, where anybody can read that."""
+        window = self.model.announced(now)
+        if window is not None:
+            ahead = now < window.start
+            until = window.start if ahead else window.end
+            words = "planned maintenance"
+            told = Evidence(site=self.name, capability="compute", ok=ahead, at=now, detail=words, until=until)
+            yield told.published(MAINTENANCE)
 
     def _asked(self, capability: str) -> int:
         now = self._clock()

@@ -39,6 +39,7 @@ from sandbox.faults import (
     DisksGone,
     FaultPlan,
     IncompleteListing,
+    Maintenance,
     NodeFailure,
     Preemption,
     Refusing,
@@ -166,6 +167,10 @@ class SiteModel:
         """Seconds that an answer takes."""
         slow = self._weather.now(Slow, now)
         return self.shape.latency * (slow.factor if slow else 1.0)
+
+    def announced(self, now: int) -> Maintenance | None:
+        """The planned window that whoever reaches the front end is told of."""
+        return None if self._weather.silent("status", now) else self._weather.maintenance_after(now)
 
     def _compute_detail(self, now: int) -> str:
         window = self._weather.maintenance_after(now)

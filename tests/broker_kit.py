@@ -13,6 +13,7 @@ from unittest.mock import patch
 from scheduled_kit import Relay, Service
 from simulation.seams import CrossingSeam, Hook, Seam, ServiceSeam, StoreSeam
 
+from broker.alerts.allowed import NotifyConfig
 from broker.clock import VirtualClock, micros
 from broker.core import Broker, Parts
 from broker.ids import RandomBits
@@ -151,6 +152,7 @@ class Lab:
         service: bool = False,
         direct: bool = False,
         places: Sequence[str] = (),
+        notify: Sequence[tuple[str, Sequence[str]]] = (),
     ) -> None:
         """`service`: files go by a mover with a service of its own, over a desk; `direct`: each worker carries them
         itself over a network, with all that it knows of them."""
@@ -164,6 +166,7 @@ class Lab:
         self.configs = {config.name: config for config in sites}
         self.sites: dict[str, SimulatedSite] = {c.name: self.world.add(make(c, self.clock)) for c in sites}
         self.direct = direct
+        self.notify = NotifyConfig(commands={"page": ("true",), "ops": ("true",)}, tell=notify)
         self.mover = Service(self.world, self.clock) if service else SimulatedMover(self.world, self.clock)
         self.store.ensure_sites(self.sites)
         self._numbers = count(1)
@@ -187,6 +190,7 @@ class Lab:
                 owner=owner,
                 elapsed=lambda: 0.0,
                 places=self.places,
+                notify=self.notify,
             )
         )
 

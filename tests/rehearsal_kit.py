@@ -96,11 +96,16 @@ def put_up(folder: Path, script: FaultScript | None = None, *, facilities: Seque
 
 @contextmanager
 def served(
-    folder: Path, sandbox: Sandbox, change: Callable[[dict[str, Any]], None] = lambda _: None
+    folder: Path,
+    sandbox: Sandbox,
+    change: Callable[[dict[str, Any]], None] = lambda _: None,
+    *,
+    whole: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> Iterator[Served]:
-    """Serve it, its home in `folder`. `change`: of the site document's entries."""
+    """Serve it, its home in `folder`. `change`: of the site document's entries; `whole`: of all of it."""
     document = json.loads(sandbox.text())
     change(document["sites"])
+    whole(document)
     path = folder / "sites.yaml"
     path.write_text(json.dumps(document))
     settings = Settings(home=folder / "home", sites=path, user="tester")

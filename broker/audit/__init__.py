@@ -37,9 +37,9 @@ I24  tries, moves and segments are no more than the document allows, and each at
 counters   the run's and the stages' counts are what the rows say
 """
 
-from broker.audit.reading import audit_run
+from broker.audit.reading import CHECKED, audit_run
 from broker.audit.rows import RunRows, Violation
 from broker.audit.rules import audit
 from broker.audit.whole import Checked, check_all, check_run
 
-__all__ = ["Checked", "RunRows", "Violation", "audit", "audit_run", "check_all", "check_run"]
+__all__ = ["CHECKED", "Checked", "RunRows", "Violation", "audit", "audit_run", "check_all", "check_run"]

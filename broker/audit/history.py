@@ -54,3 +54,6 @@ _RULES: Sequence[tuple[str, Callable[[RunRows], Found]]] = (
     ("I1", _told_once),
     ("I12", _histories),
 )
+
+NAMES = tuple(dict.fromkeys(name for name, _ in _RULES))
+"""The rules, by the names of the invariants that they see part of."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from broker.audit import course as courses
+from broker.audit import history as histories
+from broker.audit import rules
+from broker.audit import waiting as waits
 from broker.audit.course import course
 from broker.audit.history import history
 from broker.audit.rows import RunRows, Silence, Violation, failovers
@@ -12,6 +16,8 @@ from broker.audit.waiting import waiting
 from broker.store.base import EventRow, RunRow, Store
 
 READS = 5
+CHECKED = tuple(sorted({*rules.NAMES, *histories.NAMES, *courses.NAMES, *waits.NAMES}, key=lambda n: (len(n), n)))
+"""Every invariant of which rows show something, by name."""
 
 
 def audit_run(store: Store, run_id: str) -> list[Violation]:

@@ -31,6 +31,9 @@ class Violation(NamedTuple):
     """The run, or RUN/STAGE, or RUN/STAGE@N."""
     what: str
 
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.where} {self.what}"
+
 
 class Silence(NamedTuple):
     """From when until when a site gave no answer, as the watcher told it."""
@@ -94,6 +97,11 @@ class RunRows:
         stage = self.stage_at.get(n)
         path = f"{self.run.run_id}/{stage.path if stage else f'#{n}'}"
         return f"{path}@{number}" if number else path
+
+
+def leads_on(kind: str, outcome: str) -> bool:
+    """Is such a decision a cause for another attempt?"""
+    return kind in ("failover", "retry", "command") or (kind, outcome) in (("leaving", "leave"), ("closed", "end"))
 
 
 def failovers(events: Sequence[EventRow]) -> Sequence[tuple[EventRow, str, str]]:

@@ -69,3 +69,6 @@ _RULES: Sequence[tuple[str, Callable[[RunRows], Found]]] = (
     ("I8", _held_with_an_end),
     ("I9", _sent_again),
 )
+
+NAMES = tuple(dict.fromkeys(name for name, _ in _RULES))
+"""The rules, by the names of the invariants that they see part of."""

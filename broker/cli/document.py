@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from broker.cli.candidates import candidate_tables
 from broker.cli.options import Bodies, file_argument, output_option, request_options
 from broker.cli.output import cell, emit, table
 from broker.cli.scripted import script_text
@@ -69,7 +70,12 @@ def plan(
     stage: str | None,
     output: str,
 ) -> None:
-    """Say where each stage of FILE would start if it were submitted now, and why not elsewhere."""
+    """Say where each stage of FILE would start if it were submitted now, when it would be done there, and why not
+    elsewhere.
+
+    Of each site: whether it takes the stage now; how long bringing files in, the queue, the work and bringing files out
+    will take (median / 90th percentile); and how likely it is that the site is lost before.
+    """
     request = make_request(file, params, name, bodies, scale)
     if site is not None:
         scripted = session.service.planned_script(request, site, stage)
@@ -94,7 +100,8 @@ def _warn(session: Session, request: Request) -> None:
 
 def _plan_text(views: list[dict[str, Any]]) -> str:
     rows = [[str(view["stage"]), view["outcome"], cell(view["site"]), _words(view)] for view in views]
-    return table(("stage", "outcome", "site", "why"), rows, empty="no stages")
+    told = table(("stage", "outcome", "site", "why"), rows, empty="no stages")
+    return "\n\n".join([told, *candidate_tables(views)])
 
 
 def _words(view: Mapping[str, Any]) -> str:

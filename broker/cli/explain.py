@@ -36,4 +36,5 @@ def _paragraph(decision: Mapping[str, Any]) -> str:
     who = f"{stage}@{decision['attempt']}" if decision["attempt"] else stage
     at = datetime.fromisoformat(decision["at"]).astimezone().strftime("%H:%M:%S")
     first, *others = decision["words"]
-    return "\n".join([f"{at} {who}  {first}", *(f"    {line}" for line in others)])
+    what_if = [f"What if: {'; '.join(decision['what_if'])}."] if decision.get("what_if") else []
+    return "\n".join([f"{at} {who}  {first}", *(f"    {line}" for line in (*others, *what_if))])

@@ -17,7 +17,7 @@ _CODES = (
     (4, "refused by policy"),
     (5, "a site cannot be reached"),
     (6, "a wait timed out"),
-    (7, "the run failed or was canceled"),
+    (7, "the run failed or was canceled; a drill broke a bound"),
     (8, "it waits for a person"),
     (130, "Ctrl-C: detached from a run, its jobs go on; or stopped before anything was done"),
     (141, "nobody reads the output any more"),

@@ -43,6 +43,7 @@ def run(
     scale: float,
     key: str | None,
     again: bool,
+    event_at: int | None,
     resume: str | None,
     detach: bool,
     timeout: float | None,
@@ -61,7 +62,7 @@ def run(
     if (file is None) == (resume is None):
         raise UsageError("give either FILE or --resume RUN", help="crossfade run workflow.yaml")
     if file is not None:
-        request = make_request(file, params, name, bodies, scale, key, again)
+        request = make_request(file, params, name, bodies, scale, key, again, event_at=event_at)
         if dry_run:
             show_dry_run(session, request, output)
             return

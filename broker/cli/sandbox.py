@@ -56,6 +56,7 @@ def sandbox() -> None:
 @click.option(
     "--slots", type=click.IntRange(1, 256), default=2, show_default=True, help="Jobs at once at each facility."
 )
+@click.option("--cores", type=click.IntRange(1, 4096), default=2, show_default=True, help="Of each node: a number.")
 @click.option(
     "--port", type=click.IntRange(0, 65_500), default=0, help="The first of the ports on 127.0.0.1; 0: free ones."
 )
@@ -72,6 +73,7 @@ def up(
     write: Path | None,
     faults: Path | None,
     slots: int,
+    cores: int,
     port: int,
     only: tuple[str, ...],
     seconds: float | None,
@@ -91,14 +93,19 @@ def up(
     if detach:
         if running(place) is not None:
             raise UsageError(f"a sandbox lives in {place} already", help="crossfade sandbox down")
-        text = _detached(place, slots=slots, port=port, only=only, faults=faults, seconds=seconds)
+        text = _detached(place, slots=slots, cores=cores, port=port, only=only, faults=faults, seconds=seconds)
         _tell(text, write)
         return
     from broker.cli.stopping import stop_on_signals  # noqa: PLC0415
     from sandbox.up import Sandbox, SandboxSettings  # noqa: PLC0415 - brings the faces
 
     settings = SandboxSettings(
-        state=place, slots=slots, port=port, facilities=only or FACILITIES, path=os.environ.get("PATH", os.defpath)
+        state=place,
+        slots=slots,
+        cores=cores,
+        port=port,
+        facilities=only or FACILITIES,
+        path=os.environ.get("PATH", os.defpath),
     )
     try:
         with (
@@ -167,12 +174,12 @@ def _told(facility: str, face: str, request: Request, status: int) -> None:
 
 
 def _detached(
-    place: Path, *, slots: int, port: int, only: Sequence[str], faults: Path | None, seconds: float | None
+    place: Path, *, slots: int, cores: int, port: int, only: Sequence[str], faults: Path | None, seconds: float | None
 ) -> str:
     """Start one beside this process; the site document, as soon as it is up."""
     from sandbox.up.state import SITES  # noqa: PLC0415
 
-    words = ["--state", str(place), "--slots", str(slots), "--port", str(port)]
+    words = ["--state", str(place), "--slots", str(slots), "--cores", str(cores), "--port", str(port)]
     words += [word for name in only for word in ("--only", name)]
     words += ["--faults", str(faults.absolute())] if faults else []
     words += ["--seconds", str(seconds)] if seconds is not None else []

@@ -59,7 +59,8 @@ def overview_text(view: Mapping[str, Any]) -> str:
         rows_of(view["sites"], ("site", "state", "load", "slots", "detail")),
         empty="no sites",
     )
-    blocks = [*lines(view["freezes"]), sites, *(site["says"] for site in view["sites"] if site["says"])]
+    blocks = [*lines(view["freezes"]), *view["leaving"], sites]
+    blocks += [site["says"] for site in view["sites"] if site["says"]]
     blocks += ["", runs_table(view["runs"], empty="no unfinished runs")]
     for asked in view["needs_person"]:
         blocks.append(f"{asked['run']}/{asked['stage']} waits for a person: {asked['reason']}\n  help: {asked['do']}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from broker.engine.attempt import Progress
+from broker.engine.closing import waits_for_word
 from broker.engine.look import Look
 from broker.engine.orphans import let_go
 from broker.engine.placing import place
@@ -30,6 +31,8 @@ _S, _A = StageState, AttemptState
 def after_end(look: Look, stage: StageRow, current: Progress) -> StageRow:
     """The current attempt ended without a product: what now?"""
     row = current.row
+    if current.failure is None and (waits := waits_for_word(look, stage, row)) is not None:
+        return waits
     if current.failure is None or (row.state == _A.CANCELED and stage.want):
         ready = stage._replace(state=move(_S.ACTIVE, _S.READY).value, ready_at=look.now, due_at=None)
         return place(look, ready, why="move")

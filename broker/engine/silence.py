@@ -6,12 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 from broker.engine.attempt import Progress
 from broker.engine.braking import braked
+from broker.engine.closing import asked_for
 from broker.engine.freezing import stays
 from broker.engine.look import Look
 from broker.engine.orphans import ask_to_end, leave, unsubmitted
 from broker.engine.placing import place
 from broker.engine.prospects import prospect
 from broker.engine.take_in import advance_all
+from broker.engine.takers import takers_now
 from broker.engine.words import last_fact
 from broker.facts import (
     silent_at,
@@ -51,7 +53,7 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
     elif decision.outcome == "move" and look.run_row.held:
         decision = _stays(decision, Reason("held", "stay", "the run is held: nothing new starts, elsewhere neither"))
     elif decision.outcome == "move":
-        decision = stays(look, site.name, decision)
+        decision = asked_for(look, site.name, stays(look, site.name, decision))
     if decision.outcome == "move":
         decision, shut = braked(look, stage, rules, elsewhere, decision, away=row.site)
     if decision.outcome == "move":
@@ -96,21 +98,6 @@ def next_look(look: Look, site: str, until: int | None, elsewhere: Sequence[Site
     if ahead and elsewhere:
         return min(ahead)
     return min([*ahead, look.now + placement.WAIT_FOR_ANSWER])
-
-
-def takers_now(look: Look, stage: StageRow, away_from: str) -> list[SiteFacts]:
-    """The sites that could take the stage now, in document order of their facts."""
-    candidates, static = look.candidates(stage)
-    if placement.held_back(c for c in candidates if static[c.site.name] is None) is not None:
-        return []
-    return [
-        c.site
-        for c in candidates
-        if c.site.name != away_from
-        and static[c.site.name] is None
-        and placement.passing_refusal(c.site) is None
-        and c.site.share > 0
-    ]
 
 
 def carry_elsewhere(

@@ -19,7 +19,7 @@ from broker.spec.effective import (
     site_variables,
 )
 from broker.spec.errors import DocumentError, MissingSiteVariable, Problem, UnreadableDocument, Wrong
-from broker.spec.launch import container_line, launcher_line
+from broker.spec.launch import container_line, launcher_line, repeated
 from broker.spec.load import load_workflow
 from broker.spec.raw import RawDocument, document_from, parse_document, read_document
 from broker.spec.schema import sites_schema, workflow_schema
@@ -49,6 +49,7 @@ __all__ = [
     "read_document",
     "render_command",
     "render_words",
+    "repeated",
     "rules_for",
     "secrets_of",
     "site_variables",

@@ -95,7 +95,7 @@ def site_variables(body: Mapping[str, Any]) -> frozenset[str]:
 
 def secrets_of(body: Mapping[str, Any]) -> dict[str, str]:
     """The variables of a body (as `body_for` gives it) that hold secrets, and under which name each is kept."""
-    return {name: value[len(SECRET) :] for name, value in body["env"].items() if value.startswith(SECRET)}
+    return {name: value[len(SECRET) :] for name, value in (body.get("env") or {}).items() if value.startswith(SECRET)}
 
 
 def input_matches(pattern: str | None, path: str) -> bool:

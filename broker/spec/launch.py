@@ -29,6 +29,10 @@ IMAGE_WORDS = {
 }
 """What may stand in braces in a container line."""
 
+BIND_WORDS = {"path": "a folder that the stage reads where it lies"}
+VARIABLE_WORDS = {"name": "one of the stage's own variables"}
+"""What may stand in braces in `container_bind` and in `container_env`."""
+
 _BRACES = re.compile(r"(?<![${])\{([a-z_]+)\}")
 _DOCKER = "docker://"
 
@@ -44,6 +48,11 @@ def check_template(text: str, known: Iterable[str]) -> None:
 def launcher_line(template: str, figures: Mapping[str, int]) -> str:
     """The launcher for these figures, which are numbers and need no quotes."""
     return _BRACES.sub(lambda found: str(figures[found[1]]) if found[1] in figures else found[0], template).strip()
+
+
+def repeated(template: str, word: str, values: Iterable[str]) -> list[str]:
+    """The template once for each value, as words for a command line; none where there is no template."""
+    return [template.replace(f"{{{word}}}", value) for value in values] if template else []
 
 
 def container_line(template: str, *, image: str, options: Iterable[str]) -> str:

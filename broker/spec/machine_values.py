@@ -11,7 +11,15 @@ from pydantic import WithJsonSchema
 from broker.spec.conditions import MOST_CHARACTERS, read_when
 from broker.spec.errors import Wrong, quoted
 from broker.spec.expressions import ANYTHING, VARIABLE, Filling
-from broker.spec.launch import FIGURES, IMAGE_WORDS, check_image, check_template, launcher_line
+from broker.spec.launch import (
+    BIND_WORDS,
+    FIGURES,
+    IMAGE_WORDS,
+    VARIABLE_WORDS,
+    check_image,
+    check_template,
+    launcher_line,
+)
 from broker.spec.values import MOST_LINE, checked_line, command, line, reads, submit_word, text
 
 SECRET = "secret:"  # noqa: S105 - a prefix
@@ -98,6 +106,8 @@ SiteLine = Annotated[str, reads(_site_line), WithJsonSchema({"type": "string", "
 Launch = Annotated[str, reads(_launch), WithJsonSchema({"type": "string", "maxLength": MOST_LINE})]
 Launcher = Annotated[str, reads(_template(FIGURES)), WithJsonSchema({"type": "string", "maxLength": MOST_LINE})]
 Container = Annotated[str, reads(_template(IMAGE_WORDS)), WithJsonSchema({"type": "string", "maxLength": MOST_LINE})]
+Bind = Annotated[str, reads(_template(BIND_WORDS)), WithJsonSchema({"type": "string", "maxLength": MOST_LINE})]
+Passed = Annotated[str, reads(_template(VARIABLE_WORDS)), WithJsonSchema({"type": "string", "maxLength": MOST_LINE})]
 Image = Annotated[str, reads(_image), WithJsonSchema({"type": "string", "minLength": 1})]
 EnvValue = Annotated[str, reads(_env_value), WithJsonSchema({"type": "string", "maxLength": MOST_LINE})]
 Umask = Annotated[str, reads(_umask), WithJsonSchema({"type": "string", "pattern": "^[0-7]{3,4}$"})]

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from broker.spec.errors import Wrong, nearest, quoted
-from broker.spec.machine_values import Container, Credential, Launcher, MachineWord, Umask
+from broker.spec.machine_values import Bind, Container, Credential, Launcher, MachineWord, Passed, Umask
 from broker.spec.part import Open, Part, always
 from broker.spec.policy import LaneName
 from broker.spec.raw import RawDocument, document_from
+from broker.spec.telling import Telling
 from broker.spec.values import (
     Count,
     Duration,
@@ -156,6 +157,12 @@ class Machine(Part):
     container: Container | None = Field(
         default=None, description="What runs a container there; native: the site runs whole jobs in one."
     )
+    container_bind: Bind | None = Field(
+        default=None, description="Its option, one word, for each folder that the stage reads where it lies."
+    )
+    container_env: Passed | None = Field(
+        default=None, description="Its option, one word, for each of the stage's own variables."
+    )
     threads_per_core: Positive | None = Field(
         default=None, description="Hardware threads, where the scheduler calls each of them a CPU."
     )
@@ -252,6 +259,7 @@ class SiteDocument(Part):
     sites: dict[Name, Site] = Field(min_length=1, max_length=1_000)
     places: dict[Name, Place] = Field(default_factory=dict)
     globus: Globus = always(Globus())
+    notify: Telling = always(Telling())
 
     _raw: RawDocument | None = PrivateAttr(default=None)
 

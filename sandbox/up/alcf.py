@@ -13,6 +13,7 @@ QUEUES = {
     "demand": Queue(max_walltime=3_600, priority=100),
     "preemptable": Queue(max_walltime=259_200, priority=-100),
 }
+MODULES = ("conda", "apptainer", "spack-pe-base", "PrgEnv-gnu", "cray-hdf5-parallel", "cudatoolkit-standalone")
 LANES = {"normal": {"queue": "prod", "min_nodes": 1, "min_walltime": "1s", "walltimes": []}}
 """The machine's own, but for the least size of a job in `prod`: no rehearsal has ten nodes."""
 
@@ -21,8 +22,10 @@ def put_up(ground: Ground) -> tuple[LiveFacility, Entry]:
     from sandbox.faces.activity import ActivityFace  # noqa: PLC0415 - each facility brings its own
     from sandbox.faces.iri import ALCF, IriFace  # noqa: PLC0415
 
-    shape = FacilityShape(name="alcf", dialect="pbs", queues=QUEUES, path=ground.path).slots(ground.slots)
-    facility = ground.facility(shape)
+    shape = FacilityShape(
+        name="alcf", dialect="pbs", queues=QUEUES, path=ground.path, cores_per_node=ground.cores
+    ).slots(ground.slots)
+    facility = ground.facility(shape, runtimes=("apptainer",), modules=MODULES)
     token = secrets.token_urlsafe(32)
     face = IriFace(facility, ALCF, tokens={token: shape.user}, accounts=["projA"])
     address = ground.serve(facility, face, "iri")

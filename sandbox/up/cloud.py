@@ -18,7 +18,9 @@ def put_up(ground: Ground) -> tuple[LiveFacility, Entry]:
 
     # a cluster knows no longest job, and a deadline is a little more than what the stage asked for
     queues = {"default": Queue(max_walltime=None)}
-    facility = ground.facility(FacilityShape(name="cloud", queues=queues, path=ground.path).slots(ground.slots))
+    facility = ground.facility(
+        FacilityShape(name="cloud", queues=queues, path=ground.path, cores_per_node=ground.cores).slots(ground.slots)
+    )
     token, access, secret = secrets.token_urlsafe(32), f"sandbox{secrets.token_hex(8)}", secrets.token_urlsafe(32)
     keys = {"access_key": access, "secret_key": secret}
     cluster = KubernetesFace(facility, tokens=[token], secrets={"default": {SECRET: keys}})

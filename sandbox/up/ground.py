@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 
 from connectors.registry import Clock
+from sandbox.containers.placing import put_up
 from sandbox.faces.http import Face, Request
 from sandbox.facilities import FacilityShape, LiveFacility, arm
 from sandbox.facility import FaultScript as FacesFaults
@@ -30,6 +32,8 @@ class Ground:
     script: FaultScript
     clock: Clock
     slots: int
+    cores: int = 2
+    """Of each node."""
     port: int = 0
     """The first of the ports; 0: free ones."""
     told: Told | None = None
@@ -41,9 +45,16 @@ class Ground:
     lines: dict[str, ExitStack] = field(default_factory=dict)
     """Of each facility: closed, nobody answers at its addresses any more."""
 
-    def facility(self, shape: FacilityShape) -> LiveFacility:
-        """Its files and processes lie below the state folder."""
+    def facility(
+        self, shape: FacilityShape, *, runtimes: Sequence[str] = (), modules: Sequence[str] = ()
+    ) -> LiveFacility:
+        """Its files and processes lie below the state folder. `runtimes`: of containers; `modules`: that
+        `module load` knows there, beside a `conda`."""
+        commands = put_up(self.state / shape.name, runtimes=runtimes, modules=modules)
+        shape = replace(shape, path=f"{commands}:{shape.path}")
         made = LiveFacility(shape, self.state / shape.name, clock=self.clock)
+        # a login shell there (`bash -l`) reads this machine's /etc/profile first, which has a PATH of its own
+        Path(made.home, ".profile").write_text(f"PATH={quote(shape.path)}\nexport PATH\n")
         arm(made, self.script)
         return self.stack.enter_context(made)
 
@@ -92,7 +103,7 @@ class Ground:
             "fence": 3,
             "limits": {"queued": 4 * self.slots, "submits_per_minute": 0},
             "nodes": shape.nodes,
-            "cores": shape.cores_per_node,
+            "cores": self.cores,
             "gpus": 0,
             "memory": 0,
             "max_walltime": "24h",

@@ -14,8 +14,9 @@ _LIFE = 48 * 3_600
 def put_up(ground: Ground) -> tuple[LiveFacility, Entry]:
     from sandbox.faces.superfacility import BASE, TOKEN, SuperfacilityFace, new_client  # noqa: PLC0415 - brings JWT
 
-    shape = FacilityShape(name="nersc", queues=QUEUES, qos=QOS, path=ground.path).slots(ground.slots)
-    facility = ground.facility(shape)
+    # its Slurm counts hardware threads, two to a core
+    shape = FacilityShape(name="nersc", queues=QUEUES, qos=QOS, path=ground.path, cores_per_node=2 * ground.cores)
+    facility = ground.facility(shape.slots(ground.slots), runtimes=("podman-hpc", "shifter"))
     client, key = new_client(expires_at=ground.clock() + _LIFE * 1_000_000)
     # commands are done within the call that begins them: a rehearsal has no time for polling tasks
     face = SuperfacilityFace(facility, [client])

@@ -18,8 +18,8 @@ def put_up(ground: Ground) -> tuple[LiveFacility, Entry]:
 
     from sandbox.faces.slurmrest import S3mFace, Token, TokenBook, machine_of  # noqa: PLC0415
 
-    shape = FacilityShape(name="olcf", queues=QUEUES, path=ground.path).slots(ground.slots)
-    facility = ground.facility(shape)
+    shape = FacilityShape(name="olcf", queues=QUEUES, path=ground.path, cores_per_node=ground.cores).slots(ground.slots)
+    facility = ground.facility(shape, runtimes=("apptainer",))
     until = ground.clock() + _LIFE * 1_000_000
     claims = {"type": "opat", "aud": ["api.olcf.ornl.gov"], "exp": until // 1_000_000}
     value = jwt.encode(claims, secrets.token_hex(32), algorithm="HS256")
@@ -35,6 +35,8 @@ def put_up(ground: Ground) -> tuple[LiveFacility, Entry]:
         options={
             "url": address,
             "resource": face.machine.name,
+            # a job has what its request says, and nothing of a login
+            "environment": {"PATH": facility.shape.path},
             # S3M has no files
             "files": "mounted",
             "mount": f"{facility.files.root}/crossfade",

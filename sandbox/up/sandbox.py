@@ -29,6 +29,8 @@ class SandboxSettings:
     """Files, processes' output and credentials of the facilities lie below; absolute. Made with mode 0700."""
     slots: int = 2
     """Jobs that run at once at each facility."""
+    cores: int = 2
+    """Of each node, as the site document says; a number, nothing of this machine."""
     port: int = 0
     """The first of the ports on loopback; 0: free ones."""
     facilities: Collection[str] = FACILITIES
@@ -70,6 +72,7 @@ class Sandbox:
                 script=self._script,
                 clock=self._clock,
                 slots=self.settings.slots,
+                cores=self.settings.cores,
                 port=self.settings.port,
                 told=self._told,
                 path=self.settings.path,

@@ -12,10 +12,10 @@ from broker_kit import Lab, Stage, site
 from kill_kit import Workshop, workshop
 from postgres_kit import Server
 from simulation.seams import Call
-from simulation.truth import Broken, judge
 
 from broker.audit import audit_run
 from broker.core import Broker
+from broker.drill.truth import Broken, judge
 from broker.store.base import StoreBusy
 
 FAST = {"unreachable_probes": 2, "unreachable_seconds": 5.0, "settle": 5.0}

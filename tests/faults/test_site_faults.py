@@ -14,10 +14,10 @@ from broker_kit import CHECKPOINT, Lab, Stage, site
 from facility_kit import Facility
 from kill_kit import workshop
 from proxy_kit import Proxy
-from simulation.truth import Broken, judge
 
 from broker.audit import audit_run
 from broker.clock import micros
+from broker.drill.truth import Broken, judge
 from connectors.model import JobState
 from sandbox.faults import AccountingPurged, NodeFailure, Partition
 

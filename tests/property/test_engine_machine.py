@@ -11,10 +11,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from simulation.crashing import Crash, Points
-from simulation.truth import Broken, ends, judge
 
 from broker.audit import audit_run
 from broker.clock import SECOND, micros
+from broker.drill.truth import Broken, ends, judge
 from broker.store.base import StoreError
 from sandbox.faults import NodeFailure, Partition, Preemption
 

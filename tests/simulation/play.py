@@ -13,10 +13,10 @@ from simulation.glance import Glance
 from simulation.seams import Seam, StoreSeam
 from simulation.split import SplitStore
 from simulation.story import LIES, PLACES, Story, tell
-from simulation.truth import Broken, copies_are_real, ends, judge
 
 from broker.clock import micros, seconds
 from broker.core import Broker, Parts
+from broker.drill.truth import Broken, copies_are_real, ends, judge
 from sandbox.faults import TransferOdds
 from sandbox.mover import SimulatedMover
 

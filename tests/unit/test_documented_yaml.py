@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from broker.cases.read import read_cases
+from broker.drill.document import checked
 from broker.sites import sites_of
 from broker.spec import RawDocument, load_workflow, parse_document
 from sandbox.script import parse_rule
@@ -41,7 +43,12 @@ def make_files(raw: RawDocument, folder: Path) -> None:
 @pytest.mark.parametrize("text", [pytest.param(text, id=place) for place, text in blocks()])
 def test_what_a_page_shows_is_accepted(text: str, tmp_path: Path) -> None:
     raw = parse_document(text, name="block")
-    if "stages" in raw.data:
+    if "drill" in raw.data:
+        assert checked(raw).incidents
+    elif "cases" in raw.data:
+        (tmp_path / "cases.yaml").write_text(text)
+        assert read_cases(tmp_path / "cases.yaml")
+    elif "stages" in raw.data:
         make_files(raw, tmp_path)
         assert load_workflow(raw, base=tmp_path).stages
     elif "faults" in raw.data:

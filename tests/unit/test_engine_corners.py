@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from broker_kit import CHECKPOINT, Lab, Stage, site
-from simulation.truth import Broken, judge
 
+from broker.drill.truth import Broken, judge
 from broker.store.base import AttemptSeen, EffectDone, Sightings
 from sandbox.faults import Partition
 

@@ -53,8 +53,8 @@ def test_a_stage_goes_to_the_site_whose_queue_was_shorter() -> None:
     found = table(decision)
     assert (found[SLOW].wait.p50, found[QUICK].wait.p50) == (pytest.approx(1200, abs=30), pytest.approx(10, abs=10))
     assert found[QUICK].wait.source.startswith("12 jobs of 1 node in the lane normal in 14 d")
-    assert reasons(decision, "forecast")[0].startswith("nersc: done in ")
-    assert reasons(decision, "forecast")[1].startswith("alcf: done in ")
+    assert reasons(decision, "forecast")[0].startswith("done in ")
+    assert reasons(decision, "order")[0].startswith("alcf comes after nersc: 0 of 4 places taken; done in ")
 
 
 def test_before_anything_is_known_the_order_is_as_it_was() -> None:

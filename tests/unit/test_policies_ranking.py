@@ -26,10 +26,10 @@ def facts(decision: Decision, rule: str) -> list[str]:
 def test_the_stage_goes_where_it_is_done_first() -> None:
     decision = place([told("alcf", 2 * HOUR), told("nersc", 600), told("olcf", HOUR)], now=NOW)
     assert decision.site == "nersc"
-    assert facts(decision, "forecast") == [
-        "nersc: done in 70 min: wait 10 min + work 60 min",
-        "alcf: done in 3 h: wait 2 h + work 60 min",
-        "olcf: done in 2 h: wait 60 min + work 60 min",
+    assert facts(decision, "forecast") == ["done in 70 min: wait 10 min + work 60 min"]
+    assert facts(decision, "order") == [
+        "alcf comes after nersc: 1 of 4 places taken; done in 3 h: wait 2 h + work 60 min",
+        "olcf comes after nersc: 1 of 4 places taken; done in 2 h: wait 60 min + work 60 min",
     ]
 
 
@@ -74,7 +74,7 @@ def test_where_nobody_has_worked_anything_out_all_is_as_it_was() -> None:
 def test_one_site_alone_is_not_reckoned_up_unless_something_is_known_of_it() -> None:
     guessed = Candidate(site=site("nersc"), rules=Rules(), forecast=Forecast(site="nersc", wait=Term(60, 600, "guess")))
     assert facts(place([guessed], now=NOW), "forecast") == []
-    assert facts(place([told("nersc", 60)], now=NOW), "forecast") == ["nersc: done in 61 min: wait 60 s + work 60 min"]
+    assert facts(place([told("nersc", 60)], now=NOW), "forecast") == ["done in 61 min: wait 60 s + work 60 min"]
 
 
 def test_a_full_site_is_not_waited_for_while_another_has_room() -> None:

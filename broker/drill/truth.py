@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
@@ -87,7 +87,7 @@ def judge(store: Store, sites: Mapping[str, SimulatedSite], broken: Broken, *, o
     found += closed_means_dead(rows, Witness(sites).by_key(), loose)
     found += canceled_means_silence(store, sites, broken)
     found += never_means_never(store, Witness(sites).by_key(), broken)
-    found += products_are_real(store, sites, broken)
+    found += products_are_real(store, sites)
     if over:
         found += nothing_left(store, sites, loose)
     return found
@@ -177,7 +177,7 @@ def data_stays(store: Store, sites: Mapping[str, SimulatedSite]) -> Iterator[str
                     yield f"data: {name} took {item.key}, whose data stays at {', '.join(bound)}"
 
 
-def products_are_real(store: Store, sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterator[str]:
+def products_are_real(store: Store, sites: Mapping[str, SimulatedSite]) -> Iterator[str]:
     """A product's attempt really came to its end, and its manifest names what the payload really makes."""
     for run in store.runs():
         stages = {stage.n: stage for stage in store.stages(run.run_id)}
@@ -193,9 +193,14 @@ def products_are_real(store: Store, sites: Mapping[str, SimulatedSite], broken: 
             payload = parse_payload(sim_lines(body["run"].encode()))
             made = {path: payload.output(path, size).sha256 for path, size in payload.outputs}
             told = {path: digest for path, _, digest in json.loads(product.manifest)["files"]}
-            wanted = {item["path"] for item in body["outputs"]}
-            if told != {path: digest for path, digest in made.items() if path in wanted}:
+            wanted = tuple(item["path"] for item in body["outputs"])
+            if told != {path: digest for path, digest in made.items() if _belongs(path, wanted)}:
                 yield f"product: {at} names other files than its payload made"
+
+
+def _belongs(path: str, outputs: Sequence[str]) -> bool:
+    """Is it one of the outputs, or in a folder that is one?"""
+    return any(path == output or (output.endswith("/") and path.startswith(output)) for output in outputs)
 
 
 def copies_are_real(store: Store, world: SimulatedWorld) -> Iterator[str]:
@@ -247,11 +252,10 @@ def nothing_left(store: Store, sites: Mapping[str, SimulatedSite], broken: Broke
             if effect.state == "pending" and effect.site not in broken.gone and effect.n not in waiting:
                 yield f"left: effect {effect.key} is pending at {effect.site} ({effect.note})"
     for name, site in sites.items():
-        for items in site.model._books.values():
-            for job in items:
-                late = job.key in broken.late_keys or name in broken.dishonest or name in broken.gone
-                if job.state in (JobState.QUEUED, JobState.RUNNING) and not late and job.key not in open_keys:
-                    yield f"left: job {job.native_id} ({job.key}) is {job.state} at {name}, and nobody watches it"
+        for job in site.model.all_jobs():
+            late = job.key in broken.late_keys or name in broken.dishonest or name in broken.gone
+            if job.state in (JobState.QUEUED, JobState.RUNNING) and not late and job.key not in open_keys:
+                yield f"left: job {job.native_id} ({job.key}) is {job.state} at {name}, and nobody watches it"
     if all(StageState(stage.state).final for run in store.runs() for stage in store.stages(run.run_id)):
         yield from inputs_left(sites, broken)
 
@@ -266,5 +270,6 @@ def inputs_left(sites: Mapping[str, SimulatedSite], broken: Broken) -> Iterator[
 def ends(store: Store, run_id: str) -> tuple[str, ...]:
     """How a run and its stages ended."""
     run = store.run(run_id)
-    assert run is not None
+    if run is None:
+        raise LookupError(run_id)
     return (run.state, *(f"{stage.path} {stage.state}" for stage in store.stages(run_id)))
