@@ -104,6 +104,7 @@ def find_site(look: Look, stage: StageRow, *, shut: Collection[str] = ()) -> Fou
         static=static,
         waived=look.waived,
         journey=look.snapshot.journey,
+        numbers=look.world.numbers.placement,
     )
     return Found(decision, candidates, known)
 

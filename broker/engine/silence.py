@@ -34,7 +34,7 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
     if site is None:
         return stage._replace(due_at=None, reason=f"site {row.site} is no longer in the site document")
     elsewhere, seen = takers_now(look, stage, row.site), None
-    if elsewhere and failover.may_leave(rules, site, look.now):
+    if elsewhere and failover.may_leave(rules, site, look.now, look.world.numbers.failover):
         elsewhere, seen = prospect(look, stage, row, elsewhere)
     decision = failover.judge(
         rules,
@@ -46,6 +46,7 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
         surely_dead=unsubmitted(look, row),
         prospect=seen,
         past=look.world.outages.get(row.site, ()),
+        numbers=look.world.numbers.failover,
     )
     shut: Collection[str] = ()
     if decision.outcome in ("move", "ask") and stage.want == row.site:
