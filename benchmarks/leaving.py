@@ -1,4 +1,4 @@
-"""What weighing whether to leave is worth: many outages of a heavy tail, under the broker's own policy and under two rules.
+"""What weighing whether to leave is worth: many outages of a heavy tail, by the broker's policy and by two rules.
 
     python benchmarks/leaving.py [--cases 4000] [--seed 1]
 
