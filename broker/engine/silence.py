@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from broker.cases.kept import kept
@@ -55,6 +56,10 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
         decision = asked_for(look, site.name, stays(look, site.name, decision))
     if decision.outcome == "move":
         decision, shut = braked(look, stage, rules, elsewhere, decision, away=row.site)
+    if decision.outcome == "move" and look.books and not unsubmitted(look, row):
+        overspent = look.books.may_double(stage, row, rules)
+        if overspent is not None:
+            decision = replace(decision, outcome="ask", reasons=(*decision.reasons, overspent))
     if decision.outcome == "move":
         return carry_elsewhere(look, stage, row, kept(decision, "failover", asked, judged=judged), shut)
     if decision.outcome == "ask":
