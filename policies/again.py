@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from policies.forecast import Forecast, equal
+from policies.intervals import URGENT
 from policies.model import Decision
 from policies.ranking import RankNumbers
-from policies.shipping import URGENT, AheadNumbers
+from policies.shipping import AheadNumbers
 
 
 class NotKept(ValueError):
