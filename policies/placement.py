@@ -217,7 +217,7 @@ def _rank(
     elif near:
         reasons.append(Reason("near", "against", f"{near}, where its files are, cannot take it now", near))
     reasons.extend(after(c, best) for c in roomy if c is not best)
-    return Decision("placement", "place", tuple(reasons), site=best.site.name, facts=table(roomy, orders))
+    return Decision("placement", "place", tuple(reasons), site=best.site.name, facts=table(roomy, orders, checkpoints))
 
 
 def _wanted(candidates: Sequence[Candidate], want: str, reasons: list[Reason]) -> Sequence[Candidate]:
