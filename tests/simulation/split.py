@@ -54,6 +54,14 @@ class SplitTx:
         with self._store.deciding(self._lease, ttl=self._ttl) as tx:
             return tx.effects(keys)
 
+    def carried(self, **said: Any) -> Any:
+        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
+            return tx.carried(**said)
+
+    def deadlines(self, **said: Any) -> Any:
+        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
+            return tx.deadlines(**said)
+
     def apply(self, changes: Changes, *, now: int) -> None:
         self._between()
         with self._store.deciding(self._lease, ttl=self._ttl) as tx:
