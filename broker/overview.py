@@ -9,6 +9,7 @@ from broker.at_risk import at_risk
 from broker.operating.freezes import Freezes
 from broker.operating.leaving import lines
 from broker.overview_silence import Silence, silences
+from broker.runbooks import fitting
 from broker.service import Service
 from broker.standing import standing
 from broker.store.base import SiteRow
@@ -36,7 +37,7 @@ def overview(service: Service, *, now: int) -> View:
     return {
         "freezes": Freezes(service).ls(),
         "leaving": lines(service),
-        "sites": [_site(view, rows.get(str(view["site"])), dark, now) for view in service.site_list()],
+        "sites": [_with_page(_site(view, rows.get(str(view["site"])), dark, now)) for view in service.site_list()],
         "runs": service.queue(),
         "at_risk": at_risk(service, runs, dark),
         "needs_person": asked,
@@ -56,6 +57,10 @@ def _site(view: View, row: SiteRow | None, dark: Mapping[str, Silence], now: int
         "moves_at": when(silence.moves_at),
         "says": f"{silence.line(now)}; {held}" if held else silence.line(now),
     }
+
+
+def _with_page(view: View) -> View:
+    return {**view, "runbook": fitting(view)}
 
 
 def _health_line(view: View) -> str:

@@ -117,6 +117,11 @@ def _attempts(views: list[Mapping[str, Any]]) -> str:
 _SITES = ("site", "state", "age", "source", "load", "slots", "next")
 
 
+def pages(view: Mapping[str, Any]) -> list[str]:
+    """The runbooks that fit, each once."""
+    return list(dict.fromkeys(site["runbook"] for site in view["sites"] if site["runbook"]))
+
+
 def overview_text(view: Mapping[str, Any]) -> str:
     """What is frozen, sites, runs, what is at risk, and whom they wait for."""
     from broker.operating.freezes import lines  # noqa: PLC0415 - needs the service, which is slow to import
@@ -125,6 +130,7 @@ def overview_text(view: Mapping[str, Any]) -> str:
     blocks.append(table(_SITES, rows_of(view["sites"], _SITES), empty="no sites"))
     blocks += [site["says"] for site in view["sites"] if site["says"]]
     blocks += [f"{s['site']}: to change that: {s['stop']}" for s in view["sites"] if s["stop"] and not s["says"]]
+    blocks += [f"what to do: crossfade runbook show {name}" for name in pages(view)]
     blocks += ["", runs_table(view["runs"], empty="no unfinished runs")]
     blocks += [f"at risk: {risk['words']}\n  help: {risk['do']}" for risk in view["at_risk"]]
     for asked in view["needs_person"]:

@@ -55,6 +55,7 @@ OTHERS = (
     Verb("worker", "work", "Work for a service, beside others."),
     Verb("beat", "work", "Ask a service's workers for sweeps."),
     Verb("health", "work", "Say whether a service's processes get on."),
+    Verb("runbook", "runbook", "Find and print the page for what you see."),
     Verb("doctor", "doctor", "Check this installation."),
     Verb("db", "db", "Check, back up and upgrade the database."),
     Verb("schema", "document", "Print the JSON Schema of a document."),
