@@ -35,6 +35,7 @@ from broker.watch import Watcher
 from connectors.base import Mover, PlaceFiles, Site
 from connectors.registry import PlaceConfig, SiteConfig
 from policies.brake import PER_MINUTE
+from policies.numbers import USUAL_NUMBERS, Numbers
 
 RESEND_AFTER = 2.0
 """Seconds after which a wake-up that led to nothing is sent again."""
@@ -60,6 +61,8 @@ class Parts:
     """A stopwatch for budgets; seconds."""
     limits: Limits | None = None
     """How many jobs the sites may be given; None: as this process alone counts them."""
+    numbers: Numbers = USUAL_NUMBERS
+    """What the policies go by, where this installation has numbers of its own."""
     failovers_per_minute: int = PER_MINUTE
     """Stages that may be carried elsewhere within a minute; 0: any number."""
     among_others: bool = False
@@ -96,6 +99,7 @@ class Broker:
             places=parts.places,
             notify=parts.notify.tell,
             failovers_per_minute=parts.failovers_per_minute,
+            numbers=parts.numbers,
         )
         rates = {name: config.submits_per_minute for name, config in parts.configs.items()}
         self.hands = Hands(

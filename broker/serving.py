@@ -41,6 +41,7 @@ from connectors.registry import (
 )
 from connectors.unusable import UnusableSite
 from policies.brake import PER_MINUTE
+from policies.numbers import USUAL_NUMBERS, Numbers
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +183,7 @@ def make_broker(
     serves: Collection[str] | None = None,
     limits: Limits | None = None,
     failovers_per_minute: int = PER_MINUTE,
+    numbers: Numbers = USUAL_NUMBERS,
 ) -> Broker:
     """The engine over these connectors; claims and leases of dead predecessors are free from now on."""
     store.break_leases(worker_is_dead)
@@ -199,6 +201,7 @@ def make_broker(
             serves=serves,
             limits=limits,
             failovers_per_minute=failovers_per_minute,
+            numbers=numbers,
             places=connected.places,
             place_files=connected.place_files,
             notify=connected.notify,
@@ -213,7 +216,13 @@ def serving(settings: Settings, sites: Sites, store: Store, *, clock: Clock = wa
         stack.enter_context(only_server(settings))
         connected = connect(settings, sites, store, clock=clock)
         stack.callback(connected.close)
-        broker = make_broker(connected, store, clock=clock, failovers_per_minute=settings.failovers_per_minute)
+        broker = make_broker(
+            connected,
+            store,
+            clock=clock,
+            failovers_per_minute=settings.failovers_per_minute,
+            numbers=settings.numbers,
+        )
         yield stack.enter_context(Embedded(broker))
 
 
@@ -249,6 +258,7 @@ def working(
             serves=serves,
             limits=limits,
             failovers_per_minute=settings.failovers_per_minute,
+            numbers=settings.numbers,
         )
         yield Worker(
             broker,
@@ -281,6 +291,12 @@ def serve_connected(
     settings: Settings, connected: Connected, store: Store, *, clock: Clock = wall_clock
 ) -> Iterator[Embedded]:
     """As `serving`, over connectors that the caller made and closes."""
-    broker = make_broker(connected, store, clock=clock, failovers_per_minute=settings.failovers_per_minute)
+    broker = make_broker(
+        connected,
+        store,
+        clock=clock,
+        failovers_per_minute=settings.failovers_per_minute,
+        numbers=settings.numbers,
+    )
     with only_server(settings), Embedded(broker) as embedded:
         yield embedded

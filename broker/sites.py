@@ -151,6 +151,7 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
         connector=connector,
         profile=entry.profile,
         facility=entry.facility or name,
+        provider=entry.provider,
         root=_root(entry, base, elsewhere=machine.elsewhere),
         account=entry.account or "",
         collection=entry.collection or "",

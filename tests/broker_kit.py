@@ -26,6 +26,7 @@ from broker.store.connect import Database
 from broker.store.sql import SqlStore
 from broker.traffic import Desk
 from connectors.registry import PlaceConfig, SiteConfig
+from policies.numbers import USUAL_NUMBERS, Numbers
 from sandbox.blob import Blob
 from sandbox.connector import SimulatedSite, make
 from sandbox.mover import SimulatedMover
@@ -152,6 +153,7 @@ class Lab:
         service: bool = False,
         direct: bool = False,
         places: Sequence[str] = (),
+        numbers: Numbers = USUAL_NUMBERS,
         notify: Sequence[tuple[str, Sequence[str]]] = (),
     ) -> None:
         """`service`: files go by a mover with a service of its own, over a desk; `direct`: each worker carries them
@@ -170,6 +172,7 @@ class Lab:
         self.mover = Service(self.world, self.clock) if service else SimulatedMover(self.world, self.clock)
         self.store.ensure_sites(self.sites)
         self._numbers = count(1)
+        self.numbers = numbers
         self.broker = self.new_broker()
 
     def new_broker(self, owner: str = "", *, hook: Hook | None = None) -> Broker:
@@ -188,6 +191,7 @@ class Lab:
                 direct=desk.direct if desk else None,
                 clock=self.clock,
                 owner=owner,
+                numbers=self.numbers,
                 elapsed=lambda: 0.0,
                 places=self.places,
                 notify=self.notify,

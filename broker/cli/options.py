@@ -48,6 +48,22 @@ output_option = click.option(
     help="How to print the answer.",
 )
 file_argument = click.argument("file", type=click.Path(path_type=Path))
+
+
+def _remember_policy(ctx: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    """The session reads it with its settings."""
+    if path is not None and ctx.obj is not None:
+        ctx.obj.policy_path = path
+
+
+policy_option = click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    expose_value=False,
+    callback=_remember_policy,
+    help="The numbers that policies go by; otherwise CROSSFADE_POLICY's, or the usual ones.",
+)
 listen_option = click.option(
     "--listen",
     metavar="PLACE",

@@ -211,6 +211,7 @@ class Site(Machine):
 
     profile: SiteReference
     facility: Line = Field(default="", description="Sites of one facility fail together; empty: the site's own name.")
+    provider: Line = Field(default="", description="Sites of one provider may fall silent together, and it is not us.")
     account: SubmitWord | None = Field(default=None, description="The allocation that pays.")
     root: Line | None = Field(default=None, description="The folder there below which everything of ours lives.")
     collection: Line | None = Field(default=None, description="The Globus collection that its files are reached by.")
