@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from broker.alerts.allowed import NotifyConfig
+from broker.alerts.sending import Sender
+from broker.alerts.standing import Lookout
 from broker.clock import Clock
 from broker.drain import Drained, Drainer
 from broker.effects import Hands, JobCache
@@ -32,6 +35,7 @@ from broker.watch import Watcher
 from connectors.base import Mover, PlaceFiles, Site
 from connectors.registry import PlaceConfig, SiteConfig
 from policies.brake import PER_MINUTE
+from policies.numbers import USUAL_NUMBERS, Numbers
 
 RESEND_AFTER = 2.0
 """Seconds after which a wake-up that led to nothing is sent again."""
@@ -57,6 +61,8 @@ class Parts:
     """A stopwatch for budgets; seconds."""
     limits: Limits | None = None
     """How many jobs the sites may be given; None: as this process alone counts them."""
+    numbers: Numbers = USUAL_NUMBERS
+    """What the policies go by, where this installation has numbers of its own."""
     failovers_per_minute: int = PER_MINUTE
     """Stages that may be carried elsewhere within a minute; 0: any number."""
     among_others: bool = False
@@ -67,6 +73,8 @@ class Parts:
     """Named storage, by name."""
     place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
     """What looks into it, by its side (`NAME:`), where anything does."""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
+    """How people are told, and who is told of all runs."""
 
 
 class Broker:
@@ -89,7 +97,9 @@ class Broker:
             sites=setups,
             claimant=parts.owner,
             places=parts.places,
+            notify=parts.notify.tell,
             failovers_per_minute=parts.failovers_per_minute,
+            numbers=parts.numbers,
         )
         rates = {name: config.submits_per_minute for name, config in parts.configs.items()}
         self.hands = Hands(
@@ -129,6 +139,8 @@ class Broker:
             clock=parts.clock,
             serves=parts.serves,
         )
+        self.lookout = Lookout(parts.store, parts.configs, parts.notify.tell, parts.clock, self.serves)
+        self.sender = Sender(parts.store, parts.notify, clock=parts.clock, owner=parts.owner)
 
     def go_on(self, run_id: str, *, budget: float = 0.2) -> Drained | None:
         """Look at a run. None: another worker is at it."""

@@ -13,6 +13,7 @@ from itertools import chain
 from threading import Lock
 
 from broker.clock import Clock
+from broker.deadlines import NONE_DUE
 from broker.effects import Hands, JobCache
 from broker.effects.outcome import again
 from broker.engine import decide
@@ -204,6 +205,7 @@ class Drainer:
             near=near,
             standby=standby,
             waivers=tx.waivers() if ruled else (),
+            deadlines=tx.deadlines(now=now) if snapshot.run.deadlines else NONE_DUE,
             carried=tx.carried(since=now - MINUTE) if _may_leave(snapshot) else (),
         )
         return changes, snapshot.more, bool((changes.run or snapshot.run).wants)
@@ -283,4 +285,5 @@ def _may_leave(snapshot: Snapshot) -> bool:
 
 def _leads_on(changes: Changes) -> bool:
     """May what was just decided let something else be decided at once?"""
-    return bool(changes.settled or changes.reopened or changes.wake_all or changes.wake_ready)
+    wakes = changes.wake_all or changes.wake_ready or changes.wake_stages or changes.hasten_deadlines
+    return bool(changes.settled or changes.reopened or wakes)

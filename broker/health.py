@@ -220,6 +220,7 @@ def dark_together(
         name: Dark(
             name=name,
             owner=configs[name].facility or name,
+            provider=configs[name].provider,
             since=row.cannot_ask_since,
             excused=(override := override_of(row, now)) is not None and override.state is State.DOWN,
         )

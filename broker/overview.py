@@ -12,6 +12,7 @@ from broker.operating.freezes import Freezes
 from broker.operating.leaving import lines
 from broker.operating.rows import FREEZE_MOVES
 from broker.operating.standing import frozen_words
+from broker.runbooks import fitting
 from broker.service import Service
 from broker.store.base import AttemptRow, SiteRow
 from broker.views import View, when
@@ -124,7 +125,7 @@ def overview(service: Service, *, now: int) -> View:
     return {
         "freezes": Freezes(service).ls(),
         "leaving": lines(service),
-        "sites": [_site(view, dark, now) for view in service.site_list()],
+        "sites": [_with_page(_site(view, dark, now)) for view in service.site_list()],
         "runs": service.queue(),
         "needs_person": asked,
     }
@@ -141,6 +142,10 @@ def _site(view: View, dark: Mapping[str, Silence], now: int) -> View:
         "moves_at": when(silence.moves_at),
         "says": f"{silence.line(now)}; {held}" if held else silence.line(now),
     }
+
+
+def _with_page(view: View) -> View:
+    return {**view, "runbook": fitting(view)}
 
 
 def _health_line(view: View) -> str:

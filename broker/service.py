@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from broker import ids, views
+from broker.alerts.rows import entries_json
 from broker.clock import Clock, FollowingClock, micros, wall_clock
 from broker.config import Settings
 from broker.errors import KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
@@ -57,6 +58,7 @@ from broker.store.base import (
     StoreError,
 )
 from broker.store.sql import SqlStore
+from broker.submitting import check_event_time, dated, refuse_addresses
 from broker.whereabouts import Known, digests_of, whereabouts
 
 FORMAT_VERSION = 1
@@ -86,6 +88,10 @@ class Request:
     name: str | None = None
     hold: bool = False
     """Store it held: nothing of it starts before it is released. What two persons may waive is not refused then."""
+    event_at: int | None = None
+    """When what it is about happened (µs): what a deadline `from: event` is counted from. None: as it is submitted."""
+    from_outside: bool = False
+    """It came over HTTP: it has people told whom the installation's owner has named, and nobody else."""
 
     @property
     def base(self) -> Path | None:
@@ -126,6 +132,7 @@ class Service:
         # without a site document nobody knows the places: `validate` then checks the form, and `submit` refuses
         places = self.sites.places if self.sites.path is not None else None
         compiled = compile_workflow(workflow, params=request.params, base=base, probe_budget=budget, places=places)
+        refuse_addresses(compiled.notify, raw, self.sites.notify, from_outside=request.from_outside)
         return replace(compiled, warnings=[*notes, *compiled.warnings])
 
     @staticmethod
@@ -145,6 +152,8 @@ class Service:
         possible = self.possible(compiled, hold=request.hold)
         self._keep_blobs(compiled)
         now = self.clock()
+        if request.event_at is not None:
+            check_event_time(request.event_at, now=now)
         run_id = ids.run_id(now, ids.random_bits)
         new = self._new_run(compiled, request, run_id=run_id, now=now)
         try:
@@ -160,16 +169,24 @@ class Service:
         stages, deps = rows_of(compiled, run_id, now=now)
         digest, name = compiled.digest, request.name or compiled.name
         row = run_row(run_id, name=name, digest=digest, stages=len(stages), by=self.actor, now=now)._replace(
-            client_key=request.key or compiled.key, source=str(request.base or ""), held=int(request.hold)
+            client_key=request.key or compiled.key,
+            source=str(request.base or ""),
+            held=int(request.hold),
+            notify=entries_json(compiled.notify),
+            event_at=request.event_at,
         )
+        row, deadlines = dated(compiled, row, stages)
         data = {"digest": compiled.digest, "stages": len(stages), "document": request.document.name}
         if request.hold:
             data["held"] = True
+        if request.event_at is not None:
+            data["event_at"] = request.event_at
         return NewRun(
             run=row,
             document=json.dumps(compiled.document, separators=(",", ":")),
             stages=stages,
             deps=deps,
+            deadlines=deadlines,
             events=[NewEvent(kind="submitted", data=json.dumps(data), actor=self.actor)],
         )
 

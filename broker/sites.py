@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from broker.alerts.allowed import NotifyConfig, config_of
 from broker.facts import LOCAL
 from broker.spec import RawDocument, document_from, read_document
 from broker.spec.check import validated
@@ -40,6 +41,8 @@ class Sites:
     globus: GlobusConfig = field(default_factory=GlobusConfig)
     unused: Sequence[str] = ()
     """Keys of the document that are kept, and that nothing goes by yet."""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
+    """How people are told, and who is told of all runs."""
 
 
 def load_sites(path: Path | None, *, home: Path, cwd: Path, env: Mapping[str, str]) -> Sites:
@@ -96,6 +99,8 @@ def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = No
             places[name] = _place(name, place, base, known=document.sites)
         except _At as at:
             faults.append((("places", name, at.key), at.wrong))
+    notify, wrongs = config_of(document.notify, base)
+    faults += [(("notify", *path), wrong) for path, wrong in wrongs]
     if faults:
         raise raw.refuse(faults)
     return Sites(
@@ -106,6 +111,7 @@ def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = No
         places=places,
         globus=globus,
         unused=find_unused(raw.data),
+        notify=notify,
     )
 
 
@@ -145,6 +151,7 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
         connector=connector,
         profile=entry.profile,
         facility=entry.facility or name,
+        provider=entry.provider,
         root=_root(entry, base, elsewhere=machine.elsewhere),
         account=entry.account or "",
         collection=entry.collection or "",

@@ -50,6 +50,9 @@ class SiteConfig:
     profile: str = ""
     facility: str = ""
     """Sites of one facility fail together. Empty: the site's own name."""
+    provider: str = ""
+    """Whose they are: sites of one provider may fall silent together for a reason of its own, and that casts no doubt
+    on us; their disks are apart. Empty: it has none in common with others."""
     root: str = ""
     """The folder at the site below which everything of ours lives; absolute."""
     slots: int = 1

@@ -29,7 +29,7 @@ class Decision:
     """An outcome, why, and what was seen. The log line, `explain`, the runbook and the tests print this object."""
 
     kind: str
-    """placement, failover, leaving, closed, retry, checkpoint, interval, ship, prune, command."""
+    """placement, failover, leaving, closed, retry, checkpoint, interval, ship, prune, deadline, command."""
     outcome: str
     """A word that the engine acts on; each policy lists its own."""
     reasons: Sequence[Reason]
@@ -139,6 +139,18 @@ class DataRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineRule:
+    """`policy.deadline` of a stage: until when it is to be done."""
+
+    within: float
+    """Seconds."""
+    since: str = "submit"
+    """event, submit or ready: what they are counted from."""
+    on_miss: str = "continue"
+    """continue or cancel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
     """`resources` by ranks: how many nodes they fill is a site's to say."""
 
@@ -172,6 +184,8 @@ class Rules:
     """None: data may be anywhere."""
     near: int | None = None
     """The number of the stage whose files it would rather be beside."""
+    deadline: DeadlineRule | None = None
+    """The stage's own."""
     skip: str = ""
     """Why the document does not want it run with these params; empty: it does."""
 

@@ -13,7 +13,7 @@ from policies.failback import Journey, kept_from_home, liking, why_there
 from policies.fit import fit
 from policies.intervals import span
 from policies.model import CheckpointFacts, Decision, Reason, Rules, SiteFacts
-from policies.ranking import Candidate, after, best_of, merits, preference, said_order, table
+from policies.ranking import USUAL, Candidate, RankNumbers, after, best_of, merits, preference, said_order, table
 from policies.residency import WAIVED, Waiver, allowed, judged, side_of
 
 WAIT_FOR_ROOM = 1_000_000
@@ -122,6 +122,7 @@ def place(
     static: Mapping[str, Reason | None] | None = None,
     waived: Sequence[Waiver] = (),
     journey: Journey | None = None,
+    numbers: RankNumbers = USUAL,
 ) -> Decision:
     """Choose a site.
 
@@ -168,6 +169,7 @@ def place(
         near=near,
         last=exceptions.keys(),
         journey=journey,
+        numbers=numbers,
     )
     return replace(ranked, reasons=(*ranked.reasons, *exceptions.get(ranked.site, ())))
 
@@ -189,6 +191,7 @@ def _rank(
     near: str,
     last: Collection[str],
     journey: Journey | None,
+    numbers: RankNumbers,
 ) -> Decision:
     """`last`: sites that are allowed by way of exception, and taken where no other one has room."""
     pool = _wanted(candidates, want, reasons) or _not_failed_at(candidates, avoid, reasons)
@@ -197,7 +200,7 @@ def _rank(
         reasons.extend(Reason("room", "wait", _full(c.site), c.site.name) for c in pool)
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ROOM, facts={"for": "room"})
     orders = {c.site.name: said_order(c, near=near, last=last, liking=liking(c, journey)) for c in roomy}
-    best = best_of(roomy, orders, checkpoints)
+    best = best_of(roomy, orders, checkpoints, numbers)
     reasons.extend(merits(best, checkpoints, alone=len(roomy) == 1))
     reasons.extend(why_there(best, journey))
     if near and best.site.name == near:

@@ -30,6 +30,7 @@ RUN = "260101-000000-aaaaaaaa"
 def run_row(run_id: str = RUN, **said: Any) -> RunRow:
     values: dict[str, Any] = {
         **dict.fromkeys(RunRow._fields, ""),
+        **RunRow._field_defaults,
         **dict.fromkeys(
             ("client_key", "ended_at", "due_at", "wake_sent_at", "cancel_requested_at", "lease_owner", "lease_until")
         ),

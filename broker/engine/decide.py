@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from broker.deadlines import NONE_DUE, Asked
+from broker.engine.alerts import tell_people
 from broker.engine.attempt import Progress, held_for, stuck_reason
 from broker.engine.braking import in_turn
 from broker.engine.closing import end_here
 from broker.engine.commands import carry_out
+from broker.engine.deadlines import after_trouble, deadline_of_ready, look_at_deadlines
 from broker.engine.judging import abandon, after_end
 from broker.engine.leaving import ENDING, departs
 from broker.engine.look import Look
@@ -50,6 +53,7 @@ def decide(
     near: Mapping[int, str] = NO_PRODUCTS,
     standby: Mapping[int, Sequence[EffectRow]] = NO_ORDERS,
     waivers: Sequence[WaiverRow] = (),
+    deadlines: Asked = NONE_DUE,
     carried: Sequence[Carried] = (),
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
@@ -57,7 +61,7 @@ def decide(
     its stages want to be near, by the number of their stage; `standby`: the orders to send inputs ahead, and to remove
     them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
     its stages has a rule of where its data may be; `carried`: stages of all runs that were carried elsewhere within the
-    last minute, where one may follow."""
+    last minute, where one may follow; `deadlines`: those that are to be looked at."""
     look = Look(
         world,
         snapshot,
@@ -70,6 +74,7 @@ def decide(
         carried=carried,
     )
     carry_out(look)
+    look_at_deadlines(look, deadlines)
     for row in in_turn(look, snapshot.stages):
         if row.n not in look.done:
             stage(look, row)
@@ -78,6 +83,8 @@ def decide(
             row._replace(due_at=now) if row.n in look.again else row for row in look.changes.stages
         ]
     run(look)
+    after_trouble(look)
+    tell_people(look)
     return look.changes
 
 
@@ -109,6 +116,7 @@ def waiting(look: Look, stage: StageRow) -> StageRow:
     if against := rules_of(stage.rules).skip:
         return skip(look, stage, against)
     released = stage._replace(state=move(_S.WAITING, _S.READY).value, ready_at=look.now, due_at=None)
+    deadline_of_ready(look, stage)
     return ready(look, released, {})
 
 

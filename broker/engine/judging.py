@@ -46,7 +46,13 @@ def ended(look: Look, stage: StageRow, row: AttemptRow, failure: Failure) -> Sta
     if newest is not None and failure.restored_seq is not None and newest <= failure.restored_seq:
         newest = None
     failure = replace(failure, newest_seq=newest)
-    decision = retry.after_failure(look.rules_there(stage, row.site), failure, tries_of(stage), now=look.now)
+    decision = retry.after_failure(
+        look.rules_there(stage, row.site),
+        failure,
+        tries_of(stage),
+        now=look.now,
+        numbers=look.world.numbers.retry,
+    )
     look.tell(
         stage,
         "judged",

@@ -104,6 +104,7 @@ class Look:
                 judged=self.world.health.get(name),
                 job=(self.run_row.name, self.run_row.created_by),
                 doubt=self.doubts.get(name, ""),
+                brake=self.world.numbers.brake,
                 notices=self.snapshot.notices,
             )
             self.sites[name] = facts

@@ -66,6 +66,7 @@ def place(look: Look, stage: StageRow, *, why: str, shut: Collection[str] = ()) 
         static=static,
         waived=look.waived,
         journey=look.snapshot.journey,
+        numbers=look.world.numbers.placement,
     )
     if decision.outcome != "place":
         return not_placed(look, stage, decision)

@@ -42,6 +42,7 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
         stop_before=row.stop_before,
         surely_dead=unsubmitted(look, row),
         past=look.world.outages.get(row.site, ()),
+        numbers=look.world.numbers.failover,
     )
     shut: Collection[str] = ()
     if decision.outcome in ("move", "ask") and stage.want == row.site:

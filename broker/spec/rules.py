@@ -24,6 +24,7 @@ def stage_rules(policy: Policy, stage: Stage) -> Json:
     return (
         _with_lane(lane)
         | data
+        | _with_deadline(own)
         | {
             "sites": _whole(policy.sites) | _set(own.sites),
             "failover": _failover(failover),
@@ -36,6 +37,12 @@ def stage_rules(policy: Policy, stage: Stage) -> Json:
             "at": {site: rules for site, at in stage.at.items() if (rules := _rules_at(stage, at, failover))},
         }
     )
+
+
+def deadline_of(policy: Policy) -> Json | None:
+    """The deadline that stands in this very policy: of the run, or of a stage."""
+    found = policy.deadline
+    return None if found is None else {"within": found.within, "from": found.from_, "on_miss": found.on_miss}
 
 
 def moving_rules(policy: Policy, stage: Stage) -> Json:
@@ -103,6 +110,12 @@ def _failover(keys: Keys, *, usual: Keys = _USUAL) -> Json:
 def _with_lane(lane: list[Lane]) -> Json:
     """Left out where there is none: a document without has the digest that it has always had."""
     return {"lane": lane} if lane else {}
+
+
+def _with_deadline(own: Policy) -> Json:
+    """The stage's own; the run's is no stage's. Left out where there is none, as `lane` is."""
+    deadline = deadline_of(own)
+    return {} if deadline is None else {"deadline": deadline}
 
 
 def _with_data(policy: Policy, own: Policy) -> Json:

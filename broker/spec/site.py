@@ -11,6 +11,7 @@ from broker.spec.machine_values import Bind, Container, Credential, Launcher, Ma
 from broker.spec.part import Open, Part, always
 from broker.spec.policy import LaneName
 from broker.spec.raw import RawDocument, document_from
+from broker.spec.telling import Telling
 from broker.spec.values import (
     Count,
     Duration,
@@ -210,6 +211,7 @@ class Site(Machine):
 
     profile: SiteReference
     facility: Line = Field(default="", description="Sites of one facility fail together; empty: the site's own name.")
+    provider: Line = Field(default="", description="Sites of one provider may fall silent together, and it is not us.")
     account: SubmitWord | None = Field(default=None, description="The allocation that pays.")
     root: Line | None = Field(default=None, description="The folder there below which everything of ours lives.")
     collection: Line | None = Field(default=None, description="The Globus collection that its files are reached by.")
@@ -258,6 +260,7 @@ class SiteDocument(Part):
     sites: dict[Name, Site] = Field(min_length=1, max_length=1_000)
     places: dict[Name, Place] = Field(default_factory=dict)
     globus: Globus = always(Globus())
+    notify: Telling = always(Telling())
 
     _raw: RawDocument | None = PrivateAttr(default=None)
 

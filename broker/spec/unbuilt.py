@@ -28,7 +28,8 @@ def _all(*names: str) -> dict[str, Test]:
 
 
 _POLICY = {
-    **_all("deadline", "budget"),
+    **_all("budget"),
+    "deadline.probability": _but(None),
     "failover.hedge": _but("never"),
 }
 _STAGE = {
@@ -42,7 +43,7 @@ _DIFFERS = ("checkpoint", "policy.failover")
 """What there is under `at` as well."""
 
 UNBUILT: Mapping[str, Test] = {
-    **_all("triggers", "notify", "concurrency"),
+    **_all("triggers", "concurrency"),
     **{f"policy.{key}": test for key, test in _POLICY.items()},
     **{f"stages.*.{key}": test for key, test in _STAGE.items()},
     **{f"stages.*.at.*.{key}": test for key, test in _STAGE.items() if key.startswith(_DIFFERS)},

@@ -10,7 +10,7 @@ from sqlalchemy import literal_column, null, or_, select
 
 from broker.ids import RandomBits
 from broker.states import RunState
-from broker.store import chain, wake
+from broker.store import chain, dating, wake
 from broker.store.base import CommandRow, Installation, KeyTaken, NewEvent, NewRun, SiteRow, StoreError
 from broker.store.connect import Tx
 from broker.store.rows import INSERT_DEP, INSERT_STAGE
@@ -55,6 +55,7 @@ def create_run(tx: Tx, new: NewRun, *, again: bool) -> tuple[str, bool]:
     tx.put(INSERT_DOCUMENT, [(row.run_id, new.document)])
     tx.put(INSERT_STAGE, new.stages)
     tx.put(INSERT_DEP, new.deps)
+    tx.put(dating.INSERT, new.deadlines)
     chain.append(tx, row.run_id, new.events, at=row.created_at)
     return row.run_id, True
 

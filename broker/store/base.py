@@ -18,6 +18,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from broker.alerts.rows import AlertRow, AlertStore, Over
+from broker.deadlines import Asked, DeadlineRow
 from broker.operating.rows import NoticeRow as NoticeRow  # noqa: PLC0414 - said on, as the next ones are
 from broker.store.events import EvidenceRow as EvidenceRow  # noqa: PLC0414 - said on: rows are taken from here
 from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414
@@ -57,6 +59,10 @@ class RunRow(NamedTuple):
     lease_owner: str | None
     lease_token: int
     lease_until: int | None
+    notify: str = ""
+    deadlines: int = 0
+    deadline_at: int | None = None
+    event_at: int | None = None
 
 
 class StageRow(NamedTuple):
@@ -436,11 +442,27 @@ class Changes:
     """That many places came free: so many READY stages of any run whose `due_at` lies ahead (they wait for room)
     and whose `not_before` is past or null, oldest first, get `due_at` now; their runs too."""
     events: list[NewEvent] = field(default_factory=list)
+    alerts: list[AlertRow] = field(default_factory=list)
+    """Who is told of this. Each is written once, however often it is decided."""
+    alerts_over: list[Over] = field(default_factory=list)
+    """What former notices tell of has passed."""
+    new_deadlines: list[DeadlineRow] = field(default_factory=list)
+    deadlines: list[DeadlineRow] = field(default_factory=list)
+    """Written: state, episodes, due_at."""
+    hasten_deadlines: bool = False
+    """All of the run's deadlines that are not over are to be looked at again at once."""
+    wake_stages: list[int] = field(default_factory=list)
+    """Stages of the run that become due now."""
 
     def empty(self) -> bool:
         """Is there nothing to write?"""
         return self.run is None and not any(
             (
+                self.alerts,
+                self.alerts_over,
+                self.new_deadlines,
+                self.deadlines,
+                self.wake_stages,
                 self.stages,
                 self.new_attempts,
                 self.attempts,
@@ -520,6 +542,10 @@ class DecisionTx(Protocol):
 
     def waivers(self) -> Sequence[WaiverRow]:
         """All of the run, whether they hold or not, by id."""
+        ...
+
+    def deadlines(self, *, now: int) -> Asked:
+        """Those of the run that are to be looked at now, with the work that they wait for."""
         ...
 
     def carried(self, *, since: int) -> Sequence[Carried]:
@@ -638,6 +664,7 @@ class NewRun:
     stages: Sequence[StageRow]
     deps: Sequence[DepRow]
     events: Sequence[NewEvent] = ()
+    deadlines: Sequence[DeadlineRow] = ()
 
 
 class KeyTaken(StoreError):
@@ -671,6 +698,11 @@ class Store(Protocol):
     @property
     def traffic(self) -> TrafficStore:
         """What is on its way."""
+        ...
+
+    @property
+    def alerts(self) -> AlertStore:
+        """Who is told of what."""
         ...
 
     @property
@@ -883,6 +915,12 @@ class Store(Protocol):
 
     def waivers(self, run_id: str = "", *, limit: int = 1000) -> Sequence[WaiverRow]:
         """Of a run or of all, those asked for last first."""
+        ...
+
+    # -- deadlines -----------------------------------------------------------------------------------------
+
+    def deadlines(self, run_id: str = "", *, limit: int = 1000) -> Sequence[DeadlineRow]:
+        """Of a run all, by stage; of all runs those that are not over, the nearest first."""
         ...
 
     # -- read ----------------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import select
 
 from broker.clock import micros
-from broker.states import StageState
-from broker.store import carrying, look, recording, retention, stray, waiving, wake
+from broker.deadlines import Asked
+from broker.states import RunState, StageState
+from broker.store import alerting, carrying, dating, look, recording, retention, stray, waiving, wake
 from broker.store.base import (
     AttemptRow,
     Changes,
@@ -165,6 +166,9 @@ class Decision:
     def waivers(self) -> Sequence[WaiverRow]:
         return waiving.of_run(self._tx, self._lease.run_id)
 
+    def deadlines(self, *, now: int) -> Asked:
+        return dating.due(self._tx, self._lease.run_id, now=now)
+
     def carried(self, *, since: int) -> Sequence[Carried]:
         return carrying.lately(self._tx, since=since)
 
@@ -191,6 +195,9 @@ class Decision:
         done = [(key, outcome, run_id, now) for key, outcome in changes.commands_done]
         tx.put_each(FINISH_COMMAND, done, _stale(len(done), "command"))
         tx.put(UPDATE_CHILD, children)
+        alerting.decided(tx, changes.alerts, changes.alerts_over, now=now)
+        self._apply_deadlines(changes, now=now)
+        tx.put(wake.HINT_STAGE, [(run_id, n, now) for n in changes.wake_stages])
         if changes.wake_all:
             tx.put(wake.WAKE_RUN_STAGES, [(run_id, now)])
         if changes.wake_ready > 0:
@@ -212,7 +219,7 @@ class Decision:
             self._opened(changes),
             -len(changes.commands_done),
         )
-        hint = now if due_children or changes.wake_all else _least_due(changes)
+        hint = now if due_children or changes.wake_all or changes.wake_stages else _least_due(changes)
         given_values = (*self._guard, *counters, self._ttl, hint)
         if (new := changes.run) is None:
             self._tx.put_each(TOUCH_RUN, [given_values], self._lost())
@@ -220,6 +227,14 @@ class Decision:
             decided = tuple(getattr(new, name) for name in RUN_DECIDED)
             self._tx.put_each(UPDATE_RUN, [(*given_values, *decided)], self._lost())
         self._run = None
+
+    def _apply_deadlines(self, changes: Changes, *, now: int) -> None:
+        new, moved, hasten = changes.new_deadlines, changes.deadlines, changes.hasten_deadlines
+        if new or moved or hasten:
+            dating.write(self._tx, self._lease.run_id, new=new, moved=moved, hasten=hasten, now=now)
+        after = changes.run
+        if after is not None and after.deadlines and RunState(after.state).final:
+            dating.close(self._tx, self._lease.run_id)
 
     def _opened(self, changes: Changes) -> int:
         """By how many the run's open attempts grow; the load of each site is kept up."""

@@ -14,6 +14,8 @@ Who writes what, and under which guard:
   that may be.
 * `waiver`: added by who asks; who confirms and who withdraws it is written once, by the statement that looks whether
   it may be.
+* `alert`: added by the decision, or the watch, that it tells of; sent under its own claim; acknowledged and over once.
+* `deadline`: added with the run, or by the decision that makes its stage ready; moved by decisions.
 * `event`: appended in the transaction that it tells of; one hash chain per stream (a run id, `site:NAME`,
   `place:NAME` or `operators`), the chain's tip in `stream`.
 
@@ -120,6 +122,10 @@ run = Table(
     _text("lease_owner", null=True),
     _int("lease_token"),  # grows with every acquisition, never falls
     _time("lease_until"),
+    _word("notify"),  # JSON [[address, [kind, ...]], ...]: who is told of what; empty: nobody
+    _int("deadlines", 0),  # keys `deadline` in its document: the run's own, and those of stages
+    _time("deadline_at"),  # of the run as a whole
+    _time("event_at"),  # when what the run is about happened, if that was told
     UniqueConstraint("client_key", name="run_client_key"),
 )
 Index("run_due", run.c.due_at)
@@ -573,3 +579,49 @@ retention = Table(  # what a declared `keep` will remove, and what it has
 )
 Index("retention_due", retention.c.due_at)
 Index("retention_side", retention.c.side, retention.c.due_at)
+
+alert = Table(  # what somebody is told: a row first, sent until it has arrived, and again until it is acknowledged
+    "alert",
+    metadata,
+    Column("id", Text, primary_key=True),  # of its key and its address: the same notice has the same id, always
+    _text("key"),  # kind, what it is about, and which time that is
+    _text("run_id"),  # empty: it is about no run
+    _int("n", -1),  # the stage's number; -1: the run as a whole
+    _text("about"),  # a stage's path, a site, SITE/CREDENTIAL
+    _text("kind"),
+    _text("address"),
+    _text("body"),  # JSON: what is told
+    _int("stands"),  # 1: what it tells of lasts, and passes by itself
+    _int("repeats"),  # 1: told again until somebody acknowledges it
+    _time("created_at", null=False),
+    _time("due_at"),  # to be sent then; while it is being sent: when that claim lapses; null: nothing to send
+    _int("number"),  # how often it has arrived
+    _int("tries"),  # in vain, since it last arrived
+    _time("sent_at"),  # when it last arrived
+    _text("error"),  # why the last try was in vain
+    _text("claim"),
+    _text("acked_by"),
+    _time("acked_at"),
+    _text("ack_reason"),
+    _time("over_at"),  # what it told of has passed
+    _text("over_why"),  # empty: nothing needs to be said of that
+    _time("over_sent_at"),
+)
+Index("alert_due", alert.c.due_at)
+Index("alert_run", alert.c.run_id, alert.c.n)
+Index("alert_created", alert.c.created_at)
+
+deadline = Table(  # by when a run, or one of its stages, is to be done
+    "deadline",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),  # -1: the run as a whole
+    _time("at", null=False),
+    _time("since", null=False),  # what `within` is counted from
+    _text("on_miss"),  # continue, cancel
+    _text("state"),  # open, at_risk, missed, over
+    _int("episodes"),  # how often it was at risk
+    _time("due_at"),  # to be looked at then; null: never again
+    sqlite_with_rowid=False,
+)
+Index("deadline_due", deadline.c.run_id, deadline.c.due_at)
