@@ -45,7 +45,7 @@ OTHERS = (
     Verb("ack", "notices", "Say that you take care of what was told."),
     Verb("notices", "notices", "List who was told of what, and whether it has arrived."),
     Verb("freeze", "freeze", "Keep the broker from moving or submitting work, for a while."),
-    Verb("maintenance", "maintenance", "Announce, list and take back maintenance of sites."),
+    Verb("maintenance", "maintenance", "Announce, plan, list and take back maintenance of sites."),
     Verb("move", "change", "Carry a run or a stage to another site."),
     Verb("attempt", "attempt", "List and show attempts; take over or end those left behind."),
     Verb("transfer", "transfer", "List, show, cancel and retry transfers."),
