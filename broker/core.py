@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from broker.accounts import AccountKeeper
 from broker.alerts.allowed import NotifyConfig
 from broker.alerts.sending import Sender
 from broker.alerts.standing import Lookout
@@ -35,6 +36,7 @@ from broker.watch import Watcher
 from connectors.base import Mover, PlaceFiles, Site
 from connectors.registry import PlaceConfig, SiteConfig
 from policies.brake import PER_MINUTE
+from policies.model import Cap
 from policies.numbers import USUAL_NUMBERS, Numbers
 
 RESEND_AFTER = 2.0
@@ -71,6 +73,8 @@ class Parts:
     """Sites whose calls this worker makes: one may be within reach of some machines only. None: all."""
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     """Named storage, by name."""
+    caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
+    """What projects and people may spend, by kind and name, as the site document has it."""
     place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
     """What looks into it, by its side (`NAME:`), where anything does."""
     notify: NotifyConfig = field(default_factory=NotifyConfig)
@@ -97,6 +101,7 @@ class Broker:
             sites=setups,
             claimant=parts.owner,
             places=parts.places,
+            caps=parts.caps,
             notify=parts.notify.tell,
             failovers_per_minute=parts.failovers_per_minute,
             numbers=parts.numbers,
@@ -115,6 +120,7 @@ class Broker:
         self._health = HealthKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._outages = OutageKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._past = PastKeeper(store=parts.store, world=self.world, clock=parts.clock)
+        self._accounts = AccountKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._reconciler = Reconciler(store=parts.store, world=self.world, sites=parts.sites, clock=parts.clock)
         self._closer = Closer(store=parts.store, sites=parts.sites, clock=parts.clock)
         self._owner = parts.owner
@@ -186,6 +192,7 @@ class Broker:
             runs = self.store.record(looked.sightings, now=self.clock())
         self.watcher.forget(site, looked)
         self._health.ask(site, self.sites[site])
+        self._accounts.ask(site, self.sites[site])
         if self._reconciler.reconcile(site):
             self.watcher.hasten(site)
         self._closer.close(site)

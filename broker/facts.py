@@ -13,6 +13,7 @@ from broker.operating.rows import FREEZE_SUBMITS, NoticeRow
 from broker.operating.standing import closed, frozen_words, next_window
 from broker.spec import rules_for, secrets_of, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow, WaiverRow
+from broker.tariffs import budget_rule
 from connectors.model import LaneLimits, Resources
 from connectors.registry import PlaceConfig, SiteConfig
 from policies.blackhole import NO_HOLES, Holes
@@ -24,6 +25,7 @@ from policies.intervals import ask_every
 from policies.links import Learned
 from policies.measured import spent
 from policies.model import (
+    Cap,
     CheckpointFacts,
     CheckpointRule,
     ContinueRule,
@@ -104,6 +106,8 @@ class World:
     health: dict[str, Judged] = field(default_factory=dict)
     """How the sites are judged to be, kept up by whoever looks at them (`broker.health`). Without a judgement what a
     site's own row says is all there is."""
+    caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
+    """What projects and people may spend, by kind and name, as the site document has it."""
     outages: dict[str, Sequence[float]] = field(default_factory=dict)
     """What the sites' former outages lasted, seconds, kept up by `broker.outages`."""
     failovers_per_minute: int = PER_MINUTE
@@ -155,6 +159,8 @@ def _rules(data: Mapping[str, Any]) -> Rules:
         duplicates=data["duplicates"],
         required=data["required"],
         data=_data(data["data"]) if "data" in data else None,
+        budget=budget_rule(data["budget"]) if "budget" in data else None,
+        own_budget=budget_rule(data["own_budget"]) if "own_budget" in data else None,
         near=data.get("near"),
         deadline=_deadline(data["deadline"]) if "deadline" in data else None,
         skip=data.get("skip", ""),
@@ -285,6 +291,7 @@ def site_facts(
         heard=_heard(judged, since),
         failovers_per_minute=to_one_site(config, brake.to_one_site),
         clearance=config.clearance,
+        tariff=config.tariff,
     )
 
 

@@ -19,6 +19,7 @@ from typing import Literal
 
 from broker import ids, views
 from broker.alerts.rows import entries_json
+from broker.charged import charge_view, charge_words
 from broker.clock import Clock, FollowingClock, micros, wall_clock
 from broker.config import Settings
 from broker.errors import KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
@@ -34,6 +35,7 @@ from broker.operating.homes import HOME, home_of
 from broker.people import whoami
 from broker.possible import Possible, check, refuse_places
 from broker.preflight import LOOKED_AT, warnings_for
+from broker.prices import Prices
 from broker.rows import rows_of, run_row
 from broker.sites import Sites, load_sites
 from broker.spec import (
@@ -162,8 +164,9 @@ class Service:
             cure = "use another key, or --again for a new run"
             raise KeyInUse(str(error), run_id=error.run_id, help=cure) from error
         forbidden = possible.warnings(known) if is_new else ()
-        warnings = (*compiled.warnings, *self.unknown_sites(compiled), *self.preflight(possible.sites), *forbidden)
-        return Submitted(run_id=known, new=is_new, warnings=warnings)
+        warnings = [*compiled.warnings, *self.unknown_sites(compiled), *self.preflight(possible.sites)]
+        warnings += [*self.prices().warnings(compiled, possible.sites), *forbidden]
+        return Submitted(run_id=known, new=is_new, warnings=tuple(warnings))
 
     def _new_run(self, compiled: CompiledRun, request: Request, *, run_id: str, now: int) -> NewRun:
         stages, deps = rows_of(compiled, run_id, now=now)
@@ -194,6 +197,10 @@ class Service:
         """What sites could do with it; refuses what none could ever run, before anything is stored. `hold`: what two
         persons may still waive is not refused. Raises RefusedByPolicy."""
         return check(compiled, self.sites, hold=hold)
+
+    def prices(self) -> Prices:
+        """What stages would cost now."""
+        return Prices(self.store, self.sites, self.clock, person=self.actor)
 
     def unknown_sites(self, compiled: CompiledRun) -> list[str]:
         """Sentences on names that the document gives to sites, and that no site, facility or profile has."""
@@ -245,7 +252,7 @@ class Service:
 
         compiled = self.compile(request)
         refuse_places(compiled, self.sites)
-        return Planner(self.store, self.sites, now=self.clock()).plan(compiled)
+        return Planner(self.store, self.sites, now=self.clock(), prices=self.prices()).plan(compiled)
 
     def planned_script(self, request: Request, site: str, stage: str | None = None) -> dict[str, object]:
         """The script and request that a site would be given for a stage. Raises NotFound, UsageError."""
@@ -465,7 +472,12 @@ class Service:
         paths = {s.n: s.path for s in self.store.stages(run.run_id)}
         rows = self.store.decisions(run.run_id, stage.n if stage else None)
         attempts = self.store.attempts(run.run_id, stage.n if stage else None)
-        return views.explanation(run, stage, rows, paths, attempts)
+        charges = self.store.money.charges(run.run_id, stage.n if stage else None)
+        booked = [
+            {"stage": paths[row.n], "attempt": row.attempt, "site": row.site, "words": charge_words(view), **view}
+            for row, view in ((row, charge_view(row)) for row in charges)
+        ]
+        return {**views.explanation(run, stage, rows, paths, attempts), "charges": booked}
 
     def errors(self, target: str | None) -> list[dict[str, object]]:
         """Attempts that ended badly and stages that failed, with the end of their stderr."""
@@ -523,7 +535,12 @@ class Service:
         paths = {s.n: s.path for s in self.store.stages(run.run_id)}
         number = self.attempt_number(target) if target and stage else None
         rows = self.store.attempts(run.run_id, stage.n if stage else None)
-        return [views.attempt_long(paths[a.n], a) for a in rows if number is None or a.number == number]
+        charges = {(row.n, row.attempt): charge_view(row) for row in self.store.money.charges(run.run_id)}
+        return [
+            {**views.attempt_long(paths[a.n], a), "charge": charges.get((a.n, a.number))}
+            for a in rows
+            if number is None or a.number == number
+        ]
 
     def attempt(self, target: str) -> tuple[RunRow, StageRow, AttemptRow]:
         """RUN/STAGE@N (the newest attempt without @N)."""

@@ -41,6 +41,7 @@ from connectors.registry import (
 )
 from connectors.unusable import UnusableSite
 from policies.brake import PER_MINUTE
+from policies.model import Cap
 from policies.numbers import USUAL_NUMBERS, Numbers
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class Connected:
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
     """What looks into places, by their side, where anything does."""
+    caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
+    """What projects and people may spend, by kind and name."""
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     """How people are told."""
 
@@ -113,6 +116,7 @@ def connect(
         mover=desk,
         places=sites.places,
         place_files=place_files,
+        caps=sites.caps,
         notify=sites.notify,
     )
 
@@ -203,6 +207,7 @@ def make_broker(
             failovers_per_minute=failovers_per_minute,
             numbers=numbers,
             places=connected.places,
+            caps=connected.caps,
             place_files=connected.place_files,
             notify=connected.notify,
         )

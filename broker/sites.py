@@ -17,8 +17,10 @@ from broker.spec.errors import KeyPath, Wrong, nearest, quoted
 from broker.spec.profiles import profile
 from broker.spec.site import Globus, Machine, Place, Profile, Site, SiteDocument
 from broker.spec.unbuilt import UNBUILT_AT_SITES, find_unused
+from broker.tariffs import caps_of, tariff_of
 from connectors.model import LaneLimits
 from connectors.registry import GlobusConfig, PlaceConfig, SiteConfig
+from policies.model import Cap
 
 VARIABLE = "CROSSFADE_SITES"
 """Names the site document, unless a command line does."""
@@ -39,6 +41,8 @@ class Sites:
     document: SiteDocument
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     globus: GlobusConfig = field(default_factory=GlobusConfig)
+    caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
+    """What projects and people may spend, by kind and name."""
     unused: Sequence[str] = ()
     """Keys of the document that are kept, and that nothing goes by yet."""
     notify: NotifyConfig = field(default_factory=NotifyConfig)
@@ -110,6 +114,7 @@ def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = No
         document=document,
         places=places,
         globus=globus,
+        caps=caps_of(document.budgets),
         unused=find_unused(raw.data),
         notify=notify,
     )
@@ -169,6 +174,7 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
         **_lanes(machine, entry),
         **given,
     )
+    config = replace(config, tariff=tariff_of(machine.charge, entry.charge, whole_nodes=config.exclusive))
     if config.secrets and config.connector != LOCAL:
         cure = "keep what a job there needs at that site itself, in a file that its own owner looks after"
         raise _At("secrets", Wrong("secrets are told to jobs of this machine only", cure))

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from connectors.base import ClosableMover, Notes, OnThisMachine, PlaceFiles, Site
-from connectors.model import LaneLimits
+from connectors.model import LaneLimits, Tariff
 from connectors.ssh.reach import OverSsh
 
 Clock = Callable[[], int]
@@ -105,6 +105,8 @@ class SiteConfig:
     """What the scheduler calls a CPU, where it counts hardware threads: so many to a core."""
     account: str = ""
     """The allocation that jobs are charged to."""
+    tariff: Tariff | None = None
+    """How they are charged; None: nothing is booked for this site."""
     credentials: Mapping[str, str] = field(default_factory=dict)
     """References (`env:NAME`, `file:PATH`), never values: see connectors.secrets."""
     secrets: Mapping[str, str] = field(default_factory=dict)

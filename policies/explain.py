@@ -43,6 +43,7 @@ _OPENINGS = {
     ("command", "adopt"): "Somebody made an earlier attempt its own again",
     ("command", "reap"): "Somebody had a copy ended that was left behind",
     ("command", "move"): "Somebody moved it",
+    ("command", "hold"): "Somebody had it wait for its site",
 }
 _REJECTED = ("refused", "against")
 

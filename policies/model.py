@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from connectors.errors import Fault
-from connectors.model import LaneLimits, Resources
+from connectors.model import LaneLimits, Resources, Tariff
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,32 @@ class Ranks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """A bound on what may be spent, in millionths; None: none of that kind."""
+
+    node_hours: int | None = None
+    usd: int | None = None
+
+    def over(self, said: Cap) -> Cap:
+        """Itself, with what another one says in its place."""
+        return Cap(
+            node_hours=said.node_hours if said.node_hours is not None else self.node_hours,
+            usd=said.usd if said.usd is not None else self.usd,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetRule:
+    """`policy.budget` of a run or of a stage."""
+
+    cap: Cap = field(default_factory=Cap)
+    per_site: Mapping[str, Cap] = field(default_factory=dict)
+    """By the name of a site, a facility or a profile."""
+    resilience: float | None = None
+    """The part of the cap that copies beside each other and lost work may take; None: as much as there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """What a stage asks of the policies, for one site or in general."""
 
@@ -182,6 +208,10 @@ class Rules:
     required: bool = True
     data: DataRule | None = None
     """None: data may be anywhere."""
+    budget: BudgetRule | None = None
+    """The run's, for all of its stages together."""
+    own_budget: BudgetRule | None = None
+    """The stage's own, within the run's."""
     near: int | None = None
     """The number of the stage whose files it would rather be beside."""
     deadline: DeadlineRule | None = None
@@ -247,6 +277,8 @@ class SiteFacts:
     """How many stages may be carried there within a minute."""
     clearance: frozenset[str] = frozenset()
     """Kinds of data that may be there, beside what may be anywhere."""
+    tariff: Tariff | None = None
+    """How what runs there is charged; None: it is not."""
 
     @property
     def answers(self) -> bool:

@@ -18,6 +18,7 @@ from policies.residency import WAIVED, Waiver, allowed, judged, side_of
 
 WAIT_FOR_ROOM = 1_000_000
 WAIT_FOR_ANSWER = 5_000_000
+WAIT_FOR_MONEY = 60_000_000
 """Microseconds until the question is asked again. A place that comes free asks it at once."""
 WORTH_STARTING = 600.0
 """Seconds of work for which a stage with checkpoints is begun although a maintenance will end it."""
@@ -121,6 +122,7 @@ def place(
     near: str = "",
     static: Mapping[str, Reason | None] | None = None,
     waived: Sequence[Waiver] = (),
+    unpaid: Mapping[str, Reason] | None = None,
     journey: Journey | None = None,
     numbers: RankNumbers = USUAL,
 ) -> Decision:
@@ -129,6 +131,7 @@ def place(
     `want`: an operator's wish, which beats every preference but no constraint. `avoid`: where it failed before;
     taken again only when nothing else is left. `near`: the site where the files are that it would rather be beside.
     `static`: refusals by site if the caller has them already. `waived`: the run's waivers that are in force now.
+    `unpaid`: sites of which nobody can pay for the stage there, and why (`policies.budget`).
     `journey`: of a run of which a stage was carried elsewhere.
     """
     reasons: list[Reason] = []
@@ -156,6 +159,12 @@ def place(
     if not open_:
         reasons.append(Reason("candidates", "wait", "no site that could take it answers and is open"))
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
+    paid = [candidate for candidate in open_ if candidate.site.name not in (unpaid or {})]
+    reasons.extend(reason for name, reason in (unpaid or {}).items() if any(c.site.name == name for c in open_))
+    if not paid:
+        reasons.append(Reason("candidates", "wait", "no site that could take it now can be paid for"))
+        return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_MONEY, facts={"for": "money"})
+    open_ = paid
     if want not in {c.site.name for c in open_}:  # a person may send it home
         open_ = list(kept_from_home(open_, journey, reasons))
     exceptions = {c.site.name: words for c in open_ if (words := _waived_at(c, waived))}
@@ -208,7 +217,7 @@ def _rank(
     elif near:
         reasons.append(Reason("near", "against", f"{near}, where its files are, cannot take it now", near))
     reasons.extend(after(c, best) for c in roomy if c is not best)
-    return Decision("placement", "place", tuple(reasons), site=best.site.name, facts=table(roomy, orders))
+    return Decision("placement", "place", tuple(reasons), site=best.site.name, facts=table(roomy, orders, checkpoints))
 
 
 def _wanted(candidates: Sequence[Candidate], want: str, reasons: list[Reason]) -> Sequence[Candidate]:

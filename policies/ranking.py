@@ -118,10 +118,18 @@ def after(candidate: Candidate, best: Candidate) -> Reason:
     )
 
 
-def table(candidates: Sequence[Candidate], orders: Mapping[str, tuple[int, ...]]) -> Mapping[str, object]:
-    """What the sites were compared by, in numbers: a later look can decide it anew."""
+def table(
+    candidates: Sequence[Candidate], orders: Mapping[str, tuple[int, ...]], checkpoints: Sequence[CheckpointFacts]
+) -> Mapping[str, object]:
+    """What the sites were compared by, in numbers: a later look can decide it anew (`policies.again`)."""
     rows = [
-        {**c.forecast.facts, "order": orders[c.site.name], "load": c.site.load, "slots": c.site.slots}
+        {
+            **c.forecast.facts,
+            "order": orders[c.site.name],
+            "no_checkpoint": _tie_order(c, checkpoints)[0],
+            "load": c.site.load,
+            "slots": c.site.slots,
+        }
         for c in candidates
         if c.forecast is not None
     ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from broker.accounts import ending as ending_allocation
 from broker.alerts.rows import Entries, addresses, entries_of, new_alert
 from broker.clock import Clock
 from broker.credentials import Reference, references
@@ -66,6 +67,7 @@ class Lookout:
         rows = {row.site: row for row in self.store.sites()}
         self._keep("freeze", self._dark(rows, now), "sites answer again", now=now)
         self._keep("override_ending", _overrides(rows, now), "the override has ended, or was renewed", now=now)
+        self._keep("allocation_ending", _allocations(self.store, now), "there is enough again", now=now)
         if now >= self._credentials_next:
             self._credentials_next = now + round(CREDENTIALS_EVERY * 1e6)
             self._credentials(now)
@@ -157,6 +159,17 @@ def ending(one: Reference, now: int) -> Matter | None:
         return None
     text = f"credential {one.name} of {one.site} ends within {words}, at {end}"
     return Matter("credential_ending", about, f"{one.expires_at}:{words}", text, help, (one.site,))
+
+
+def _allocations(store: Store, now: int) -> Iterator[Matter]:
+    rows = store.money.allocations()
+    held = store.money.purse("", projects=(), users=()).held if rows else {}
+    for row in rows:
+        found = ending_allocation(row, held.get((row.site, row.account, row.pool), 0), now)
+        if found is not None:
+            about = f"{row.site}/{row.account}" + (f"/{row.pool}" if row.pool else "")
+            help = "crossfade budget show"  # noqa: A001 - the word of our errors
+            yield Matter("allocation_ending", about, found.which, found.text, help, (row.site,))
 
 
 def _overrides(rows: Mapping[str, SiteRow], now: int) -> Iterator[Matter]:

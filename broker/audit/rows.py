@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from broker.store.base import (
     AttemptRow,
+    ChargeRow,
     CheckpointRow,
     DecisionRow,
     DepRow,
@@ -62,6 +63,7 @@ class RunRows:
     """Of the sites that were left or taken in a failover, or where something was left behind."""
     sites: Mapping[str, SiteRow] = field(default_factory=dict)
     """Those where the run has attempts."""
+    charges: Sequence[ChargeRow] = ()
     now: int | None = None
     """When the rows were read, by the store's clock; None: not known, so nothing is asked of it."""
 

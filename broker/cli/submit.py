@@ -107,7 +107,9 @@ def show_dry_run(session: Session, request: Request, output: str) -> None:
     """Check everything that submitting would check, and store nothing."""
     compiled = session.service.compile(request)
     possible = session.service.possible(compiled, hold=request.hold)
-    for warning in (*session.service.preflight(possible.sites), *possible.warnings("RUN")):
+    service = session.service
+    money = service.prices().warnings(compiled, possible.sites)
+    for warning in (*service.preflight(possible.sites), *money, *possible.warnings("RUN")):
         note(f"warning: {warning}")
     view = {"run": None, "dry_run": True, "name": compiled.name, "stages": len(compiled.stages)}
     emit(view, output=output, text=lambda: f"would submit {compiled.name} with {len(compiled.stages)} stages")

@@ -42,6 +42,7 @@ OTHERS = (
     Verb("hold", "change", "Start nothing new of a run."),
     Verb("release", "change", "Let a held run go on."),
     Verb("waiver", "waiver", "Ask for, confirm, withdraw and list waivers of where data may be."),
+    Verb("budget", "budget", "Show what was spent and what is left; set bounds."),
     Verb("ack", "notices", "Say that you take care of what was told."),
     Verb("notices", "notices", "List who was told of what, and whether it has arrived."),
     Verb("freeze", "freeze", "Keep the broker from moving or submitting work, for a while."),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from broker.deadlines import NONE_DUE, Asked
 from broker.engine.alerts import tell_people
 from broker.engine.attempt import Progress, held_for, stuck_reason
+from broker.engine.booking import open_charges
 from broker.engine.braking import in_turn
 from broker.engine.closing import end_here
 from broker.engine.commands import carry_out
@@ -29,6 +30,7 @@ from broker.store.base import (
     CheckpointRow,
     EffectRow,
     NewEvent,
+    Purse,
     Snapshot,
     StageRow,
     StrayRow,
@@ -53,6 +55,7 @@ def decide(
     near: Mapping[int, str] = NO_PRODUCTS,
     standby: Mapping[int, Sequence[EffectRow]] = NO_ORDERS,
     waivers: Sequence[WaiverRow] = (),
+    purse: Purse | None = None,
     deadlines: Asked = NONE_DUE,
     carried: Sequence[Carried] = (),
 ) -> Changes:
@@ -60,8 +63,9 @@ def decide(
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
     its stages want to be near, by the number of their stage; `standby`: the orders to send inputs ahead, and to remove
     them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
-    its stages has a rule of where its data may be; `carried`: stages of all runs that were carried elsewhere within the
-    last minute, where one may follow; `deadlines`: those that are to be looked at."""
+    its stages has a rule of where its data may be; `purse`: what is spent and may be, where any site charges;
+    `carried`: stages of all runs that were carried elsewhere within the last minute, where one may follow;
+    `deadlines`: those that are to be looked at."""
     look = Look(
         world,
         snapshot,
@@ -71,6 +75,7 @@ def decide(
         near=near,
         standby=standby,
         waivers=waivers,
+        purse=purse,
         carried=carried,
     )
     carry_out(look)
@@ -83,6 +88,7 @@ def decide(
             row._replace(due_at=now) if row.n in look.again else row for row in look.changes.stages
         ]
     run(look)
+    open_charges(look)
     after_trouble(look)
     tell_people(look)
     return look.changes

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+from broker.cases.kept import kept
 from broker.engine.attempt import Progress
 from broker.engine.closing import waits_for_word
 from broker.engine.look import Look
@@ -46,13 +48,13 @@ def ended(look: Look, stage: StageRow, row: AttemptRow, failure: Failure) -> Sta
     if newest is not None and failure.restored_seq is not None and newest <= failure.restored_seq:
         newest = None
     failure = replace(failure, newest_seq=newest)
-    decision = retry.after_failure(
-        look.rules_there(stage, row.site),
-        failure,
-        tries_of(stage),
-        now=look.now,
-        numbers=look.world.numbers.retry,
-    )
+    asked: dict[str, Any] = {
+        "rules": look.rules_there(stage, row.site),
+        "failure": failure,
+        "tries": tries_of(stage),
+        "now": look.now,
+    }
+    decision = kept(retry.after_failure(**asked, numbers=look.world.numbers.retry), "retry", asked)
     look.tell(
         stage,
         "judged",

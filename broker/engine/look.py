@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from broker.engine.attempt import Progress
+from broker.engine.books import Books
 from broker.engine.forecasting import Forecasts, Known
 from broker.facts import (
     NOWHERE,
@@ -30,6 +31,7 @@ from broker.store.base import (
     CheckpointRow,
     EffectRow,
     NewEvent,
+    Purse,
     Snapshot,
     StageRow,
     StrayRow,
@@ -56,6 +58,7 @@ class Look:
         near: Mapping[int, str],
         standby: Mapping[int, Sequence[EffectRow]],
         waivers: Sequence[WaiverRow],
+        purse: Purse | None = None,
         carried: Sequence[Carried],
     ) -> None:
         self.world, self.snapshot, self.now = world, snapshot, now
@@ -71,6 +74,8 @@ class Look:
         self.standby = standby
         self.waived = waived_now(waivers, now=now)
         """The run's waivers that are in force."""
+        self.books = Books(world, purse, snapshot.run) if purse is not None else None
+        """None: nothing is charged anywhere."""
         self.load = Counter(snapshot.load)
         self.own = Counter(snapshot.own_load)
         self.seen: dict[int, dict[int, Progress]] = {}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+from broker.cases.kept import kept
 from broker.engine.attempt import Progress
 from broker.engine.braking import braked
 from broker.engine.closing import asked_for
@@ -11,6 +14,7 @@ from broker.engine.freezing import stays
 from broker.engine.look import Look
 from broker.engine.orphans import ask_to_end, leave, unsubmitted
 from broker.engine.placing import place
+from broker.engine.prospects import prospect
 from broker.engine.take_in import advance_all
 from broker.engine.takers import takers_now
 from broker.engine.words import last_fact
@@ -20,7 +24,7 @@ from broker.facts import (
 )
 from broker.states import AttemptState, StageState, move
 from broker.store.base import AttemptRow, StageRow
-from policies import failover, placement
+from policies import failover, outages, placement
 from policies.model import Decision, Reason, Rules, SiteFacts
 
 _S, _A = StageState, AttemptState
@@ -32,18 +36,21 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
     site = look.site(row.site)
     if site is None:
         return stage._replace(due_at=None, reason=f"site {row.site} is no longer in the site document")
-    elsewhere = takers_now(look, stage, row.site)
-    decision = failover.judge(
-        rules,
-        site=site,
-        now=look.now,
-        tries=tries_of(stage),
-        elsewhere=elsewhere,
-        stop_before=row.stop_before,
-        surely_dead=unsubmitted(look, row),
-        past=look.world.outages.get(row.site, ()),
-        numbers=look.world.numbers.failover,
-    )
+    elsewhere, seen = takers_now(look, stage, row.site), None
+    if elsewhere and failover.may_leave(rules, site, look.now, look.world.numbers.failover):
+        elsewhere, seen = prospect(look, stage, row, elsewhere)
+    asked: dict[str, Any] = {
+        "rules": rules,
+        "site": site,
+        "now": look.now,
+        "tries": tries_of(stage),
+        "elsewhere": elsewhere,
+        "stop_before": row.stop_before,
+        "surely_dead": unsubmitted(look, row),
+        "past": look.world.outages.get(row.site, ())[-outages.KEPT :],
+        **({"prospect": seen} if seen is not None else {}),
+    }
+    decision = judged = failover.judge(**asked, numbers=look.world.numbers.failover)
     shut: Collection[str] = ()
     if decision.outcome in ("move", "ask") and stage.want == row.site:
         decision = _stays(decision, Reason("hold", "stay", f"a person wants it to wait for {row.site}"))
@@ -53,13 +60,17 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
         decision = asked_for(look, site.name, stays(look, site.name, decision))
     if decision.outcome == "move":
         decision, shut = braked(look, stage, rules, elsewhere, decision, away=row.site)
+    if decision.outcome == "move" and look.books and not unsubmitted(look, row):
+        overspent = look.books.may_double(stage, row, rules)
+        if overspent is not None:
+            decision = replace(decision, outcome="ask", reasons=(*decision.reasons, overspent))
     if decision.outcome == "move":
-        return carry_elsewhere(look, stage, row, decision, shut)
+        return carry_elsewhere(look, stage, row, kept(decision, "failover", asked, judged=judged), shut)
     if decision.outcome == "ask":
-        return ask(look, stage, row, decision)
+        return ask(look, stage, row, kept(decision, "failover", asked, judged=judged))
     words = f"{_OUTCOMES[decision.outcome].format(site=decision.site)}: {last_fact(decision)}"
     if stage.reason != words and site.silent:
-        look.tell(stage, "stays", attempt=row.number, decision=decision)
+        look.tell(stage, "stays", attempt=row.number, decision=kept(decision, "failover", asked, judged=judged))
     return stage._replace(due_at=next_look(look, site.name, decision.until, elsewhere), reason=words)
 
 

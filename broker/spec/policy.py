@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from broker.spec.budget import Budget
 from broker.spec.errors import Wrong
-from broker.spec.part import Open, Part, always
+from broker.spec.part import Part, always
 from broker.spec.values import Count, Duration, Flag, SiteReference, many, one_of
 
 Act = Annotated[Literal["auto", "ask", "never"], one_of(Literal["auto", "ask", "never"])]
@@ -83,4 +84,4 @@ class Policy(Part):
     deadline: Annotated[Deadline, BeforeValidator(_deadline, json_schema_input_type=str | float | Deadline)] | None = (
         None
     )
-    budget: Open | None = None
+    budget: Budget | None = None

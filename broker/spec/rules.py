@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from broker.spec.budget import Budget
 from broker.spec.policy import Lane, Policy
 from broker.spec.stage import Ask, AtSite, Resources, Stage
 from broker.spec.structure import asked_by
@@ -24,6 +25,7 @@ def stage_rules(policy: Policy, stage: Stage) -> Json:
     return (
         _with_lane(lane)
         | data
+        | _with_budgets(policy, own)
         | _with_deadline(own)
         | {
             "sites": _whole(policy.sites) | _set(own.sites),
@@ -124,6 +126,21 @@ def _with_data(policy: Policy, own: Policy) -> Json:
         return {}
     data = _whole(policy.data) | _set(own.data)
     return {"data": data} if data["export_control"] or data["stay"] else {}
+
+
+def _with_budgets(policy: Policy, own: Policy) -> Json:
+    """The run's, which all of its stages share, and the stage's own; left out where nothing is said, as `lane` is."""
+    given = {"budget": policy.budget, "own_budget": own.budget}
+    return {name: _budget(budget) for name, budget in given.items() if budget is not None}
+
+
+def _budget(budget: Budget) -> Json:
+    return {
+        "node_hours": budget.node_hours,
+        "usd": budget.usd,
+        "per_site": {name: _whole(bound) for name, bound in budget.per_site.items()},
+        "resilience": budget.resilience,
+    }
 
 
 _PER_NODE = frozenset({"cores", "gpus", "memory"})

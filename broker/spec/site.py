@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
+from broker.spec.budget import Budgets, Charge
 from broker.spec.errors import Wrong, nearest, quoted
 from broker.spec.machine_values import Bind, Container, Credential, Launcher, MachineWord, Passed, Umask
 from broker.spec.part import Open, Part, always
@@ -183,7 +184,7 @@ class Machine(Part):
     )
     vars: dict[VariableName, Line] = Field(default_factory=dict, description="What ${{ site.vars.NAME }} stands for.")
     options: Open = Field(default_factory=dict, description="What only its connector knows.")
-    charge: Open | None = None
+    charge: Charge | None = Field(default=None, description="How what runs there is charged; nothing: it is not.")
 
 
 class Profile(Machine):
@@ -260,6 +261,7 @@ class SiteDocument(Part):
     sites: dict[Name, Site] = Field(min_length=1, max_length=1_000)
     places: dict[Name, Place] = Field(default_factory=dict)
     globus: Globus = always(Globus())
+    budgets: Budgets = always(Budgets())
     notify: Telling = always(Telling())
 
     _raw: RawDocument | None = PrivateAttr(default=None)

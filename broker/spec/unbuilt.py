@@ -28,7 +28,6 @@ def _all(*names: str) -> dict[str, Test]:
 
 
 _POLICY = {
-    **_all("budget"),
     "deadline.probability": _but(None),
     "failover.hedge": _but("never"),
 }
@@ -50,7 +49,7 @@ UNBUILT: Mapping[str, Test] = {
     **_all("stages.*.at.*.inputs", "stages.*.at.*.outputs"),
 }
 UNBUILT_AT_SITES: Mapping[str, Test] = {}
-UNUSED_AT_SITES = ("sites.*.charge",)
+UNUSED_AT_SITES: tuple[str, ...] = ()
 """Keys of the site document that are read and kept, and that nothing goes by yet. Safe to accept, for whatever would
 rely on them is refused in workflow documents; told by `doctor` all the same."""
 

@@ -21,6 +21,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from broker.alerts.rows import AlertRow, AlertStore, Over
 from broker.deadlines import Asked, DeadlineRow
 from broker.operating.rows import NoticeRow as NoticeRow  # noqa: PLC0414 - said on, as the next ones are
+from broker.store.booked import AllocationRow as AllocationRow  # noqa: PLC0414 - said on: rows are taken from here
+from broker.store.booked import CapRow as CapRow  # noqa: PLC0414
+from broker.store.booked import ChargeRow as ChargeRow  # noqa: PLC0414
+from broker.store.booked import MoneyStore as MoneyStore  # noqa: PLC0414
+from broker.store.booked import Purse as Purse  # noqa: PLC0414
+from broker.store.booked import SumRow as SumRow  # noqa: PLC0414
 from broker.store.events import EvidenceRow as EvidenceRow  # noqa: PLC0414 - said on: rows are taken from here
 from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414
 from connectors.base import Notes
@@ -426,6 +432,10 @@ class Changes:
     """Written: state, reason."""
     retention: list[RetentionRow] = field(default_factory=list)
     """What is to be removed one day."""
+    new_charges: list[ChargeRow] = field(default_factory=list)
+    """What attempts that begin are expected to cost."""
+    charges: list[ChargeRow] = field(default_factory=list)
+    """What they have cost, or that a copy was left behind. One that is settled already stays as it is."""
     evidence: list[EvidenceRow] = field(default_factory=list)
     """How jobs ended, for who judges sites. Written with something else, never for its own sake."""
     commands_done: list[tuple[str, str]] = field(default_factory=list)
@@ -472,6 +482,8 @@ class Changes:
                 self.settled,
                 self.checkpoint_states,
                 self.retention,
+                self.new_charges,
+                self.charges,
                 self.commands_done,
                 self.new_stages,
                 self.reopened,
@@ -542,6 +554,15 @@ class DecisionTx(Protocol):
 
     def waivers(self) -> Sequence[WaiverRow]:
         """All of the run, whether they hold or not, by id."""
+        ...
+
+    def purse(self, *, by_stage: bool, projects: Collection[str], users: Collection[str]) -> Purse:
+        """What is spent and held so far, with what this transaction has written; and who may spend how much. Besides
+        the caps that are stored, sums of these projects and users."""
+        ...
+
+    def charges(self, stages: Collection[int]) -> Sequence[ChargeRow]:
+        """All of these stages."""
         ...
 
     def deadlines(self, *, now: int) -> Asked:
@@ -698,6 +719,11 @@ class Store(Protocol):
     @property
     def traffic(self) -> TrafficStore:
         """What is on its way."""
+        ...
+
+    @property
+    def money(self) -> MoneyStore:
+        """What attempts cost, who may spend how much, and what sites say is left."""
         ...
 
     @property

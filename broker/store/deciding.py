@@ -11,16 +11,18 @@ from sqlalchemy import select
 from broker.clock import micros
 from broker.deadlines import Asked
 from broker.states import RunState, StageState
-from broker.store import alerting, carrying, dating, look, recording, retention, stray, waiving, wake
+from broker.store import alerting, booking, carrying, dating, look, recording, retention, stray, waiving, wake
 from broker.store.base import (
     AttemptRow,
     Changes,
+    ChargeRow,
     CheckpointRow,
     DepRow,
     EffectRow,
     Lease,
     LeaseLost,
     ProductRow,
+    Purse,
     RunRow,
     Snapshot,
     StageRow,
@@ -103,6 +105,7 @@ class Decision:
         self._ttl = micros(ttl)
         self._world: look.World | None = None
         self._open: dict[tuple[int, int], int] = {}
+        self._purse: tuple[object, Purse] | None = None
         asked = look.asked_run(tx, *self._guard)
         self._events = Chain(tx, lease.run_id)
         self._run: RunRow | None = self._leased(asked())
@@ -174,6 +177,16 @@ class Decision:
 
     # -- write -------------------------------------------------------------------------------------------------
 
+    def purse(self, *, by_stage: bool, projects: Collection[str], users: Collection[str]) -> Purse:
+        asked = (by_stage, tuple(sorted(projects)), tuple(sorted(users)))
+        if self._purse is None or self._purse[0] != asked:
+            found = booking.purse(self._tx, self._lease.run_id, by_stage=by_stage, projects=projects, users=users)
+            self._purse = (asked, found)
+        return self._purse[1]
+
+    def charges(self, stages: Collection[int]) -> Sequence[ChargeRow]:
+        return booking.of_stages(self._tx, self._lease.run_id, stages)
+
     def apply(self, changes: Changes, *, now: int) -> None:
         if changes.empty():
             return
@@ -191,6 +204,9 @@ class Decision:
         tx.put(INSERT_PRODUCT, changes.products)
         tx.put(JUDGE_CHECKPOINT, changes.checkpoint_states)
         tx.put(retention.INSERT, changes.retention)
+        if changes.new_charges or changes.charges:
+            booking.book(tx, changes.new_charges, changes.charges)
+            self._purse = None
         recording.save_evidence(tx, changes.evidence)
         done = [(key, outcome, run_id, now) for key, outcome in changes.commands_done]
         tx.put_each(FINISH_COMMAND, done, _stale(len(done), "command"))

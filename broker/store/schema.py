@@ -14,6 +14,9 @@ Who writes what, and under which guard:
   that may be.
 * `waiver`: added by who asks; who confirms and who withdraws it is written once, by the statement that looks whether
   it may be.
+* `charge`: added by the decision that begins an attempt, settled once by the one that ends it; what the site's own
+  accounting says of it (`told`) is added later, by whoever asks the site.
+* `cap`: set by people; `allocation`: replaced by whoever reads a site's balances.
 * `alert`: added by the decision, or the watch, that it tells of; sent under its own claim; acknowledged and over once.
 * `deadline`: added with the run, or by the decision that makes its stage ready; moved by decisions.
 * `event`: appended in the transaction that it tells of; one hash chain per stream (a run id, `site:NAME`,
@@ -542,6 +545,68 @@ waiver = Table(  # one rule of where data may be does not hold at one side for o
 )
 Index("waiver_run", waiver.c.run_id)
 
+charge = Table(  # what an attempt is expected to cost, and has cost; amounts in millionths of the unit
+    "charge",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    _text("site"),
+    _text("account"),  # that pays there, or empty
+    _text("pool"),  # cpu, gpu: which of an account's hours it draws on
+    _text("person"),  # for whom
+    _text("lane"),
+    _text("reservation"),  # that it ran in, or empty
+    _text("unit"),  # node_hours, core_hours, gpu_hours, usd
+    _size("rate"),  # millionths of the unit for an hour
+    _size("usd"),  # millionths of a dollar for one unit
+    _size("nodes"),  # millionths of a node-hour that one unit counts as
+    _size("estimated"),
+    _size("actual"),
+    _size("wasted"),  # of the actual
+    _text("cause"),  # a value of policies.budget.Cause
+    _text("source"),  # of the times it was settled by: site, harness, broker; none (it never ran); empty: it is open
+    _int("doubles"),  # 1: a copy may run beside it, or it is one
+    _size("cut"),  # microseconds of executions that the site ended and started again
+    _size("cut_wasted"),
+    _time("booked_at", null=False),
+    _time("settled_at"),  # null: the attempt is not over
+    _time("told"),  # what the site's own accounting says, in millionths of the unit; null: not asked yet
+    _time("told_at"),
+    sqlite_with_rowid=False,
+)
+Index("charge_site", charge.c.site, charge.c.settled_at)
+Index("charge_account", charge.c.account)
+Index("charge_person", charge.c.person)
+
+cap = Table(  # what people have set over the documents; null: nothing said of that kind
+    "cap",
+    metadata,
+    Column("kind", Text, primary_key=True),  # run, project, user
+    Column("name", Text, primary_key=True),  # its id, the account, the person
+    _time("node_hours"),  # millionths
+    _time("usd"),
+    _text("by"),
+    _text("reason"),
+    _time("at", null=False),
+    sqlite_with_rowid=False,
+)
+
+allocation = Table(  # what a site said an account has left
+    "allocation",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("pool", Text, primary_key=True),  # cpu, gpu; empty: whatever runs there
+    _text("unit"),
+    _size("granted"),  # millionths of the unit
+    _size("used"),
+    _time("ends_at"),
+    _time("read_at", null=False),
+    _text("detail"),  # why it could not be read lately; empty: it could
+    _text("warned"),  # what was told of its end already
+    sqlite_with_rowid=False,
+)
 notice = Table(  # what an operator has said of a site, or of all, from when to when: freezes, maintenance
     "notice",
     metadata,

@@ -2,7 +2,8 @@
 
 `connect` (engine, transactions, errors), `statement` (SQL, built once), `accepting`, `deciding` (with `look` and
 `children`), `recording`, `wake` (hints and leases), `pace`, `workers`, `stray` (after a restore), `retention`,
-`waiving`, `notices`, `alerting`, `dating` (deadlines), `past`, `reading`, `chain` (events), `migrate`.
+`waiving`, `notices`, `alerting`, `dating` (deadlines), `past`, `booking` (charges), `reading`, `chain` (events),
+`migrate`.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from broker.store.base import (
     WaiverRow,
     WorkerRow,
 )
+from broker.store.booking import StoredMoney
 from broker.store.connect import BUSY_SECONDS, Database, Tx
 from broker.store.deciding import deciding
 from broker.store.notes import StoredNotes
@@ -112,6 +114,8 @@ class SqlStore(Reading):
         """What movers keep."""
         self.traffic = StoredTraffic(self._database, clock)
         """What is on its way."""
+        self.money = StoredMoney(self._database)
+        """What attempts cost."""
         self.alerts = StoredAlerts(self._database)
         """Who is told of what."""
         self.notices = StoredNotices(self._database)

@@ -15,7 +15,10 @@ from simulation.crashing import Crash, Points
 from broker.audit import audit_run
 from broker.clock import SECOND, micros
 from broker.drill.truth import Broken, ends, judge
+from broker.engine.booking import times_of
 from broker.store.base import StoreError
+from connectors.model import Tariff
+from policies.budget import HOUR, Rate
 from sandbox.faults import NodeFailure, Partition, Preemption
 
 SITES = ("a", "b")
@@ -35,7 +38,8 @@ def stages_of(graph: list[tuple[int, bool, str]]) -> list[Stage]:
     for i, (bits, takes, duplicates) in enumerate(graph, start=1):
         needs = [stage.name for place, stage in enumerate(stages) if bits >> place & 1]
         inputs = [(f"from-{name}", name) for name in needs] if takes else []
-        rules = {"duplicates": duplicates, "required": bits % 3 != 2, "failover": {"after": 15.0}}
+        failover = {"after": 15.0, **({"failback": "never"} if bits & 1 else {})}
+        rules = {"duplicates": duplicates, "required": bits % 3 != 2, "failover": failover}
         words = f"seconds={10 * i} outputs=o{i}:5 tag=n{i}" + (" exit=3" if bits == 5 else "")
         stages.append(Stage(f"n{i}", words, needs=needs, inputs=inputs, outputs=[f"o{i}"], rules=rules))
     return stages
@@ -47,7 +51,16 @@ class EngineMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         sites = [
-            site(name, slots=2, settle=5.0, heartbeat=5, fence=10, unreachable_seconds=10.0, unreachable_probes=2)
+            site(
+                name,
+                slots=2,
+                settle=5.0,
+                heartbeat=5,
+                fence=10,
+                unreachable_seconds=10.0,
+                unreachable_probes=2,
+                tariff=Tariff(factor=1.5),
+            )
             for name in SITES
         ]
         self.lab, self.points, self.workers = Lab(*sites), Points(), 0
@@ -92,7 +105,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(
         run=st.integers(0, 2),
         stage=st.integers(0, 4),
-        kind=st.sampled_from(("cancel", "retry", "move", "hold", "release", "cancel run")),
+        kind=st.sampled_from(("cancel", "retry", "move", "wait", "hold", "release", "cancel run")),
         to=st.sampled_from(SITES),
     )
     def somebody_asks(self, run: int, stage: int, kind: str, to: str) -> None:
@@ -101,7 +114,9 @@ class EngineMachine(RuleBasedStateMachine):
             self.lab.command(run_id, kind.split(" ", maxsplit=1)[0])
             return
         paths = {row.path for row in self.lab.store.stages(run_id)}
-        if path in paths:
+        if path in paths and kind == "wait":  # for its silent site
+            self.lab.command(run_id, "hold", path)
+        elif path in paths:
             self.overruled |= {path} if kind in ("retry", "move") else set()
             self.lab.command(run_id, kind, path, **({"to": to} if kind == "move" else {}))
 
@@ -165,6 +180,21 @@ class EngineMachine(RuleBasedStateMachine):
         open_ = [run_id for run_id in self.runs if not self.over(run_id)]
         assert not open_, [(ends(self.lab.store, run_id), self.lab.store.run(run_id)) for run_id in open_]
         assert judge(self.lab.store, self.lab.sites, Broken(overruled=self.overruled)) == []
+        for run_id in self.runs:
+            self.every_attempt_is_charged_once_for_the_time_that_it_took(run_id)
+
+    def every_attempt_is_charged_once_for_the_time_that_it_took(self, run_id: str) -> None:
+        charges = {(row.n, row.attempt): row for row in self.lab.store.money.charges(run_id)}
+        attempts = {(row.n, row.number): row for row in self.lab.store.attempts(run_id)}
+        assert charges.keys() == attempts.keys()
+        took = 0
+        for key, charge in charges.items():
+            longest = charge.estimated * HOUR // charge.rate
+            began, ended, _ = times_of(attempts[key], longest=longest, now=self.lab.clock())
+            rate = Rate(unit=charge.unit, per_hour=charge.rate)
+            took += rate.amount((0 if began is None else ended - began) + charge.cut)
+        booked = self.lab.store.money.sums(run_id)
+        assert (sum(row.actual for row in booked), sum(row.held for row in booked)) == (took, 0)
 
     def answer_questions(self) -> None:
         """A stage that asks is canceled: the one answer that needs no site."""

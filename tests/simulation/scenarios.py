@@ -9,9 +9,10 @@ from broker_kit import CHECKPOINT, Stage, site
 from simulation.crashing import Scenario
 
 from broker.clock import micros
+from connectors.model import Tariff
 from sandbox.faults import Partition, Preemption, Window
 
-FAST = {"unreachable_probes": 2, "unreachable_seconds": 5.0, "settle": 5.0}
+FAST = {"unreachable_probes": 2, "unreachable_seconds": 5.0, "settle": 5.0, "tariff": Tariff()}
 LEAVE = {"failover": {"after": 10.0}}
 STAYS = {"export_control": False, "stay": ["a"]}
 SPOT_KEPT = {
