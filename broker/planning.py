@@ -75,6 +75,11 @@ class Planner:
         told = next((c.forecast for c in candidates if c.site.name == decision.site), None)
         return decision, told.finish_p50 if told is not None else None
 
+    def charge(self, stage: StageRow, site: str) -> View | None:
+        """What it would be charged there at the most; None: nothing is."""
+        price = self._prices.of_row(stage, site)
+        return None if price is None else {"unit": price.rate.unit, "estimated": price.units / MICRO}
+
     def copy_seconds(self, source: str, to: str, size: int) -> float:
         """How long a checkpoint of so many bytes would be on its way."""
         return over_link(self._world, source, to, bytes=size, files=2).p50

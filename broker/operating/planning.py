@@ -36,7 +36,7 @@ class _Hit:
 def plan(service: Service, said: Announcement) -> View:
     """What would follow if that were announced now. Raises as announcing it would."""
     Windows(service).wanted(said)
-    planner = Planner(service.store, service.sites, now=service.clock())
+    planner = Planner(service.store, service.sites, now=service.clock(), prices=service.prices())
     views = [_view(service, planner, hit, said) for hit in _hits(service, said.site)]
     counts = {what: sum(view["what"] == what for view in views) for what in _WHAT}
     return {
@@ -118,6 +118,7 @@ def _view(service: Service, planner: Planner, hit: _Hit, said: Announcement) -> 
         "why": decision.reasons[-1].fact,
         "done_by": when(service.clock() + round(finish * 1e6)) if what == "moves" and finish is not None else None,
         "node_hours_again": _again(hit, work, said, what),
+        "charge": planner.charge(hit.stage, placed.site) if what in ("moves", "starts_again") else None,
     }
 
 

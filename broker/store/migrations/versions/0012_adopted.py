@@ -17,7 +17,7 @@ oldest = "0001"
 
 
 def upgrade() -> None:
-    op.add_column("stage", sa.Column("begun", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    op.add_column("stage", sa.Column("begun", sa.Integer(), server_default="0", nullable=False))
 
 
 def downgrade() -> None:
