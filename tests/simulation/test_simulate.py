@@ -88,7 +88,7 @@ def played(
     world = World(sites, SHORT, made, start=1200.0, seed=seed)
     Clockwork(world, every_look=every_look).run()
     decided = [
-        (row.at, re.sub(r"\d+ looks", "looks", row.detail))
+        (row.at, re.sub(r'\d+ looks|"probes":\d+', "looks", row.detail))
         for row in world.store.decisions(world.run_id)
         if row.kind not in ("ship", "prune")
     ]
