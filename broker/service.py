@@ -159,7 +159,11 @@ class Service:
         stages, deps = rows_of(compiled, run_id, now=now)
         digest, name = compiled.digest, request.name or compiled.name
         row = run_row(run_id, name=name, digest=digest, stages=len(stages), by=self.actor, now=now)._replace(
-            client_key=request.key or compiled.key, source=str(request.base or ""), held=int(request.hold)
+            client_key=request.key or compiled.key,
+            source=str(request.base or ""),
+            held=int(request.hold),
+            at_once=compiled.at_once,
+            in_line=int(compiled.at_once > 0),
         )
         data = {"digest": compiled.digest, "stages": len(stages), "document": request.document.name}
         if request.hold:
@@ -408,11 +412,19 @@ class Service:
         run, stage = self.find(target)
         stages = [stage] if stage else self.store.stages(run.run_id)
         attempts = self.store.attempts(run.run_id, stage.n if stage else None)
-        return views.run_view(run, stages, attempts, self.store.products(run.run_id), now=self.clock())
+        products, place = self.store.products(run.run_id), self._places_in_line([run]).get(run.run_id)
+        return views.run_view(run, stages, attempts, products, now=self.clock(), place=place)
 
     def queue(self, *, limit: int = 10_000) -> list[dict[str, object]]:
         """Unfinished runs, newest first."""
-        return [views.run_line(run, now=self.clock()) for run in self.store.runs(unfinished=True, limit=limit)]
+        rows, now = self.store.runs(unfinished=True, limit=limit), self.clock()
+        places = self._places_in_line(rows)
+        return [views.run_line(run, now=now, place=places.get(run.run_id)) for run in rows]
+
+    def _places_in_line(self, rows: Sequence[RunRow]) -> Mapping[str, int]:
+        """Of those that wait for their turn, which it is."""
+        names = {run.name for run in rows if run.in_line}
+        return self.store.lines(names) if names else {}
 
     def history(self, *, limit: int = 50) -> list[dict[str, object]]:
         """All runs, newest first."""

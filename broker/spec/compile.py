@@ -65,6 +65,7 @@ def compile_workflow(
         warnings=[*warnings_of(workflow, probe_budget), *(prune_warnings(workflow, places) if places else ())],
         blobs={sha256: found.source for sha256, found in bodies.blobs.items()},
         stages=stages,
+        at_once=workflow.concurrency.max if workflow.concurrency is not None else 0,
     )
 
 

@@ -42,3 +42,5 @@ class CompiledRun:
     blobs: Mapping[str, Path]
     """SHA-256 to the absolute path of a file to keep with the run."""
     stages: Sequence[CompiledStage]
+    at_once: int = 0
+    """Runs of this name that may go on at a time; 0: any number."""

@@ -10,7 +10,7 @@ from broker.spec.part import Open, Part, always
 from broker.spec.policy import Policy
 from broker.spec.raw import RawDocument, document_from
 from broker.spec.stage import Stage
-from broker.spec.values import Flag, Line, Name, VariableName, many, one_of
+from broker.spec.values import Flag, Line, Name, Positive, VariableName, many, one_of
 
 ParamType = Literal["text", "int", "number", "bool", "duration", "size"]
 
@@ -34,7 +34,7 @@ class Notice(Part):
 class Concurrency(Part):
     """How many runs of this workflow go on at once."""
 
-    max: int
+    max: Positive = Field(description="The others wait, in order of submission.")
 
 
 class Workflow(Part):

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from broker.clock import micros
 from broker.states import StageState
-from broker.store import carrying, look, recording, retention, stray, waiving, wake
+from broker.store import carrying, look, recording, retention, stray, turns, waiving, wake
 from broker.store.base import (
     AttemptRow,
     Changes,
@@ -19,6 +19,7 @@ from broker.store.base import (
     EffectRow,
     Lease,
     LeaseLost,
+    Line,
     ProductRow,
     RunRow,
     Snapshot,
@@ -168,6 +169,15 @@ class Decision:
     def carried(self, *, since: int) -> Sequence[Carried]:
         return carrying.lately(self._tx, since=since)
 
+    def line(self, *, now: int) -> Line | None:
+        row = self._run_row()
+        if not row.in_line:
+            return None
+        line = turns.take(self._tx, row, now=now)
+        if line.taken:
+            self._run = None
+        return line
+
     # -- write -------------------------------------------------------------------------------------------------
 
     def apply(self, changes: Changes, *, now: int) -> None:
@@ -195,6 +205,8 @@ class Decision:
             tx.put(wake.WAKE_RUN_STAGES, [(run_id, now)])
         if changes.wake_ready > 0:
             wake.wake_ready(tx, changes.wake_ready, now=now)
+        if changes.run is not None and changes.run.at_once:  # it may have ended, or be held: the next one looks
+            turns.wake_next(tx, changes.run.name, now=now)
         self._events.append(changes.events, at=now)
 
     def finish(self) -> None:

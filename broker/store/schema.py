@@ -120,12 +120,15 @@ run = Table(
     _text("lease_owner", null=True),
     _int("lease_token"),  # grows with every acquisition, never falls
     _time("lease_until"),
+    _int("at_once"),  # so many runs of this name may go on at a time; 0: any number
+    _int("in_line"),  # 1: waits until its turn among them has come
     UniqueConstraint("client_key", name="run_client_key"),
 )
 Index("run_due", run.c.due_at)
 Index("run_wants", run.c.wants)
 Index("run_created", run.c.created_at)
 Index("run_ended", run.c.ended_at)
+Index("run_in_line", run.c.in_line)
 
 document = Table(  # apart from its run, whose row is rewritten by every decision and may not cost O(stages)
     "document",

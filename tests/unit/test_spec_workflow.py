@@ -200,7 +200,6 @@ def test_an_expression_in_a_shell_comment_and_a_number_in_quotes_are_fine():
 
 REFUSED = {
     "tomo-832": {
-        "concurrency",
         "triggers",
         "notify",
         "policy.deadline",
