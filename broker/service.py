@@ -56,6 +56,7 @@ from broker.store.base import (
     StoreError,
 )
 from broker.store.sql import SqlStore
+from broker.underway import OnTheWay, copies_of, only_copies, still_open
 from broker.whereabouts import Known, digests_of, whereabouts
 
 FORMAT_VERSION = 1
@@ -485,14 +486,28 @@ class Service:
         return [holding(held, s, keep=keep[s.n], everything=everything) for s in wanted]
 
     def where(self, target: str | None) -> list[dict[str, object]]:
-        """Of each stage that has a product: which sides hold it, how much of it, and how sure that is."""
+        """Of each stage that has a product: which sides hold it, how much of it, how sure that is, and where copies are
+        being made; and what stages that only copy are about to bring."""
         run, stage = self.find(target)
-        paths = {s.n: s.path for s in ([stage] if stage else self.store.stages(run.run_id))}
+        stages = [stage] if stage else self.store.stages(run.run_id)
+        paths = {s.n: s.path for s in stages}
         products = [row for row in self.store.products(run.run_id) if row.n in paths]
         digests = frozenset[str]().union(*map(digests_of, products))
         purges = {name: config.purge for name, config in self.sites.configs.items() if config.purge}
         known = Known(replicas=self.store.traffic.replicas(digests), purges=purges)
-        return [whereabouts(row, known, stage=paths[row.n]) for row in sorted(products)]
+        way = self._on_the_way(run.run_id)
+        views = [
+            {**view, "copies": [*view["copies"], *copies_of(row, way)]}  # type: ignore[misc]  # a list, as it is made
+            for row in sorted(products)
+            for view in [whereabouts(row, known, stage=paths[row.n])]
+        ]
+        copying = {s.n: s.path for s in stages if is_copy(s.body)}
+        return [*views, *only_copies(copying, {row.n for row in products}, way)]
+
+    def _on_the_way(self, run_id: str) -> OnTheWay:
+        rows = still_open(self.store.traffic.movements_of(run_id))
+        open_transfers = self.store.traffic.transfers(run_id=run_id, open_only=True, limit=10_000) if rows else ()
+        return OnTheWay(movements=rows, transfers={row.key: row for row in open_transfers})
 
     def attempts(self, target: str | None) -> list[dict[str, object]]:
         """Every attempt, with its key and its job's native id."""

@@ -51,8 +51,9 @@ def compile_workflow(
     unknown = list(place_faults(workflow, places)) if places is not None else []
     if unknown:
         raise workflow.raw.refuse(unknown)
-    bodies = BodyMaker(workflow, FileFinder(base))
-    stages = _stages(workflow, bodies, skipped(workflow.stages, values))
+    against = skipped(workflow.stages, values)
+    bodies = BodyMaker(workflow, FileFinder(base), skipped=against)
+    stages = _stages(workflow, bodies, against)
     if bodies.faults:
         raise workflow.raw.refuse(bodies.faults)
     document = _document(workflow, values)

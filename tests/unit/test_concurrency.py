@@ -82,7 +82,12 @@ def test_who_ends_wakes_the_next_one_at_once() -> None:
 
 def test_other_names_have_lines_of_their_own_and_runs_without_a_bound_wait_for_nobody() -> None:
     made = line()
-    runs = [made.enter(at_once=1), made.enter(at_once=1, name="other"), made.enter(at_once=0, name="free"), made.enter(at_once=1)]
+    runs = [
+        made.enter(at_once=1),
+        made.enter(at_once=1, name="other"),
+        made.enter(at_once=0, name="free"),
+        made.enter(at_once=1),
+    ]
     made.run_for(5)
     assert made.states(*runs) == ["RUNNING", "RUNNING", "RUNNING", "WAITING"]
     made.sound()
