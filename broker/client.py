@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -128,11 +129,13 @@ class Client:
         again: bool = False,
         name: str | None = None,
         hold: bool = False,
+        event_time: datetime | None = None,
         bodies: Literal["noop", "sleep", "bytes"] = "noop",
         scale: float = 1.0,
     ) -> Submitted:
         """Store a run of a document: a file, its text, or its data; `hold`: nothing of it starts before it is released,
-        and where its data may be can be waived until then. With a `key` (and not `again`) it is sent again
+        and where its data may be can be waived until then; `event_time`, with its zone: when what it is about happened.
+        With a `key` (and not `again`) it is sent again
         when no answer came, and is the same run."""
         try:
             sent = document.read_text(encoding="utf-8") if isinstance(document, Path) else document
@@ -140,6 +143,7 @@ class Client:
             raise UsageError(f"cannot read {document}: {error}") from error
         body: View = {"document": sent, "params": dict(params or {}), "bodies": bodies, "scale": scale, "again": again}
         body |= {"hold": True} if hold else {}
+        body |= {} if event_time is None else {"event_time": event_time.isoformat()}
         body |= {name: value for name, value in (("key", key), ("name", name)) if value is not None}
         view = self._asked("POST", "/v1/runs", body, once=key is None or again)
         return Submitted(run=view["run"], new=view["new"], warnings=tuple(view["warnings"]))

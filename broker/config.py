@@ -10,9 +10,11 @@ from broker.addresses import Address, read_address
 from broker.errors import UsageError
 from broker.people import whoami
 from policies.brake import PER_MINUTE
+from policies.numbers import USUAL_NUMBERS, Numbers
 
 DATABASE = "CROSSFADE_DATABASE"
 FAILOVERS = "CROSSFADE_FAILOVERS_PER_MINUTE"
+POLICY = "CROSSFADE_POLICY"
 PEOPLE_FILE = "CROSSFADE_PEOPLE_FILE"
 REDIS = "CROSSFADE_REDIS"
 REDIS_CA = "CROSSFADE_REDIS_CA_FILE"
@@ -43,6 +45,8 @@ class Settings:
 
     failovers_per_minute: int = PER_MINUTE
     """CROSSFADE_FAILOVERS_PER_MINUTE: stages that may be carried elsewhere within a minute; 0: any number."""
+    numbers: Numbers = USUAL_NUMBERS
+    """CROSSFADE_POLICY: a policy file, whose numbers the policies go by."""
 
     people_file: Path | None = None
     """CROSSFADE_PEOPLE_FILE: who asks over HTTP under a name of his own; None: `people` in the home, if it is there."""
@@ -95,9 +99,13 @@ class Settings:
         return self.redis
 
 
-def read_settings(environ: Mapping[str, str], *, sites: Path | None = None) -> Settings:
-    """Settings from the environment; `sites` beats CROSSFADE_SITES. Raises UsageError."""
+def read_settings(environ: Mapping[str, str], *, sites: Path | None = None, policy: Path | None = None) -> Settings:
+    """Settings from the environment; `sites` beats CROSSFADE_SITES, `policy` CROSSFADE_POLICY.
+
+    Raises UsageError, and DocumentError for a policy file that cannot be used.
+    """
     told = environ.get("CROSSFADE_SITES")
+    numbers = _policy(environ, policy)
     ca, token, people = (environ.get(name) for name in (REDIS_CA, TOKEN_FILE, PEOPLE_FILE))
     settings = Settings(
         home=_home(environ),
@@ -107,7 +115,8 @@ def read_settings(environ: Mapping[str, str], *, sites: Path | None = None) -> S
         postgres=read_address(environ, DATABASE, ("postgresql", "postgresql+psycopg")),
         redis=read_address(environ, REDIS, ("redis", "rediss", "redis+socket")),
         redis_ca=Path(ca).expanduser() if ca else None,
-        failovers_per_minute=_failovers(environ),
+        failovers_per_minute=_failovers(environ, numbers.brake.per_minute),
+        numbers=numbers,
         token_file=Path(token).expanduser() if token else None,
         people_file=Path(people).expanduser() if people else None,
     )
@@ -134,10 +143,20 @@ def _check_ca(redis: Address, ca: Path) -> None:
         raise UsageError(f"{REDIS_CA}: cannot read {ca}: {error.strerror}", help="name a file in PEM form") from error
 
 
-def _failovers(environ: Mapping[str, str]) -> int:
+def _policy(environ: Mapping[str, str], path: Path | None) -> Numbers:
+    told = environ.get(POLICY)
+    path = path or (Path(told).expanduser() if told else None)
+    if path is None:
+        return USUAL_NUMBERS
+    from broker.policy_file import read_numbers  # noqa: PLC0415 - for those who have one
+
+    return read_numbers(path)
+
+
+def _failovers(environ: Mapping[str, str], usual: int) -> int:
     told = environ.get(FAILOVERS, "").strip()
     if not told:
-        return PER_MINUTE
+        return usual
     if not (told.isascii() and told.isdigit() and len(told) <= 6):
         raise UsageError(f"{FAILOVERS} is {told[:40]!r}", help="write a whole number of stages, 0 for no limit")
     return int(told)

@@ -12,6 +12,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from broker.accounts import AccountKeeper
+from broker.alerts.allowed import NotifyConfig
+from broker.alerts.sending import Sender
+from broker.alerts.standing import Lookout
 from broker.clock import Clock
 from broker.drain import Drained, Drainer
 from broker.effects import Hands, JobCache
@@ -19,6 +23,7 @@ from broker.engine.expand import AddedStage, ExpansionError, expand
 from broker.facts import NOWHERE, SiteSetup, World
 from broker.health import HealthKeeper
 from broker.limits import Limits, OwnLimits
+from broker.operating.closing import Closer
 from broker.outages import OutageKeeper
 from broker.past import PastKeeper
 from broker.reconcile import Reconciler
@@ -31,6 +36,8 @@ from broker.watch import Watcher
 from connectors.base import Mover, PlaceFiles, Site
 from connectors.registry import PlaceConfig, SiteConfig
 from policies.brake import PER_MINUTE
+from policies.model import Cap
+from policies.numbers import USUAL_NUMBERS, Numbers
 
 RESEND_AFTER = 2.0
 """Seconds after which a wake-up that led to nothing is sent again."""
@@ -56,6 +63,8 @@ class Parts:
     """A stopwatch for budgets; seconds."""
     limits: Limits | None = None
     """How many jobs the sites may be given; None: as this process alone counts them."""
+    numbers: Numbers = USUAL_NUMBERS
+    """What the policies go by, where this installation has numbers of its own."""
     failovers_per_minute: int = PER_MINUTE
     """Stages that may be carried elsewhere within a minute; 0: any number."""
     among_others: bool = False
@@ -64,8 +73,12 @@ class Parts:
     """Sites whose calls this worker makes: one may be within reach of some machines only. None: all."""
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     """Named storage, by name."""
+    caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
+    """What projects and people may spend, by kind and name, as the site document has it."""
     place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
     """What looks into it, by its side (`NAME:`), where anything does."""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
+    """How people are told, and who is told of all runs."""
 
 
 class Broker:
@@ -88,7 +101,10 @@ class Broker:
             sites=setups,
             claimant=parts.owner,
             places=parts.places,
+            caps=parts.caps,
+            notify=parts.notify.tell,
             failovers_per_minute=parts.failovers_per_minute,
+            numbers=parts.numbers,
         )
         rates = {name: config.submits_per_minute for name, config in parts.configs.items()}
         self.hands = Hands(
@@ -104,7 +120,9 @@ class Broker:
         self._health = HealthKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._outages = OutageKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._past = PastKeeper(store=parts.store, world=self.world, clock=parts.clock)
+        self._accounts = AccountKeeper(store=parts.store, world=self.world, clock=parts.clock)
         self._reconciler = Reconciler(store=parts.store, world=self.world, sites=parts.sites, clock=parts.clock)
+        self._closer = Closer(store=parts.store, sites=parts.sites, clock=parts.clock)
         self._owner = parts.owner
         self._turns = _turns(parts, self.watcher)
         self._drainer = Drainer(
@@ -127,6 +145,8 @@ class Broker:
             clock=parts.clock,
             serves=parts.serves,
         )
+        self.lookout = Lookout(parts.store, parts.configs, parts.notify.tell, parts.clock, self.serves)
+        self.sender = Sender(parts.store, parts.notify, clock=parts.clock, owner=parts.owner)
 
     def go_on(self, run_id: str, *, budget: float = 0.2) -> Drained | None:
         """Look at a run. None: another worker is at it."""
@@ -172,8 +192,10 @@ class Broker:
             runs = self.store.record(looked.sightings, now=self.clock())
         self.watcher.forget(site, looked)
         self._health.ask(site, self.sites[site])
+        self._accounts.ask(site, self.sites[site])
         if self._reconciler.reconcile(site):
             self.watcher.hasten(site)
+        self._closer.close(site)
         self._turns.looked(site)
         return runs
 

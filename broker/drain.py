@@ -13,9 +13,11 @@ from itertools import chain
 from threading import Lock
 
 from broker.clock import Clock
+from broker.deadlines import NONE_DUE
 from broker.effects import Hands, JobCache
 from broker.effects.outcome import again
 from broker.engine import decide
+from broker.engine.booking import concerned, settle_charges
 from broker.engine.standby import may_have_orders, order_keys
 from broker.facts import NOWHERE, World, rules_of
 from broker.jobs import Job
@@ -27,6 +29,7 @@ from broker.store.base import (
     Lease,
     LeaseLost,
     Line,
+    Purse,
     Sightings,
     Snapshot,
     StaleRow,
@@ -34,6 +37,7 @@ from broker.store.base import (
     StoreError,
     StrayRow,
 )
+from broker.tariffs import PROJECT, USER
 from broker.watch import Watcher
 from policies.brake import MINUTE
 
@@ -85,6 +89,7 @@ class Drainer:
         self._again: set[str] = set()
         """Runs that were woken while they were drained here: what woke them may have come too late to be seen."""
         self._instant = {name for name, setup in world.sites.items() if setup.inline and setup.config.poll == 0}
+        self._charged = {name for name, setup in world.sites.items() if setup.config.tariff is not None}
         inline = [NOWHERE, *sorted(name for name, setup in world.sites.items() if setup.inline)]
         self._inline = inline if acts_beside else None
         """Where drains act; None: everywhere."""
@@ -207,9 +212,15 @@ class Drainer:
             near=near,
             standby=standby,
             waivers=tx.waivers() if ruled else (),
+            purse=self._purse(tx, snapshot) if self._charged and snapshot.stages else None,
+            deadlines=tx.deadlines(now=now) if snapshot.run.deadlines else NONE_DUE,
             carried=tx.carried(since=now - MINUTE) if _may_leave(snapshot) else (),
             line=line,
         )
+        if self._charged:
+            ended = concerned(snapshot, changes, self._charged)
+            charges = tx.charges(sorted({n for n, _ in ended})) if ended else ()
+            changes.charges += settle_charges(snapshot, changes, charges, checkpoints=checkpoints, now=now)
         return changes, snapshot.more, bool((changes.run or snapshot.run).wants)
 
     @staticmethod
@@ -223,6 +234,15 @@ class Drainer:
             for row in tx.effects([key for of in sent for key in order_keys(*of)]):
                 found[row.n].append(row)
         return found
+
+    def _purse(self, tx: DecisionTx, snapshot: Snapshot) -> Purse:
+        """What was spent, and may be: asked once in a transaction, unless something is booked in it."""
+        caps = self._world.caps
+        return tx.purse(
+            by_stage=any(rules_of(stage.rules).own_budget is not None for stage in snapshot.stages),
+            projects=[name for kind, name in caps if kind == PROJECT],
+            users=[name for kind, name in caps if kind == USER and name == snapshot.run.created_by],
+        )
 
     @staticmethod
     def _near(tx: DecisionTx, snapshot: Snapshot) -> Mapping[int, str]:
@@ -298,4 +318,5 @@ def _may_leave(snapshot: Snapshot) -> bool:
 
 def _leads_on(changes: Changes) -> bool:
     """May what was just decided let something else be decided at once?"""
-    return bool(changes.settled or changes.reopened or changes.wake_all or changes.wake_ready)
+    wakes = changes.wake_all or changes.wake_ready or changes.wake_stages or changes.hasten_deadlines
+    return bool(changes.settled or changes.reopened or wakes)

@@ -50,6 +50,7 @@ class Embedded:
         self._nudge.set()
         self._consumer.stop()
         self._sweeper.join(10)
+        self._waker.finish()
 
     def wake(self, run_id: str) -> None:
         """A hint to look at a run; dropped if one is on its way already."""

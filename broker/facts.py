@@ -8,14 +8,16 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from broker.alerts.rows import Entries
 from broker.operating.rows import FREEZE_SUBMITS, NoticeRow
 from broker.operating.standing import closed, frozen_words, next_window
 from broker.spec import rules_for, secrets_of, site_variables
 from broker.store.base import CheckpointRow, Installation, SiteRow, StageRow, WaiverRow
+from broker.tariffs import budget_rule
 from connectors.model import LaneLimits, Resources
 from connectors.registry import PlaceConfig, SiteConfig
 from policies.blackhole import NO_HOLES, Holes
-from policies.brake import PER_MINUTE, TO_ONE_SITE
+from policies.brake import PER_MINUTE, BrakeNumbers
 from policies.evidence import Budgets
 from policies.health import Judgement
 from policies.history import History
@@ -23,10 +25,12 @@ from policies.intervals import ask_every
 from policies.links import Learned
 from policies.measured import spent
 from policies.model import (
+    Cap,
     CheckpointFacts,
     CheckpointRule,
     ContinueRule,
     DataRule,
+    DeadlineRule,
     Decision,
     FailoverRule,
     Ranks,
@@ -37,6 +41,7 @@ from policies.model import (
     SiteRule,
     Tries,
 )
+from policies.numbers import USUAL_NUMBERS, Numbers
 from policies.residency import SideFacts, Waiver, in_force, side_of
 from policies.traffic import Link
 from policies.verdicts import Override, State
@@ -101,14 +106,20 @@ class World:
     health: dict[str, Judged] = field(default_factory=dict)
     """How the sites are judged to be, kept up by whoever looks at them (`broker.health`). Without a judgement what a
     site's own row says is all there is."""
+    caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
+    """What projects and people may spend, by kind and name, as the site document has it."""
     outages: dict[str, Sequence[float]] = field(default_factory=dict)
     """What the sites' former outages lasted, seconds, kept up by `broker.outages`."""
     failovers_per_minute: int = PER_MINUTE
     """Stages that may be carried elsewhere within a minute; 0: any number."""
+    numbers: Numbers = USUAL_NUMBERS
+    """What this installation decides by, where it has numbers of its own."""
     history: History = field(default_factory=History)
     """What is known of queues and of work, kept up by whoever reads the rows (`broker.past`)."""
     witnesses: dict[str, int] = field(default_factory=dict)
     """Services that are no sites and give no answer, and since when: what is dark together with them may be us."""
+    notify: Entries = ()
+    """Who is told of what happens to whichever run."""
 
 
 @lru_cache(maxsize=8192)
@@ -148,9 +159,16 @@ def _rules(data: Mapping[str, Any]) -> Rules:
         duplicates=data["duplicates"],
         required=data["required"],
         data=_data(data["data"]) if "data" in data else None,
+        budget=budget_rule(data["budget"]) if "budget" in data else None,
+        own_budget=budget_rule(data["own_budget"]) if "own_budget" in data else None,
         near=data.get("near"),
+        deadline=_deadline(data["deadline"]) if "deadline" in data else None,
         skip=data.get("skip", ""),
     )
+
+
+def _deadline(rule: Mapping[str, Any]) -> DeadlineRule:
+    return DeadlineRule(within=rule["within"], since=rule["from"], on_miss=rule["on_miss"])
 
 
 def _data(rule: Mapping[str, Any]) -> DataRule:
@@ -158,8 +176,9 @@ def _data(rule: Mapping[str, Any]) -> DataRule:
 
 
 def _checkpoint(data: Mapping[str, Any]) -> CheckpointRule:
-    asked = data["every"] == "auto" and bool(data["ask"])
-    return CheckpointRule(ship=data["ship"], keep=data["keep"], asked_at_best=asked)
+    asked = bool(data["ask"])
+    best = asked and data["every"] == "auto"
+    return CheckpointRule(ship=data["ship"], keep=data["keep"], asked=asked, asked_at_best=best)
 
 
 def asked_every(rules: Rules, config: SiteConfig, restore: str) -> Decision | None:
@@ -230,6 +249,7 @@ def site_facts(
     job: tuple[str, str] = ("", ""),
     doubt: str = "",
     notices: Sequence[NoticeRow] = (),
+    brake: BrakeNumbers = USUAL_NUMBERS.brake,
 ) -> SiteFacts:
     """One site as it stands. `window`: when the next maintenance begins that it announces itself; `job`: the
     application and the person that something is to be placed for; `doubt`: why its silence may be our own fault;
@@ -253,7 +273,7 @@ def site_facts(
         max_walltime=config.max_walltime,
         lanes=_lanes(config),
         claim=setup.claim,
-        drained=(row.mode_reason or "no reason given") if row and row.mode == "drained" else "",
+        drained=drained_words(row),
         frozen=frozen_words(notices, FREEZE_SUBMITS, config.name, now=now),
         quarantined=bool(row and row.quarantined),
         losses_every=config.losses_every,
@@ -269,9 +289,18 @@ def site_facts(
         returning="" if well or judged is None else _returning(judged.judgement, now),
         compute_down="" if judged is None else judged.compute_down,
         heard=_heard(judged, since),
-        failovers_per_minute=to_one_site(config),
+        failovers_per_minute=to_one_site(config, brake.to_one_site),
         clearance=config.clearance,
+        tariff=config.tariff,
     )
+
+
+def drained_words(row: SiteRow | None) -> str:
+    """Why an operator has nothing new start there; empty: nobody has."""
+    if row is None or row.mode == "up":
+        return ""
+    reason = row.mode_reason or "no reason given"
+    return reason if row.mode == "drained" else f"{row.mode} by {row.mode_by}: {reason}"
 
 
 HOLD = 5.0
@@ -328,12 +357,12 @@ def _heard(judged: Judged | None, since: int | None) -> str:
     return f"its {' and '.join(names)} worked since" if names else ""
 
 
-def to_one_site(config: SiteConfig) -> int:
+def to_one_site(config: SiteConfig, usual: int = USUAL_NUMBERS.brake.to_one_site) -> int:
     """Stages that may be carried to a site within a minute: what its entry says, else as many as jobs may be submitted
     there, else a cautious number."""
     if config.failovers_per_minute is not None:
         return config.failovers_per_minute
-    return max(1, int(config.submits_per_minute)) if config.submits_per_minute > 0 else TO_ONE_SITE
+    return max(1, int(config.submits_per_minute)) if config.submits_per_minute > 0 else usual
 
 
 def side_facts(side: str, *, sites: Mapping[str, SiteConfig], places: Mapping[str, PlaceConfig]) -> SideFacts | None:

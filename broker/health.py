@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from broker.clock import Clock, micros
-from broker.facts import Judged, World, budgets_of, override_of
+from broker.facts import Judged, World, budgets_of, drained_words, override_of
 from broker.operating.rows import FREEZE_SUBMITS
 from broker.operating.standing import frozen_words, windows
 from broker.states import AttemptState
@@ -90,7 +90,7 @@ def _standing(config: SiteConfig, row: SiteRow | None, found: Holes, *, now: int
         silent_since=row.cannot_ask_since if row else None,
         probes=row.probes if row else 0,
         detail=row.detail if row else "",
-        drained=(row.mode_reason or "no reason given") if row and asked and row.mode == "drained" else "",
+        drained=drained_words(row) if asked else "",
         quarantined=bool(row and asked and row.quarantined),
         override=override_of(row, now) if row and asked else None,
         hole=found.site,
@@ -220,6 +220,7 @@ def dark_together(
         name: Dark(
             name=name,
             owner=configs[name].facility or name,
+            provider=configs[name].provider,
             since=row.cannot_ask_since,
             excused=(override := override_of(row, now)) is not None and override.state is State.DOWN,
         )

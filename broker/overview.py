@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from broker.facts import rules_at
 from broker.health import dark_together, witnesses
 from broker.operating.freezes import Freezes
+from broker.operating.leaving import lines
 from broker.operating.rows import FREEZE_MOVES
 from broker.operating.standing import frozen_words
+from broker.runbooks import fitting
 from broker.service import Service
 from broker.store.base import AttemptRow, SiteRow
 from broker.views import View, when
@@ -122,7 +124,8 @@ def overview(service: Service, *, now: int) -> View:
     ]
     return {
         "freezes": Freezes(service).ls(),
-        "sites": [_site(view, dark, now) for view in service.site_list()],
+        "leaving": lines(service),
+        "sites": [_with_page(_site(view, dark, now)) for view in service.site_list()],
         "runs": service.queue(),
         "needs_person": asked,
     }
@@ -139,6 +142,10 @@ def _site(view: View, dark: Mapping[str, Silence], now: int) -> View:
         "moves_at": when(silence.moves_at),
         "says": f"{silence.line(now)}; {held}" if held else silence.line(now),
     }
+
+
+def _with_page(view: View) -> View:
+    return {**view, "runbook": fitting(view)}
 
 
 def _health_line(view: View) -> str:

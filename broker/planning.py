@@ -13,9 +13,11 @@ from broker.facts import site_setup as setup_of
 from broker.health import judge_all
 from broker.past import read
 from broker.possible import static_refusals
+from broker.prices import Prices
 from broker.sites import Sites
 from broker.spec import CompiledRun, CompiledStage
 from broker.store.base import Store
+from policies.budget import MICRO
 from policies.forecast import Forecast, Term
 from policies.links import Learned
 from policies.model import Decision, Reason, SiteFacts
@@ -27,8 +29,8 @@ View = dict[str, object]
 class Planner:
     """One look at the sites and their history, for all stages of a document."""
 
-    def __init__(self, store: Store, sites: Sites, *, now: int) -> None:
-        self._sites, self._now = sites, now
+    def __init__(self, store: Store, sites: Sites, *, now: int, prices: Prices) -> None:
+        self._sites, self._now, self._prices = sites, now, prices
         configs = sites.configs
         self._world = World(
             installation=store.installation(),
@@ -53,9 +55,14 @@ class Planner:
             return {"stage": stage.path, **views.decision_view(decision)}
         static = static_refusals(self._sites, stage.rules, stage.body if may_lack(stage.body) else "")
         candidates = self._candidates(compiled, stage, static)
-        decision = place(candidates, now=self._now, static=static)
-        told = [self._candidate(c, decision, static[c.site.name]) for c in candidates]
-        view = {"stage": stage.path, **views.decision_view(decision), "candidates": told}
+        unpaid = self._prices.unpaid(stage, candidates, static)
+        decision = place(candidates, now=self._now, static=static, unpaid=unpaid)
+        told = [
+            self._candidate(c, decision, static[c.site.name], unpaid.get(c.site.name)) | self._charge(stage, c)
+            for c in candidates
+        ]
+        priced, charge = self._prices.told(stage, decision)
+        view = {"stage": stage.path, **views.decision_view(priced), "candidates": told, **charge}
         return view | self._asked(stage, decision)
 
     def _candidates(
@@ -68,10 +75,15 @@ class Planner:
         known = Known(app=compiled.name, path=stage.path, brings=brings_files(stage.body))
         return self._forecasts.with_them(plain, alike=(0, stage.rules), known=known, static=static)
 
-    def _candidate(self, candidate: Candidate, decision: Decision, never: Reason | None) -> View:
+    def _charge(self, stage: CompiledStage, candidate: Candidate) -> View:
+        """What it would be charged there at the most, where anything is."""
+        price = self._prices.at(stage, candidate.site.name)
+        return {"charge": price.units / MICRO, "unit": price.rate.unit} if price is not None else {}
+
+    def _candidate(self, candidate: Candidate, decision: Decision, never: Reason | None, unpaid: Reason | None) -> View:
         """One line of the table."""
         site = candidate.site
-        against = never or passing_refusal(site) or window_refusal(candidate, self._now)
+        against = never or passing_refusal(site) or unpaid or window_refusal(candidate, self._now)
         full = "" if site.share > 0 else f"{site.load} of {site.slots} places are taken"
         view: View = {
             "site": site.name,

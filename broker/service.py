@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from broker import ids, views
+from broker.alerts.rows import entries_json
+from broker.charged import charge_view, charge_words
 from broker.clock import Clock, FollowingClock, micros, wall_clock
 from broker.config import Settings
 from broker.errors import KeyInUse, NotFound, RefusedByPolicy, Unwritable, UsageError
@@ -32,6 +34,7 @@ from broker.holdings import Held, holding
 from broker.people import whoami
 from broker.possible import Possible, check, refuse_places
 from broker.preflight import LOOKED_AT, warnings_for
+from broker.prices import Prices
 from broker.rows import rows_of, run_row
 from broker.sites import Sites, load_sites
 from broker.spec import (
@@ -56,6 +59,7 @@ from broker.store.base import (
     StoreError,
 )
 from broker.store.sql import SqlStore
+from broker.submitting import check_event_time, dated, refuse_addresses
 from broker.underway import OnTheWay, copies_of, only_copies, still_open
 from broker.whereabouts import Known, digests_of, whereabouts
 
@@ -86,6 +90,10 @@ class Request:
     name: str | None = None
     hold: bool = False
     """Store it held: nothing of it starts before it is released. What two persons may waive is not refused then."""
+    event_at: int | None = None
+    """When what it is about happened (µs): what a deadline `from: event` is counted from. None: as it is submitted."""
+    from_outside: bool = False
+    """It came over HTTP: it has people told whom the installation's owner has named, and nobody else."""
 
     @property
     def base(self) -> Path | None:
@@ -126,6 +134,7 @@ class Service:
         # without a site document nobody knows the places: `validate` then checks the form, and `submit` refuses
         places = self.sites.places if self.sites.path is not None else None
         compiled = compile_workflow(workflow, params=request.params, base=base, probe_budget=budget, places=places)
+        refuse_addresses(compiled.notify, raw, self.sites.notify, from_outside=request.from_outside)
         return replace(compiled, warnings=[*notes, *compiled.warnings])
 
     @staticmethod
@@ -145,6 +154,8 @@ class Service:
         possible = self.possible(compiled, hold=request.hold)
         self._keep_blobs(compiled)
         now = self.clock()
+        if request.event_at is not None:
+            check_event_time(request.event_at, now=now)
         run_id = ids.run_id(now, ids.random_bits)
         new = self._new_run(compiled, request, run_id=run_id, now=now)
         try:
@@ -153,8 +164,9 @@ class Service:
             cure = "use another key, or --again for a new run"
             raise KeyInUse(str(error), run_id=error.run_id, help=cure) from error
         forbidden = possible.warnings(known) if is_new else ()
-        warnings = (*compiled.warnings, *self.unknown_sites(compiled), *self.preflight(possible.sites), *forbidden)
-        return Submitted(run_id=known, new=is_new, warnings=warnings)
+        warnings = [*compiled.warnings, *self.unknown_sites(compiled), *self.preflight(possible.sites)]
+        warnings += [*self.prices().warnings(compiled, possible.sites), *forbidden]
+        return Submitted(run_id=known, new=is_new, warnings=tuple(warnings))
 
     def _new_run(self, compiled: CompiledRun, request: Request, *, run_id: str, now: int) -> NewRun:
         stages, deps = rows_of(compiled, run_id, now=now)
@@ -163,17 +175,23 @@ class Service:
             client_key=request.key or compiled.key,
             source=str(request.base or ""),
             held=int(request.hold),
+            notify=entries_json(compiled.notify),
+            event_at=request.event_at,
             at_once=compiled.at_once,
             in_line=int(compiled.at_once > 0),
         )
+        row, deadlines = dated(compiled, row, stages)
         data = {"digest": compiled.digest, "stages": len(stages), "document": request.document.name}
         if request.hold:
             data["held"] = True
+        if request.event_at is not None:
+            data["event_at"] = request.event_at
         return NewRun(
             run=row,
             document=json.dumps(compiled.document, separators=(",", ":")),
             stages=stages,
             deps=deps,
+            deadlines=deadlines,
             events=[NewEvent(kind="submitted", data=json.dumps(data), actor=self.actor)],
         )
 
@@ -181,6 +199,10 @@ class Service:
         """What sites could do with it; refuses what none could ever run, before anything is stored. `hold`: what two
         persons may still waive is not refused. Raises RefusedByPolicy."""
         return check(compiled, self.sites, hold=hold)
+
+    def prices(self) -> Prices:
+        """What stages would cost now."""
+        return Prices(self.store, self.sites, self.clock, person=self.actor)
 
     def unknown_sites(self, compiled: CompiledRun) -> list[str]:
         """Sentences on names that the document gives to sites, and that no site, facility or profile has."""
@@ -232,7 +254,7 @@ class Service:
 
         compiled = self.compile(request)
         refuse_places(compiled, self.sites)
-        return Planner(self.store, self.sites, now=self.clock()).plan(compiled)
+        return Planner(self.store, self.sites, now=self.clock(), prices=self.prices()).plan(compiled)
 
     def planned_script(self, request: Request, site: str, stage: str | None = None) -> dict[str, object]:
         """The script and request that a site would be given for a stage. Raises NotFound, UsageError."""
@@ -443,7 +465,12 @@ class Service:
         paths = {s.n: s.path for s in self.store.stages(run.run_id)}
         rows = self.store.decisions(run.run_id, stage.n if stage else None)
         attempts = self.store.attempts(run.run_id, stage.n if stage else None)
-        return views.explanation(run, stage, rows, paths, attempts)
+        charges = self.store.money.charges(run.run_id, stage.n if stage else None)
+        booked = [
+            {"stage": paths[row.n], "attempt": row.attempt, "site": row.site, "words": charge_words(view), **view}
+            for row, view in ((row, charge_view(row)) for row in charges)
+        ]
+        return {**views.explanation(run, stage, rows, paths, attempts), "charges": booked}
 
     def errors(self, target: str | None) -> list[dict[str, object]]:
         """Attempts that ended badly and stages that failed, with the end of their stderr."""
@@ -515,7 +542,12 @@ class Service:
         paths = {s.n: s.path for s in self.store.stages(run.run_id)}
         number = self.attempt_number(target) if target and stage else None
         rows = self.store.attempts(run.run_id, stage.n if stage else None)
-        return [views.attempt_long(paths[a.n], a) for a in rows if number is None or a.number == number]
+        charges = {(row.n, row.attempt): charge_view(row) for row in self.store.money.charges(run.run_id)}
+        return [
+            {**views.attempt_long(paths[a.n], a), "charge": charges.get((a.n, a.number))}
+            for a in rows
+            if number is None or a.number == number
+        ]
 
     def attempt(self, target: str) -> tuple[RunRow, StageRow, AttemptRow]:
         """RUN/STAGE@N (the newest attempt without @N)."""
@@ -554,7 +586,15 @@ class Service:
         view = next(v for v in self.site_list() if v["site"] == name)
         evidence = [views.evidence_view(e) for e in self.store.evidence(name, limit=20)]
         events = [views.event_view(e) for e in self.store.events(f"site:{name}")[-20:]]
-        return {**view, "evidence": evidence, "events": events}
+        return {**view, "leaving": self._leaving(name), "evidence": evidence, "events": events}
+
+    def _leaving(self, name: str) -> dict[str, object] | None:
+        """How far a site is evacuated, or closed; None: it is neither."""
+        from broker.operating.leaving import Leavings, line  # noqa: PLC0415 - it is built on this
+
+        found = Leavings(self).progress(name)
+        says = line(found)
+        return {**found, "says": says} if says else None
 
 
 def open_store(settings: Settings, *, clock: Clock = wall_clock) -> Store:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
+from broker.alerts.allowed import NotifyConfig
 from broker.celery_app import PREFIX, make_app
 from broker.clock import Clock, wall_clock
 from broker.config import Settings
@@ -40,6 +41,8 @@ from connectors.registry import (
 )
 from connectors.unusable import UnusableSite
 from policies.brake import PER_MINUTE
+from policies.model import Cap
+from policies.numbers import USUAL_NUMBERS, Numbers
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,10 @@ class Connected:
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     place_files: Mapping[str, PlaceFiles] = field(default_factory=dict)
     """What looks into places, by their side, where anything does."""
+    caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
+    """What projects and people may spend, by kind and name."""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
+    """How people are told."""
 
     def close(self) -> None:
         """Let go of threads and connections."""
@@ -109,6 +116,8 @@ def connect(
         mover=desk,
         places=sites.places,
         place_files=place_files,
+        caps=sites.caps,
+        notify=sites.notify,
     )
 
 
@@ -178,6 +187,7 @@ def make_broker(
     serves: Collection[str] | None = None,
     limits: Limits | None = None,
     failovers_per_minute: int = PER_MINUTE,
+    numbers: Numbers = USUAL_NUMBERS,
 ) -> Broker:
     """The engine over these connectors; claims and leases of dead predecessors are free from now on."""
     store.break_leases(worker_is_dead)
@@ -195,8 +205,11 @@ def make_broker(
             serves=serves,
             limits=limits,
             failovers_per_minute=failovers_per_minute,
+            numbers=numbers,
             places=connected.places,
+            caps=connected.caps,
             place_files=connected.place_files,
+            notify=connected.notify,
         )
     )
 
@@ -208,7 +221,13 @@ def serving(settings: Settings, sites: Sites, store: Store, *, clock: Clock = wa
         stack.enter_context(only_server(settings))
         connected = connect(settings, sites, store, clock=clock)
         stack.callback(connected.close)
-        broker = make_broker(connected, store, clock=clock, failovers_per_minute=settings.failovers_per_minute)
+        broker = make_broker(
+            connected,
+            store,
+            clock=clock,
+            failovers_per_minute=settings.failovers_per_minute,
+            numbers=settings.numbers,
+        )
         yield stack.enter_context(Embedded(broker))
 
 
@@ -244,6 +263,7 @@ def working(
             serves=serves,
             limits=limits,
             failovers_per_minute=settings.failovers_per_minute,
+            numbers=settings.numbers,
         )
         yield Worker(
             broker,
@@ -276,6 +296,12 @@ def serve_connected(
     settings: Settings, connected: Connected, store: Store, *, clock: Clock = wall_clock
 ) -> Iterator[Embedded]:
     """As `serving`, over connectors that the caller made and closes."""
-    broker = make_broker(connected, store, clock=clock, failovers_per_minute=settings.failovers_per_minute)
+    broker = make_broker(
+        connected,
+        store,
+        clock=clock,
+        failovers_per_minute=settings.failovers_per_minute,
+        numbers=settings.numbers,
+    )
     with only_server(settings), Embedded(broker) as embedded:
         yield embedded

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from broker.alerts.allowed import NotifyConfig, config_of
 from broker.facts import LOCAL
 from broker.spec import RawDocument, document_from, read_document
 from broker.spec.check import validated
@@ -16,8 +17,10 @@ from broker.spec.errors import KeyPath, Wrong, nearest, quoted
 from broker.spec.profiles import profile
 from broker.spec.site import Globus, Machine, Place, Profile, Site, SiteDocument
 from broker.spec.unbuilt import UNBUILT_AT_SITES, find_unused
+from broker.tariffs import caps_of, tariff_of
 from connectors.model import LaneLimits
 from connectors.registry import GlobusConfig, PlaceConfig, SiteConfig
+from policies.model import Cap
 
 VARIABLE = "CROSSFADE_SITES"
 """Names the site document, unless a command line does."""
@@ -38,8 +41,12 @@ class Sites:
     document: SiteDocument
     places: Mapping[str, PlaceConfig] = field(default_factory=dict)
     globus: GlobusConfig = field(default_factory=GlobusConfig)
+    caps: Mapping[tuple[str, str], Cap] = field(default_factory=dict)
+    """What projects and people may spend, by kind and name."""
     unused: Sequence[str] = ()
     """Keys of the document that are kept, and that nothing goes by yet."""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
+    """How people are told, and who is told of all runs."""
 
 
 def load_sites(path: Path | None, *, home: Path, cwd: Path, env: Mapping[str, str]) -> Sites:
@@ -96,6 +103,8 @@ def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = No
             places[name] = _place(name, place, base, known=document.sites)
         except _At as at:
             faults.append((("places", name, at.key), at.wrong))
+    notify, wrongs = config_of(document.notify, base)
+    faults += [(("notify", *path), wrong) for path, wrong in wrongs]
     if faults:
         raise raw.refuse(faults)
     return Sites(
@@ -105,7 +114,9 @@ def sites_of(raw: RawDocument, *, base: Path, where: str, path: Path | None = No
         document=document,
         places=places,
         globus=globus,
+        caps=caps_of(document.budgets),
         unused=find_unused(raw.data),
+        notify=notify,
     )
 
 
@@ -145,6 +156,7 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
         connector=connector,
         profile=entry.profile,
         facility=entry.facility or name,
+        provider=entry.provider,
         root=_root(entry, base, elsewhere=machine.elsewhere),
         account=entry.account or "",
         collection=entry.collection or "",
@@ -162,6 +174,7 @@ def _config(name: str, entry: Site, base: Path) -> SiteConfig:
         **_lanes(machine, entry),
         **given,
     )
+    config = replace(config, tariff=tariff_of(machine.charge, entry.charge, whole_nodes=config.exclusive))
     if config.secrets and config.connector != LOCAL:
         cure = "keep what a job there needs at that site itself, in a file that its own owner looks after"
         raise _At("secrets", Wrong("secrets are told to jobs of this machine only", cure))

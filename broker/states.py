@@ -175,5 +175,5 @@ def move(old: S, new: S) -> S:
     return new
 
 
-ENDS_WITH_ATTEMPT = ("stage_in", "submit", "cancel", "verify", "copy")
+ENDS_WITH_ATTEMPT = ("stage_in", "submit", "cancel", "verify", "copy", "ask")
 """Kinds of effects that nobody wants any more once their attempt is over."""

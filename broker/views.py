@@ -259,8 +259,8 @@ def site_view(config: SiteConfig, row: SiteRow | None, told: Told, *, load: int,
     state = "up"
     if row and row.quarantined:
         state = "quarantined"
-    elif row and row.mode == "drained":
-        state = "drained"
+    elif row and row.mode != "up":
+        state = row.mode
     elif silent is not None:
         state = "silent"
     elif row is None or row.last_ok_at is None:

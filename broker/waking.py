@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
+from broker.alerts.teller import Teller
 from broker.core import Broker
 from broker.drain import Drained
 from broker.retention import Keeper
@@ -52,6 +53,7 @@ class Waker:
         self._threads = threads
         self._guard, self._draining = threading.Lock(), 0
         self._keeper = Keeper(broker.retention)
+        self._teller = Teller(broker.lookout.look, broker.sender.run)
 
     # -- hints taken in ----------------------------------------------------------------------------------------
 
@@ -85,6 +87,11 @@ class Waker:
         at all, work goes on as fast as one thread does it."""
         self.guarded(lambda: self._sweep(alone))
         self._keeper.tick()
+        self._teller.tick()
+
+    def finish(self) -> None:
+        """What is still to be told is, before a process goes; within some seconds."""
+        self._teller.finish()
 
     def _sweep(self, alone: Callable[[], bool]) -> None:
         for site in self._broker.sites_to_look_at():

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from connectors.model import (
+    Accounted,
+    Balance,
     Evidence,
     FileInfo,
     Finding,
@@ -119,6 +121,27 @@ class HealthSource(Protocol):
 
     def probe(self) -> Sequence[Evidence]:
         """Measure now. Failures are evidence, not exceptions."""
+        ...
+
+
+@runtime_checkable
+class AllocationSource(Protocol):
+    """A site that says what is left to those who pay there. Many say it once a day only: what was used since is not in
+    it yet."""
+
+    def balances(self, account: str) -> Sequence[Balance]:
+        """Of that account, one for each kind of hours; empty: the site answers, and tells of none. One call or few,
+        no side effects. Raises RequestRefused where the account is not one that we may see."""
+        ...
+
+
+@runtime_checkable
+class Accounting(Protocol):
+    """A site that keeps account of jobs that are over."""
+
+    def accounted(self, keys: Sequence[str], *, since: int) -> Mapping[str, Accounted]:
+        """What it booked for the jobs behind these keys, which were submitted at or after `since`; those that it does
+        not know (yet) are left out. One call however many keys."""
         ...
 
 

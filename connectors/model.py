@@ -135,6 +135,63 @@ class LaneLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tariff:
+    """How a machine charges for what runs on it: counted things times hours times factors."""
+
+    unit: str = "node_hours"
+    """node_hours, core_hours, gpu_hours: what is counted; usd: nodes are, and paid for in money."""
+    factor: float = 1.0
+    """What one node, core or GPU costs in an hour, in the unit; a lane's own (`LaneLimits.charge`) is multiplied."""
+    usd_per_hour: float = 0.0
+    """Dollars for one unit, where hours are bought; of the unit usd: 1."""
+    whole_nodes: bool = False
+    """Are all cores and GPUs of a node charged, however few are asked for?"""
+    reservations: Mapping[str, Reservation] = field(default_factory=dict)
+    """By the name that jobs ask for them by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Nodes kept for us for a time, all of which is charged, used or not."""
+
+    nodes: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """What a site says that an account has left of one kind of hours. In the unit, not in millionths of it."""
+
+    account: str
+    granted: float
+    used: float
+    unit: str
+    """node_hours, core_hours, gpu_hours or usd."""
+    pool: str = ""
+    """Which jobs draw on it: cpu, gpu, or all of them (empty)."""
+    ends_at: int | None = None
+    """When what is left of it is forfeit; None: the site does not say."""
+
+    @property
+    def left(self) -> float:
+        return self.granted - self.used
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounted:
+    """What a site's own accounting says of the jobs behind one key, all of its executions together."""
+
+    key: str
+    node_seconds: float
+    """Nodes times seconds that it held them."""
+    core_seconds: float | None = None
+    """Cores times seconds; None: not told."""
+    complete: bool = True
+    """Are they all over? One that goes on will have cost more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """One execution to ask for. The connector writes `files` below `directory`, then starts `entry` there."""
 

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from connectors.base import ClosableMover, Notes, OnThisMachine, PlaceFiles, Site
-from connectors.model import LaneLimits
+from connectors.model import LaneLimits, Tariff
 from connectors.ssh.reach import OverSsh
 
 Clock = Callable[[], int]
@@ -50,6 +50,9 @@ class SiteConfig:
     profile: str = ""
     facility: str = ""
     """Sites of one facility fail together. Empty: the site's own name."""
+    provider: str = ""
+    """Whose they are: sites of one provider may fall silent together for a reason of its own, and that casts no doubt
+    on us; their disks are apart. Empty: it has none in common with others."""
     root: str = ""
     """The folder at the site below which everything of ours lives; absolute."""
     slots: int = 1
@@ -102,6 +105,8 @@ class SiteConfig:
     """What the scheduler calls a CPU, where it counts hardware threads: so many to a core."""
     account: str = ""
     """The allocation that jobs are charged to."""
+    tariff: Tariff | None = None
+    """How they are charged; None: nothing is booked for this site."""
     credentials: Mapping[str, str] = field(default_factory=dict)
     """References (`env:NAME`, `file:PATH`), never values: see connectors.secrets."""
     secrets: Mapping[str, str] = field(default_factory=dict)

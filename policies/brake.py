@@ -8,8 +8,11 @@ the rest of it is kept for those that are more urgent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
+
+from policies.tunable import tunable
 
 PER_MINUTE = 120
 """Stages of the whole installation, unless it says otherwise (CROSSFADE_FAILOVERS_PER_MINUTE)."""
@@ -19,6 +22,14 @@ MINUTE, SPURT = 60_000_000, 10_000_000
 """Microseconds of both windows."""
 SHARES: Mapping[str, float] = {"urgent": 1.0, "normal": 0.75, "preemptible": 0.5}
 """Parts of a cap that a lane may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrakeNumbers:
+    """How many stages are carried elsewhere within a minute, where nobody says otherwise; 0: any number."""
+
+    per_minute: int = tunable(PER_MINUTE, least=0, most=999_999)
+    to_one_site: int = tunable(TO_ONE_SITE, least=0, most=999_999)
 
 
 class Carried(NamedTuple):

@@ -18,6 +18,8 @@ class Dark:
     owner: str
     """Its facility: what fails for one reason of its own. A witness, a service that is no site, is its own."""
     since: int
+    provider: str = ""
+    """Whose it is: what several facilities fail together for, and is no fault of ours. Empty: nobody's but its own."""
     excused: bool = False
     """An operator has said that this one is really down: it accuses nobody, and is doubted no more."""
 
@@ -30,9 +32,14 @@ def companions(dark: Dark, others: Collection[Dark]) -> tuple[Dark, ...]:
     together = (
         other
         for other in others
-        if other.owner != dark.owner and not other.excused and abs(other.since - dark.since) <= reach
+        if not _fail_together(dark, other) and not other.excused and abs(other.since - dark.since) <= reach
     )
     return tuple(sorted(together, key=lambda other: (other.since, other.name)))
+
+
+def _fail_together(one: Dark, other: Dark) -> bool:
+    """Have they a reason of their own to go dark together?"""
+    return one.owner == other.owner or (bool(one.provider) and one.provider == other.provider)
 
 
 def words(dark: Dark, together: Collection[Dark]) -> str:

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from policies.leaving import LAST, Prospect, Weighed, acts_after, again_at, lane_of, last_call, waits_for_death, weigh
+from policies.leaving import (
+    USUAL,
+    LeavingNumbers,
+    Prospect,
+    Weighed,
+    acts_after,
+    again_at,
+    lane_of,
+    last_call,
+    waits_for_death,
+    weigh,
+)
 from policies.model import Decision, Reason, Rules, SiteFacts, Tries
 
 MARGIN_FOR_CLOCKS = 60_000_000
@@ -27,6 +38,7 @@ def judge(
     surely_dead: bool = False,
     prospect: Prospect | None = None,
     past: Sequence[float] = (),
+    numbers: LeavingNumbers = USUAL,
 ) -> Decision:
     """Judge one stage whose site does not answer. `elsewhere`: the sites that could take it now, best first;
     `prospect`: when it would be done here and there, None where nobody can tell; `past`: what the site's former
@@ -39,7 +51,7 @@ def judge(
     if site.doubt:
         reasons.append(Reason("self_doubt", "stay", site.doubt))
         return Decision("failover", "stay", tuple(reasons))
-    act_at, words = _acts_at(rules, since)
+    act_at, words = _acts_at(rules, since, numbers)
     if now < act_at:
         reasons.append(Reason("after", "stay", words))
         return Decision("failover", "stay", tuple(reasons), until=act_at)
@@ -58,18 +70,26 @@ def judge(
         reasons.append(
             Reason("stop_before", "for", "the old copy has ended itself by now (its absolute bound is past)")
         )
-    weighed = weigh(rules, prospect, site=site, now=now, past=past, surely_dead=surely_dead) if prospect else None
+    weighed = (
+        weigh(rules, prospect, site=site, now=now, past=past, surely_dead=surely_dead, numbers=numbers)
+        if prospect
+        else None
+    )
     facts = weighed.facts if weighed else {}
-    until = None if surely_dead else _stays(rules, reasons, weighed, prospect, since=since, now=now, dead_at=dead_at)
+    until = (
+        None
+        if surely_dead
+        else _stays(rules, reasons, weighed, prospect, since=since, now=now, dead_at=dead_at, numbers=numbers)
+    )
     if until is not None:
         return Decision("failover", "stay", tuple(reasons), until=until, facts=facts)
     decided = _by_duplicates(rules, reasons, elsewhere, dead_at=dead_at, surely_dead=surely_dead)
     return replace(decided, facts=facts)
 
 
-def _acts_at(rules: Rules, since: int) -> tuple[int, str]:
+def _acts_at(rules: Rules, since: int, numbers: LeavingNumbers) -> tuple[int, str]:
     """When a stage may leave at the earliest, and by which rule."""
-    after = acts_after(rules)
+    after = acts_after(rules, numbers)
     own = "failover.after" if after == rules.failover.after else "the patience of urgent work"
     return since + round(after * 1e6), f"{own} is {after:g} s"
 
@@ -83,6 +103,7 @@ def _stays(
     since: int,
     now: int,
     dead_at: int | None,
+    numbers: LeavingNumbers,
 ) -> int | None:
     """Until when staying is better than leaving, though it may leave; None: it is not. The last reason's words are
     the same at each look, so that the same decision is told once."""
@@ -99,12 +120,12 @@ def _stays(
         fact = "but nobody has seen how long its work takes, and an upper bound keeps nothing waiting"
         reasons.append(Reason("learned", "for", fact))
         return None
-    if now >= last_call(rules, since):
-        reasons.append(Reason("last_call", "for", f"{LAST:g} x failover.after are over: the waiting ends"))
+    if now >= last_call(rules, since, numbers):
+        reasons.append(Reason("last_call", "for", f"{numbers.last:g} x failover.after are over: the waiting ends"))
         return None
     fact = f"staying is expected to be sooner, as a stage of lane {lane_of(rules)} counts it"
     reasons.append(Reason("gain", "stay", fact))
-    return again_at(rules, since, now)
+    return again_at(rules, since, now, numbers)
 
 
 def _by_duplicates(

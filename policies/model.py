@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from connectors.errors import Fault
-from connectors.model import LaneLimits, Resources
+from connectors.model import LaneLimits, Resources, Tariff
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Decision:
     """An outcome, why, and what was seen. The log line, `explain`, the runbook and the tests print this object."""
 
     kind: str
-    """placement, failover, retry, checkpoint, interval, ship, prune, command."""
+    """placement, failover, leaving, closed, retry, checkpoint, interval, ship, prune, deadline, command."""
     outcome: str
     """A word that the engine acts on; each policy lists its own."""
     reasons: Sequence[Reason]
@@ -122,6 +122,8 @@ class CheckpointRule:
     """auto, never or always."""
     keep: int = 2
     """How many checkpoints stay at the site, and how many copies at each other one."""
+    asked: bool = False
+    """Can the payload be asked for one?"""
     asked_at_best: bool = False
     """Is the payload asked for checkpoints, at the interval that is best?"""
 
@@ -137,6 +139,18 @@ class DataRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineRule:
+    """`policy.deadline` of a stage: until when it is to be done."""
+
+    within: float
+    """Seconds."""
+    since: str = "submit"
+    """event, submit or ready: what they are counted from."""
+    on_miss: str = "continue"
+    """continue or cancel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
     """`resources` by ranks: how many nodes they fill is a site's to say."""
 
@@ -147,6 +161,32 @@ class Ranks:
     memory: int = 0
     nodes: int = 0
     """Spread over so many; 0: as many as they need."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """A bound on what may be spent, in millionths; None: none of that kind."""
+
+    node_hours: int | None = None
+    usd: int | None = None
+
+    def over(self, said: Cap) -> Cap:
+        """Itself, with what another one says in its place."""
+        return Cap(
+            node_hours=said.node_hours if said.node_hours is not None else self.node_hours,
+            usd=said.usd if said.usd is not None else self.usd,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetRule:
+    """`policy.budget` of a run or of a stage."""
+
+    cap: Cap = field(default_factory=Cap)
+    per_site: Mapping[str, Cap] = field(default_factory=dict)
+    """By the name of a site, a facility or a profile."""
+    resilience: float | None = None
+    """The part of the cap that copies beside each other and lost work may take; None: as much as there is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +208,14 @@ class Rules:
     required: bool = True
     data: DataRule | None = None
     """None: data may be anywhere."""
+    budget: BudgetRule | None = None
+    """The run's, for all of its stages together."""
+    own_budget: BudgetRule | None = None
+    """The stage's own, within the run's."""
     near: int | None = None
     """The number of the stage whose files it would rather be beside."""
+    deadline: DeadlineRule | None = None
+    """The stage's own."""
     skip: str = ""
     """Why the document does not want it run with these params; empty: it does."""
 
@@ -231,6 +277,8 @@ class SiteFacts:
     """How many stages may be carried there within a minute."""
     clearance: frozenset[str] = frozenset()
     """Kinds of data that may be there, beside what may be anywhere."""
+    tariff: Tariff | None = None
+    """How what runs there is charged; None: it is not."""
 
     @property
     def answers(self) -> bool:

@@ -13,11 +13,12 @@ from policies.failback import Journey, kept_from_home, liking, why_there
 from policies.fit import fit
 from policies.intervals import span
 from policies.model import CheckpointFacts, Decision, Reason, Rules, SiteFacts
-from policies.ranking import Candidate, after, best_of, merits, preference, said_order, table
+from policies.ranking import USUAL, Candidate, RankNumbers, after, best_of, merits, preference, said_order, table
 from policies.residency import WAIVED, Waiver, allowed, judged, side_of
 
 WAIT_FOR_ROOM = 1_000_000
 WAIT_FOR_ANSWER = 5_000_000
+WAIT_FOR_MONEY = 60_000_000
 """Microseconds until the question is asked again. A place that comes free asks it at once."""
 WORTH_STARTING = 600.0
 """Seconds of work for which a stage with checkpoints is begun although a maintenance will end it."""
@@ -121,13 +122,16 @@ def place(
     near: str = "",
     static: Mapping[str, Reason | None] | None = None,
     waived: Sequence[Waiver] = (),
+    unpaid: Mapping[str, Reason] | None = None,
     journey: Journey | None = None,
+    numbers: RankNumbers = USUAL,
 ) -> Decision:
     """Choose a site.
 
     `want`: an operator's wish, which beats every preference but no constraint. `avoid`: where it failed before;
     taken again only when nothing else is left. `near`: the site where the files are that it would rather be beside.
     `static`: refusals by site if the caller has them already. `waived`: the run's waivers that are in force now.
+    `unpaid`: sites of which nobody can pay for the stage there, and why (`policies.budget`).
     `journey`: of a run of which a stage was carried elsewhere.
     """
     reasons: list[Reason] = []
@@ -155,6 +159,12 @@ def place(
     if not open_:
         reasons.append(Reason("candidates", "wait", "no site that could take it answers and is open"))
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ANSWER, facts={"for": "answer"})
+    paid = [candidate for candidate in open_ if candidate.site.name not in (unpaid or {})]
+    reasons.extend(reason for name, reason in (unpaid or {}).items() if any(c.site.name == name for c in open_))
+    if not paid:
+        reasons.append(Reason("candidates", "wait", "no site that could take it now can be paid for"))
+        return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_MONEY, facts={"for": "money"})
+    open_ = paid
     if want not in {c.site.name for c in open_}:  # a person may send it home
         open_ = list(kept_from_home(open_, journey, reasons))
     exceptions = {c.site.name: words for c in open_ if (words := _waived_at(c, waived))}
@@ -168,6 +178,7 @@ def place(
         near=near,
         last=exceptions.keys(),
         journey=journey,
+        numbers=numbers,
     )
     return replace(ranked, reasons=(*ranked.reasons, *exceptions.get(ranked.site, ())))
 
@@ -189,6 +200,7 @@ def _rank(
     near: str,
     last: Collection[str],
     journey: Journey | None,
+    numbers: RankNumbers,
 ) -> Decision:
     """`last`: sites that are allowed by way of exception, and taken where no other one has room."""
     pool = _wanted(candidates, want, reasons) or _not_failed_at(candidates, avoid, reasons)
@@ -197,7 +209,7 @@ def _rank(
         reasons.extend(Reason("room", "wait", _full(c.site), c.site.name) for c in pool)
         return Decision("placement", "wait", tuple(reasons), until=now + WAIT_FOR_ROOM, facts={"for": "room"})
     orders = {c.site.name: said_order(c, near=near, last=last, liking=liking(c, journey)) for c in roomy}
-    best = best_of(roomy, orders, checkpoints)
+    best = best_of(roomy, orders, checkpoints, numbers)
     reasons.extend(merits(best, checkpoints, alone=len(roomy) == 1))
     reasons.extend(why_there(best, journey))
     if near and best.site.name == near:
@@ -205,7 +217,7 @@ def _rank(
     elif near:
         reasons.append(Reason("near", "against", f"{near}, where its files are, cannot take it now", near))
     reasons.extend(after(c, best) for c in roomy if c is not best)
-    return Decision("placement", "place", tuple(reasons), site=best.site.name, facts=table(roomy, orders))
+    return Decision("placement", "place", tuple(reasons), site=best.site.name, facts=table(roomy, orders, checkpoints))
 
 
 def _wanted(candidates: Sequence[Candidate], want: str, reasons: list[Reason]) -> Sequence[Candidate]:

@@ -9,6 +9,20 @@ from policies.checkpoint import readable_from
 from policies.fit import Fit, fit
 from policies.forecast import Forecast, equal
 from policies.model import CheckpointFacts, Reason, Rules, SiteFacts
+from policies.tunable import tunable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankNumbers:
+    """When two sums are as good as the same: then the checkpoint, the load and the name decide."""
+
+    band: float = tunable(0.1, least=0.0, most=1.0)
+    """Within so much of the sooner one, or"""
+    seconds: float = tunable(60.0, least=0.0, most=86_400.0)
+    """within so many seconds."""
+
+
+USUAL = RankNumbers()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +59,10 @@ def said_order(candidate: Candidate, *, near: str, last: Collection[str], liking
 
 
 def best_of(
-    candidates: Sequence[Candidate], orders: Mapping[str, tuple[int, ...]], checkpoints: Sequence[CheckpointFacts]
+    candidates: Sequence[Candidate],
+    orders: Mapping[str, tuple[int, ...]],
+    checkpoints: Sequence[CheckpointFacts],
+    numbers: RankNumbers,
 ) -> Candidate:
     """First what people have said and what is well (`orders`, by site); of those the soonest; of those that are as good
     as that, the old order. So a second's difference moves nothing, and where nothing is known nothing changes."""
@@ -54,7 +71,11 @@ def best_of(
     told = [c.forecast.expected for c in pool if c.forecast is not None]
     if len(told) == len(pool):
         soonest = min(told)
-        pool = [c for c, expected in zip(pool, told, strict=True) if equal(soonest, expected)]
+        pool = [
+            c
+            for c, expected in zip(pool, told, strict=True)
+            if equal(soonest, expected, band=numbers.band, seconds=numbers.seconds)
+        ]
     return min(pool, key=lambda c: _tie_order(c, checkpoints))
 
 
@@ -97,10 +118,18 @@ def after(candidate: Candidate, best: Candidate) -> Reason:
     )
 
 
-def table(candidates: Sequence[Candidate], orders: Mapping[str, tuple[int, ...]]) -> Mapping[str, object]:
-    """What the sites were compared by, in numbers: a later look can decide it anew."""
+def table(
+    candidates: Sequence[Candidate], orders: Mapping[str, tuple[int, ...]], checkpoints: Sequence[CheckpointFacts]
+) -> Mapping[str, object]:
+    """What the sites were compared by, in numbers: a later look can decide it anew (`policies.again`)."""
     rows = [
-        {**c.forecast.facts, "order": orders[c.site.name], "load": c.site.load, "slots": c.site.slots}
+        {
+            **c.forecast.facts,
+            "order": orders[c.site.name],
+            "no_checkpoint": _tie_order(c, checkpoints)[0],
+            "load": c.site.load,
+            "slots": c.site.slots,
+        }
         for c in candidates
         if c.forecast is not None
     ]

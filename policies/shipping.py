@@ -17,6 +17,7 @@ from policies.intervals import URGENT, amount, span, young
 from policies.links import LinkEstimate
 from policies.model import CheckpointFacts, CheckpointRule, Decision, Reason, SiteFacts
 from policies.placement import passing_refusal
+from policies.tunable import tunable
 
 ASK_AGAIN = 600_000_000
 """Microseconds until it is asked again whether a site can be sent to, when none could be."""
@@ -32,6 +33,21 @@ AWAY = 4 * 3600.0
 """Seconds for which a facility that is lost is taken to stay away, and with it the inputs that lie nowhere else."""
 MOST_AHEAD = 10**12
 """Bytes of inputs beyond which nothing is sent ahead: disks of other facilities are not filled on a guess."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AheadNumbers:
+    """What sending ahead is worth."""
+
+    link_second: float = tunable(LINK_SECOND, least=0.0, most=10.0)
+    """Of a second of a link's time, against one that a stage waits: files that are sent ahead are mostly never read."""
+    away: float = tunable(AWAY, least=0.0, most=30 * 86_400.0)
+    """Seconds for which a facility that is lost is taken to stay away, and with it the inputs that lie nowhere else."""
+    most_ahead: int = tunable(MOST_AHEAD, least=0, most=10**18)
+    """Bytes of inputs beyond which nothing is sent ahead."""
+
+
+USUAL = AheadNumbers()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +274,15 @@ def _said(
 # -- inputs ahead --------------------------------------------------------------------------------------------------
 
 
-def send_inputs(rule: CheckpointRule, *, at: SiteFacts, to: str, inputs: Inputs, moment: Moment) -> Decision:
+def send_inputs(
+    rule: CheckpointRule,
+    *,
+    at: SiteFacts,
+    to: str,
+    inputs: Inputs,
+    moment: Moment,
+    numbers: AheadNumbers = USUAL,
+) -> Decision:
     """Do the stage's inputs go where its checkpoint is sent, so that a failover need not wait for them?
 
     They do when the wait that is saved, by how likely it is, is worth more than the link's time:
@@ -283,11 +307,11 @@ def send_inputs(rule: CheckpointRule, *, at: SiteFacts, to: str, inputs: Inputs,
     def said(outcome: str, *reasons: Reason) -> Decision:
         return Decision("inputs", outcome, reasons, site=to, facts=facts)
 
-    against = _never_ahead(rule, at, inputs, moment, remaining)
+    against = _never_ahead(rule, at, inputs, moment, remaining, numbers.most_ahead)
     if against is not None:
         return said("keep", Reason(against.rule, "keep", against.fact, to))
-    saved = (inputs.seconds + (AWAY if inputs.fade else 0.0)) * (URGENT if moment.urgent else 1.0)
-    worth, price = chance * saved, LINK_SECOND * inputs.seconds
+    saved = (inputs.seconds + (numbers.away if inputs.fade else 0.0)) * (URGENT if moment.urgent else 1.0)
+    worth, price = chance * saved, numbers.link_second * inputs.seconds
     facts |= {"worth": round(worth, 2), "price": round(price, 2)}
     size = f"{amount(inputs.bytes or 0)} take {span(inputs.seconds)} to {to}"
     lies = f", and are lost together with {at.facility}" if inputs.fade else ""
@@ -317,15 +341,15 @@ def _chance(at: SiteFacts, remaining: float, now: int) -> tuple[float, str]:
 
 
 def _never_ahead(
-    rule: CheckpointRule, at: SiteFacts, inputs: Inputs, moment: Moment, remaining: float
+    rule: CheckpointRule, at: SiteFacts, inputs: Inputs, moment: Moment, remaining: float, most: int
 ) -> Reason | None:
     """What speaks against it whatever it would save."""
     if rule.ship == "never":
         return Reason("ship", "keep", "the document says ship: never")
     if inputs.bytes is None:
         return Reason("size", "keep", "nobody knows how large the inputs are")
-    if inputs.bytes > MOST_AHEAD:
-        fact = f"the inputs have {amount(inputs.bytes)}: more than {amount(MOST_AHEAD)} are not sent on a guess"
+    if inputs.bytes > most:
+        fact = f"the inputs have {amount(inputs.bytes)}: more than {amount(most)} are not sent on a guess"
         return Reason("size", "keep", fact)
     if inputs.seconds >= remaining:
         fact = f"the inputs take {span(inputs.seconds)}, and the stage ends within {span(remaining)}"

@@ -13,6 +13,7 @@ from unittest.mock import patch
 from scheduled_kit import Relay, Service
 from simulation.seams import CrossingSeam, Hook, Seam, ServiceSeam, StoreSeam
 
+from broker.alerts.allowed import NotifyConfig
 from broker.clock import VirtualClock, micros
 from broker.core import Broker, Parts
 from broker.ids import RandomBits
@@ -25,6 +26,7 @@ from broker.store.connect import Database
 from broker.store.sql import SqlStore
 from broker.traffic import Desk
 from connectors.registry import PlaceConfig, SiteConfig
+from policies.numbers import USUAL_NUMBERS, Numbers
 from sandbox.blob import Blob
 from sandbox.connector import SimulatedSite, make
 from sandbox.mover import SimulatedMover
@@ -151,6 +153,8 @@ class Lab:
         service: bool = False,
         direct: bool = False,
         places: Sequence[str] = (),
+        numbers: Numbers = USUAL_NUMBERS,
+        notify: Sequence[tuple[str, Sequence[str]]] = (),
     ) -> None:
         """`service`: files go by a mover with a service of its own, over a desk; `direct`: each worker carries them
         itself over a network, with all that it knows of them."""
@@ -164,9 +168,11 @@ class Lab:
         self.configs = {config.name: config for config in sites}
         self.sites: dict[str, SimulatedSite] = {c.name: self.world.add(make(c, self.clock)) for c in sites}
         self.direct = direct
+        self.notify = NotifyConfig(commands={"page": ("true",), "ops": ("true",)}, tell=notify)
         self.mover = Service(self.world, self.clock) if service else SimulatedMover(self.world, self.clock)
         self.store.ensure_sites(self.sites)
         self._numbers = count(1)
+        self.numbers = numbers
         self.broker = self.new_broker()
 
     def new_broker(self, owner: str = "", *, hook: Hook | None = None) -> Broker:
@@ -185,8 +191,10 @@ class Lab:
                 direct=desk.direct if desk else None,
                 clock=self.clock,
                 owner=owner,
+                numbers=self.numbers,
                 elapsed=lambda: 0.0,
                 places=self.places,
+                notify=self.notify,
             )
         )
 

@@ -30,6 +30,7 @@ RUN = "260101-000000-aaaaaaaa"
 def run_row(run_id: str = RUN, **said: Any) -> RunRow:
     values: dict[str, Any] = {
         **dict.fromkeys(RunRow._fields, ""),
+        **RunRow._field_defaults,
         **dict.fromkeys(
             ("client_key", "ended_at", "due_at", "wake_sent_at", "cancel_requested_at", "lease_owner", "lease_until")
         ),
@@ -77,7 +78,7 @@ def attempt_row(n: int, number: int = 1, run_id: str = RUN, **said: Any) -> Atte
     times = ("submitted_at", "started_at", "ended_at", "stop_before", "unreachable_since", "cancel_requested_at")
     values = {
         **dict.fromkeys(AttemptRow._fields, ""),
-        **dict.fromkeys((*times, "seen_at")),
+        **dict.fromkeys((*times, "seen_at", "asked_at")),
         **dict.fromkeys(("ver", "orphan", "created_at"), 0),
         "run_id": run_id,
         "n": n,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -49,6 +50,19 @@ Name = Annotated[str, Field(max_length=128), AfterValidator(_name)]
 Param = Annotated[str, BeforeValidator(_param, json_schema_input_type=str | int | float | bool)]
 
 
+def _event_time(value: object) -> object:
+    """ISO 8601 with its zone."""
+    if not isinstance(value, str):
+        return value
+    at = datetime.fromisoformat(value)
+    if at.tzinfo is None:
+        raise ValueError("says no zone: write 2026-07-01T12:30:00Z")
+    return at
+
+
+EventTime = Annotated[datetime, BeforeValidator(_event_time, json_schema_input_type=str)]
+
+
 class Body(BaseModel):
     """A JSON object of which every key is known."""
 
@@ -66,8 +80,17 @@ class Submission(Body):
     again: bool = Field(default=False, description="Make a new run although the key has one.")
     name: Name | None = None
     hold: bool = Field(default=False, description="Store it held: nothing starts before it is released.")
+    event_time: EventTime | None = Field(
+        default=None,
+        description="When what it is about happened, with its zone: a deadline `from: event` counts from it.",
+    )
     bodies: Literal["noop", "sleep", "bytes"] = Field(default="noop", description="For WfFormat documents.")
     scale: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="For WfFormat documents.")
+
+    @property
+    def event_at(self) -> int | None:
+        """Microseconds UTC."""
+        return None if self.event_time is None else round(self.event_time.timestamp() * 1e6)
 
     def raw(self) -> RawDocument:
         """The document as data. Raises DocumentError."""

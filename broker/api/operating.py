@@ -14,6 +14,7 @@ from broker.api.asking import Content, TheService, takes
 from broker.api.models import Body, Name, Reason
 from broker.errors import NotFound
 from broker.operating.freezes import LONGEST, Freeze, Freezes
+from broker.operating.leaving import Leavings
 from broker.operating.windows import Announcement, Windows
 
 router = APIRouter(prefix="/v1")
@@ -90,6 +91,56 @@ def take_back(notice: str, content: Content, service: TheService) -> Response:
     if not _NOTICE.fullmatch(notice) or windows.find(notice).id != notice:
         raise NotFound("no such maintenance")
     return JSONResponse(windows.rm(notice, reason=body.reason))
+
+
+class EvacuateBody(Body):
+    """A site that is to be evacuated."""
+
+    to: Name | None = Field(default=None, description="Null: each stage goes where it can.")
+    reason: Annotated[Reason, Field(min_length=1)]
+
+
+class CloseBody(Body):
+    """A site at which everything of ours is to end."""
+
+    then: Literal["wait", "elsewhere"] = Field(default="wait", description="What becomes of its stages.")
+    reason: Annotated[Reason, Field(min_length=1)]
+
+
+@router.get("/sites/{site}")
+def site(site: str, service: TheService) -> Response:
+    """One site: how it is judged to be and why, what of ours is there while it is left, its own events."""
+    return JSONResponse(service.site(site))
+
+
+@router.post("/sites/{site}/evacuate", status_code=202, openapi_extra=takes(EvacuateBody))
+def evacuate(site: str, content: Content, service: TheService) -> Response:
+    """Start nothing new there, and move what is there. `GET /v1/sites/SITE` tells how far it is."""
+    body = content.json(EvacuateBody)
+    return JSONResponse(Leavings(service).evacuate(site, reason=body.reason, to=body.to or ""), 202)
+
+
+@router.post("/sites/{site}/close", status_code=202, openapi_extra=takes(CloseBody))
+def close(site: str, content: Content, service: TheService) -> Response:
+    """End everything of ours there, also what no row knows, and send nothing new."""
+    body = content.json(CloseBody)
+    return JSONResponse(Leavings(service).close(site, reason=body.reason, then=body.then), 202)
+
+
+@router.post("/sites/{site}/drain", openapi_extra=takes(EndBody))
+def drain(site: str, content: Content, service: TheService) -> Response:
+    """Start nothing new there; what runs there goes on."""
+    body = content.json(EndBody)
+    service.drain_site(site, reason=body.reason)
+    return JSONResponse(Leavings(service).progress(site))
+
+
+@router.post("/sites/{site}/resume", openapi_extra=takes(EndBody))
+def resume(site: str, content: Content, service: TheService) -> Response:
+    """Take it into use again."""
+    body = content.json(EndBody)
+    service.resume_site(site, reason=body.reason)
+    return JSONResponse(Leavings(service).progress(site))
 
 
 @router.get("/freezes")

@@ -60,6 +60,8 @@ def submit(content: Content, service: TheService, wakes: TheWakes) -> Response:
         scale=body.scale,
         name=body.name,
         hold=body.hold,
+        event_at=body.event_at,
+        from_outside=True,
     )
     submitted = service.submit(asked)
     wakes.give(submitted.run_id)

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from broker.audit.rows import Found, RunRows, Violation, failovers
+from broker.audit.rows import Found, RunRows, Violation, failovers, leads_on
 from broker.audit.rules import PLACED
 from broker.states import RunState, StageState
 from broker.store.base import AttemptRow, CheckpointRow
@@ -167,7 +167,7 @@ def _each_paid_for(rows: RunRows) -> Found:
     for decision in rows.decisions:
         if decision.kind == "placement" and decision.outcome in PLACED:
             placed[decision.n, decision.attempt] = decision.seq
-        elif decision.kind in ("failover", "retry", "command"):
+        elif leads_on(decision.kind, decision.outcome):
             causes[decision.n].append(decision.seq)
     for (n, number), seq in placed.items():
         if (before := sum(cause < seq for cause in causes[n])) < number - 1:

@@ -8,6 +8,7 @@ from broker.audit import course as courses
 from broker.audit import history as histories
 from broker.audit import rules
 from broker.audit import waiting as waits
+from broker.audit.charges import RULE, charges
 from broker.audit.course import course
 from broker.audit.history import history
 from broker.audit.rows import RunRows, Silence, Violation, failovers
@@ -16,7 +17,7 @@ from broker.audit.waiting import waiting
 from broker.store.base import EventRow, RunRow, Store
 
 READS = 5
-CHECKED = tuple(sorted({*rules.NAMES, *histories.NAMES, *courses.NAMES, *waits.NAMES}, key=lambda n: (len(n), n)))
+CHECKED = tuple(sorted({*rules.NAMES, *histories.NAMES, *courses.NAMES, *waits.NAMES, RULE}, key=lambda n: (len(n), n)))
 """Every invariant of which rows show something, by name."""
 
 
@@ -30,7 +31,7 @@ def audit_run(store: Store, run_id: str) -> list[Violation]:
         after = store.run(run_id)
         if after is not None and (after.ver, after.commands) == (run.ver, run.commands):
             break
-    return [*audit(rows), *history(rows), *course(rows), *waiting(rows)]
+    return [*audit(rows), *history(rows), *course(rows), *waiting(rows), *charges(rows)]
 
 
 def read_run(store: Store, run: RunRow) -> RunRows:
@@ -55,6 +56,7 @@ def read_run(store: Store, run: RunRow) -> RunRows:
         open_commands=sum(command.done_at is None for command in store.commands(run_id)),
         silences={site: _silences(store.events(f"site:{site}", limit=10_000_000)) for site in asked},
         sites={row.site: row for row in store.sites() if row.site in used},
+        charges=store.money.charges(run_id),
         now=store.now(),
     )
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from broker.store.base import (
     AttemptRow,
+    ChargeRow,
     CheckpointRow,
     DecisionRow,
     DepRow,
@@ -62,6 +63,7 @@ class RunRows:
     """Of the sites that were left or taken in a failover, or where something was left behind."""
     sites: Mapping[str, SiteRow] = field(default_factory=dict)
     """Those where the run has attempts."""
+    charges: Sequence[ChargeRow] = ()
     now: int | None = None
     """When the rows were read, by the store's clock; None: not known, so nothing is asked of it."""
 
@@ -97,6 +99,11 @@ class RunRows:
         stage = self.stage_at.get(n)
         path = f"{self.run.run_id}/{stage.path if stage else f'#{n}'}"
         return f"{path}@{number}" if number else path
+
+
+def leads_on(kind: str, outcome: str) -> bool:
+    """Is such a decision a cause for another attempt?"""
+    return kind in ("failover", "retry", "command") or (kind, outcome) in (("leaving", "leave"), ("closed", "end"))
 
 
 def failovers(events: Sequence[EventRow]) -> Sequence[tuple[EventRow, str, str]]:

@@ -6,7 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from broker.audit.rows import Found, RunRows, Violation
+from broker.audit.rows import Found, RunRows, Violation, leads_on
 from broker.states import ENDS_WITH_ATTEMPT, AttemptState, RunState, StageState
 from broker.store.audit import verify_chain
 from broker.store.base import DepRow
@@ -195,7 +195,7 @@ def _decisions(rows: RunRows) -> Found:
     placed = {(d.n, d.attempt): d.seq for d in rows.decisions if d.kind == "placement" and d.outcome in PLACED}
     reasons: dict[int, list[int]] = defaultdict(list)
     for decision in rows.decisions:
-        if decision.kind in ("failover", "retry", "command"):
+        if leads_on(decision.kind, decision.outcome):
             reasons[decision.n].append(decision.seq)
     for row in rows.attempts:
         seq = placed.get((row.n, row.number))

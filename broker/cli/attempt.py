@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import click
 
 from broker.cli.options import output_option, target_argument
@@ -45,4 +48,12 @@ def show(session: Session, target: str, script: bool, output: str) -> None:
     if not views:
         raise NotFound(f"{run.run_id}/{stage.path} has no attempt {row.number}")
     view = {"run": run.run_id, **views[0]}
-    emit(view, output=output, text=lambda: "\n".join(f"{name:20} {cell(value)}" for name, value in view.items()))
+    emit(view, output=output, text=lambda: "\n".join(_lines(view)))
+
+
+def _lines(view: Mapping[str, Any]) -> Iterable[str]:
+    from broker.charged import charge_words  # noqa: PLC0415 - needs the store
+
+    for name, value in view.items():
+        words = charge_words(value) if name == "charge" and value else value
+        yield f"{name:20} {cell(words)}"

@@ -13,7 +13,7 @@ import click
 from broker.cli.options import change_options, confirm, output_option
 from broker.cli.output import emit
 from broker.cli.session import Session, note
-from broker.errors import RefusedByPolicy
+from broker.errors import RefusedByPolicy, UsageError
 
 OUTCOME_SECONDS = 3.0
 """How long to wait for a server to carry a command out."""
@@ -21,12 +21,45 @@ _LOOK_EVERY = 0.05
 
 
 @click.command()
-@click.argument("target", metavar="RUN[/STAGE]")
+@click.argument("target", metavar="RUN[/STAGE]", required=False)
+@click.option("--site", "site", metavar="SITE", help="With --all: all that is ours at that site.")
+@click.option("--all", "everything", is_flag=True, help="With --site: also jobs that no run knows.")
+@click.option(
+    "--then",
+    type=click.Choice(["wait", "elsewhere"]),
+    default="wait",
+    show_default=True,
+    help="With --site: what becomes of its stages.",
+)
 @change_options
 @output_option
 @click.pass_obj
-def cancel(session: Session, target: str, dry_run: bool, reason: str, yes: bool, output: str) -> None:
-    """End a run or a stage for good: its jobs are ended at their sites, and no product is accepted any more."""
+def cancel(
+    session: Session,
+    target: str | None,
+    site: str | None,
+    everything: bool,
+    then: str,
+    dry_run: bool,
+    reason: str,
+    yes: bool,
+    output: str,
+) -> None:
+    """End a run or a stage for good: its jobs are ended at their sites, and no product is accepted any more.
+
+    With --site S --all, for a facility that asks us to stop: everything of ours there is ended and that is confirmed,
+    orphans and jobs that nobody knows too, and nothing new is sent until `site resume S`. The stages wait for a person
+    then, or go on elsewhere. --reason is needed, and --yes where nobody can be asked.
+    """
+    if site is not None or everything:
+        if site is None or not everything or target is not None:
+            raise UsageError("cancel RUN[/STAGE], or cancel --site SITE --all")
+        from broker.cli.leaving import close_site  # noqa: PLC0415 - rarely wanted
+
+        close_site(session, site, then=then, dry_run=dry_run, reason=reason, yes=yes, output=output)
+        return
+    if target is None:
+        raise UsageError("which run?", help="cancel RUN[/STAGE]; it is never guessed")
     _change(session, "cancel", target, dry_run=dry_run, reason=reason, yes=yes, output=output, ask=True)
 
 

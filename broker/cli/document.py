@@ -90,11 +90,12 @@ def plan(
 
 def _warn(session: Session, request: Request) -> None:
     """Of every site that a stage may go to. What no site could run is told by the plan itself."""
+    compiled = session.service.compile(request)
     try:
-        sites = session.service.possible(session.service.compile(request)).sites
+        sites = session.service.possible(compiled).sites
     except RefusedByPolicy:
         return
-    for warning in session.service.preflight(sites):
+    for warning in (*session.service.preflight(sites), *session.service.prices().warnings(compiled, sites)):
         note(f"warning: {warning}")
 
 

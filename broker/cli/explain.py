@@ -28,7 +28,8 @@ def explanation_text(view: Mapping[str, Any]) -> str:
     blocks = [_paragraph(decision) for decision in view["decisions"]]
     subject = f"{view['run']}/{view['stage']}" if view["stage"] else str(view["run"])
     now = f"{subject} is {view['state']}" + (f": {view['now']}" if view["now"] else "")
-    return "\n".join([*(blocks or ["nothing was decided yet"]), now])
+    booked = [f"{one['stage']}@{one['attempt']} at {one['site']}: {one['words']}" for one in view["charges"]]
+    return "\n".join([*(blocks or ["nothing was decided yet"]), *booked, now])
 
 
 def _paragraph(decision: Mapping[str, Any]) -> str:

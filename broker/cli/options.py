@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,6 +16,29 @@ from broker.errors import UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 Bodies = Literal["noop", "sleep", "bytes"]
 
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def duration(text: str) -> float:
+    """Seconds of `90s`, `10m`, `2h`, or of a bare number."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        raise click.BadParameter(f"{text!r} is no time; write 90s, 10m or 2h")
+    return float(found["number"]) * _UNITS[found["unit"] or "s"]
+
+
+def moment(text: str) -> int:
+    """Microseconds UTC of an ISO 8601 time with its zone."""
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise click.BadParameter(f"{text!r} is no time; write 2026-07-01T12:30:00Z")
+    return round(at.timestamp() * 1e6)
+
+
 output_option = click.option(
     "-o",
     "--output",
@@ -24,6 +48,22 @@ output_option = click.option(
     help="How to print the answer.",
 )
 file_argument = click.argument("file", type=click.Path(path_type=Path))
+
+
+def _remember_policy(ctx: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    """The session reads it with its settings."""
+    if path is not None and ctx.obj is not None:
+        ctx.obj.policy_path = path
+
+
+policy_option = click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    expose_value=False,
+    callback=_remember_policy,
+    help="The numbers that policies go by; otherwise CROSSFADE_POLICY's, or the usual ones.",
+)
 listen_option = click.option(
     "--listen",
     metavar="PLACE",
@@ -69,6 +109,13 @@ def submit_options(command: F) -> F:
         (
             click.option("--key", help="The same key while a run is alive or done is the same run."),
             click.option("--again", is_flag=True, help="Make a new run although the key has one."),
+            click.option(
+                "--event-time",
+                "event_at",
+                type=moment,
+                metavar="TIME",
+                help="When what it is about happened, as 2026-07-01T12:30:00Z: a deadline `from: event` counts so.",
+            ),
         )
     ):
         command = add(command)
@@ -99,18 +146,6 @@ def parse_params(pairs: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f"the param {name!r} is given twice", help="give each param once")
         params[name] = value
     return params
-
-
-_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)?")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
-
-def duration(text: str) -> float:
-    """Seconds of `90s`, `10m`, `2h`, or of a bare number."""
-    found = _DURATION.fullmatch(text.strip())
-    if not found:
-        raise click.BadParameter(f"{text!r} is no time; write 90s, 10m or 2h")
-    return float(found["number"]) * _UNITS[found["unit"] or "s"]
 
 
 def confirm(question: str, *, yes: bool) -> None:

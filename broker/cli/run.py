@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from broker.cli.failing import Detached
-from broker.cli.options import Bodies, change_options, duration, output_option, request_options, submit_options
+from broker.cli.options import (
+    Bodies,
+    change_options,
+    duration,
+    output_option,
+    policy_option,
+    request_options,
+    submit_options,
+)
 from broker.cli.output import emit
 from broker.cli.session import Session, note
 from broker.cli.status import status_text
@@ -31,6 +39,7 @@ TAKE_OVER_EVERY = 0.5
 @click.option("--resume", "resume", metavar="RUN", help="Go on with a stored run instead of submitting FILE.")
 @click.option("--detach", is_flag=True, help="As `submit`: do not serve, do not watch.")
 @click.option("--timeout", type=duration, metavar="TIME", help="Stop watching after that long (90s, 10m, 2h): exit 6.")
+@policy_option
 @change_options
 @output_option
 @click.pass_obj
@@ -43,6 +52,7 @@ def run(
     scale: float,
     key: str | None,
     again: bool,
+    event_at: int | None,
     resume: str | None,
     detach: bool,
     timeout: float | None,
@@ -61,7 +71,7 @@ def run(
     if (file is None) == (resume is None):
         raise UsageError("give either FILE or --resume RUN", help="crossfade run workflow.yaml")
     if file is not None:
-        request = make_request(file, params, name, bodies, scale, key, again)
+        request = make_request(file, params, name, bodies, scale, key, again, event_at=event_at)
         if dry_run:
             show_dry_run(session, request, output)
             return

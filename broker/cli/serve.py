@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.cli.options import duration, listen_option
+from broker.cli.options import duration, listen_option, policy_option
 from broker.cli.session import Session, note
 from broker.errors import NeedsPerson, UsageError, WaitTimedOut
 
@@ -25,6 +25,7 @@ QUIET_EVERY = 0.25
 @click.option("--until-quiet", is_flag=True, help="End when no run is unfinished and no job of ours is open.")
 @click.option("--timeout", type=duration, metavar="TIME", help="With --until-quiet: give up after that long, exit 6.")
 @listen_option
+@policy_option
 @click.pass_obj
 def serve(session: Session, until_quiet: bool, timeout: float | None, listen: tuple[str, ...]) -> None:
     """Serve this home until Ctrl-C or SIGTERM; jobs go on when it stops.

@@ -19,12 +19,13 @@ class Session:
 
     def __init__(self) -> None:
         self.sites_path: Path | None = None
+        self.policy_path: Path | None = None
         self.debug = False
         self._service: Service | None = None
 
     @property
     def settings(self) -> Settings:
-        return read_settings(os.environ, sites=self.sites_path)
+        return read_settings(os.environ, sites=self.sites_path, policy=self.policy_path)
 
     @property
     def service(self) -> Service:

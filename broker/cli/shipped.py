@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -17,13 +18,26 @@ def examples() -> dict[str, Path]:
 
 
 def _installed() -> list[Path]:
+    return _listed(lambda parts: parts[-1] == "workflow.yaml" and parts[-5:-2] == FOLDER)
+
+
+def _listed(wanted: Callable[[tuple[str, ...]], bool]) -> list[Path]:
     # the record knows where pip put data files, whatever the scheme (venv, --user, --prefix)
     try:
         listed = files("crossfade") or []
     except PackageNotFoundError:
         return []
-    found = [file for file in listed if file.name == "workflow.yaml" and file.parts[-5:-2] == FOLDER]
-    return [Path(str(file.locate())).resolve() for file in found]
+    return [Path(str(file.locate())).resolve() for file in listed if wanted(tuple(file.parts))]
+
+
+RUNBOOKS = ("share", "crossfade", "runbooks")
+
+
+def runbooks() -> dict[str, Path]:
+    """Name to page. In a checkout those of its documents; else what the package's own record of files names."""
+    folder = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
+    pages = folder.glob("*.md") if folder.is_dir() else _listed(lambda parts: parts[-4:-1] == RUNBOOKS)
+    return {page.stem: page for page in sorted(pages) if page.stem != "README" and page.suffix == ".md"}
 
 
 def title(folder: Path) -> str:

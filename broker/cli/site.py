@@ -1,4 +1,4 @@
-"""`site ls|add|show|check|drain|resume|override|release|strays`."""
+"""`site ls|add|show|check|drain|evacuate|resume|override|release|strays`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from broker.cli.leaving import attempts_table, evacuate
 from broker.cli.options import change_options, confirm, duration, output_option
 from broker.cli.output import cell, colour, emit, rows_of, table
 from broker.cli.session import Session
@@ -20,7 +21,7 @@ from policies.intervals import span
 _STRAY_COLUMNS = ("site", "key", "native_id", "state", "stage", "fate", "outcome")
 _COLUMNS = ("site", "state", "facility", "connector", "load", "slots", "last_answer", "health", "detail")
 _JUDGED = ("capability", "state", "age", "source", "rule", "reason", "next")
-_IN_TABLES = ("evidence", "events", "capabilities", "swallowed", "override")
+_IN_TABLES = ("evidence", "events", "capabilities", "swallowed", "override", "leaving")
 _OVERRIDES = ("up", "degraded", "draining", "maintenance", "down", "none")
 _LONGEST_OVERRIDE = 30 * 86_400.0
 """Seconds. What holds for longer belongs into the site document, or is no site any more."""
@@ -28,7 +29,7 @@ _LONGEST_OVERRIDE = 30 * 86_400.0
 
 @click.group()
 def site() -> None:
-    """List, add, check, drain, resume and release sites."""
+    """List, add, check, drain, evacuate, resume and release sites."""
 
 
 @site.command("ls")
@@ -55,6 +56,8 @@ def _site_text(view: Mapping[str, Any]) -> str:
     if override := view["override"]:
         told = f"{override['state']} until {override['until']}, says {override['by']}: {override['reason']}"
         lines.append(f"{'override':16} {cell(told)}")
+    if leaving := view["leaving"]:
+        lines += ["", leaving["says"], attempts_table(leaving)]
     lines += [f"{'swallowed':16} {cell(one['reason'])}, until {one['until']}" for one in view["swallowed"]]
     lines += ["", table(_JUDGED, [_judged(name, one) for name, one in view["capabilities"].items()], empty=""), ""]
     lines += [f"{e['at']}  {e['event']}  {cell(e['data'])}" for e in view["events"]]
@@ -128,6 +131,7 @@ def _root(session: Session, name: str, root: str | None, profile: str) -> str:
 
 
 site.add_command(check)
+site.add_command(evacuate)
 
 
 @site.command("drain")
@@ -150,7 +154,7 @@ def drain(session: Session, name: str, dry_run: bool, reason: str, yes: bool) ->
 @change_options
 @click.pass_obj
 def resume(session: Session, name: str, dry_run: bool, reason: str, yes: bool) -> None:
-    """Take a drained site into use again."""
+    """Take a site into use again that was drained, evacuated or closed."""
     del yes
     session.service.site(name)
     if dry_run:

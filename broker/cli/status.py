@@ -50,6 +50,11 @@ def _attempts(views: list[Mapping[str, Any]]) -> str:
     return "; ".join(words) or "-"
 
 
+def pages(view: Mapping[str, Any]) -> list[str]:
+    """The runbooks that fit, each once."""
+    return list(dict.fromkeys(site["runbook"] for site in view["sites"] if site["runbook"]))
+
+
 def overview_text(view: Mapping[str, Any]) -> str:
     """What is frozen, sites, runs, and whom they wait for."""
     from broker.operating.freezes import lines  # noqa: PLC0415 - needs the service, which is slow to import
@@ -59,7 +64,9 @@ def overview_text(view: Mapping[str, Any]) -> str:
         rows_of(view["sites"], ("site", "state", "load", "slots", "detail")),
         empty="no sites",
     )
-    blocks = [*lines(view["freezes"]), sites, *(site["says"] for site in view["sites"] if site["says"])]
+    blocks = [*lines(view["freezes"]), *view["leaving"], sites]
+    blocks += [site["says"] for site in view["sites"] if site["says"]]
+    blocks += [f"what to do: crossfade runbook show {name}" for name in pages(view)]
     blocks += ["", runs_table(view["runs"], empty="no unfinished runs")]
     for asked in view["needs_person"]:
         blocks.append(f"{asked['run']}/{asked['stage']} waits for a person: {asked['reason']}\n  help: {asked['do']}")

@@ -44,6 +44,7 @@ def submit(
     scale: float,
     key: str | None,
     again: bool,
+    event_at: int | None,
     hold: bool,
     dry_run: bool,
     reason: str,
@@ -52,7 +53,7 @@ def submit(
 ) -> None:
     """Store a run of FILE for whoever serves this home, and return."""
     del reason, yes  # taken for the sake of scripts; nothing is asked, and a new run needs no reason
-    request = make_request(file, params, name, bodies, scale, key, again, hold)
+    request = make_request(file, params, name, bodies, scale, key, again, hold, event_at)
     if dry_run:
         show_dry_run(session, request, output)
         return
@@ -74,6 +75,7 @@ def make_request(
     key: str | None = None,
     again: bool = False,
     hold: bool = False,
+    event_at: int | None = None,
 ) -> Request:
     """What the options ask for. Raises UsageError."""
     from broker.service import Request  # noqa: PLC0415 - slow to import
@@ -87,6 +89,7 @@ def make_request(
         scale=scale,
         name=name,
         hold=hold,
+        event_at=event_at,
     )
 
 
@@ -104,7 +107,9 @@ def show_dry_run(session: Session, request: Request, output: str) -> None:
     """Check everything that submitting would check, and store nothing."""
     compiled = session.service.compile(request)
     possible = session.service.possible(compiled, hold=request.hold)
-    for warning in (*session.service.preflight(possible.sites), *possible.warnings("RUN")):
+    service = session.service
+    money = service.prices().warnings(compiled, possible.sites)
+    for warning in (*service.preflight(possible.sites), *money, *possible.warnings("RUN")):
         note(f"warning: {warning}")
     view = {"run": None, "dry_run": True, "name": compiled.name, "stages": len(compiled.stages)}
     emit(view, output=output, text=lambda: f"would submit {compiled.name} with {len(compiled.stages)} stages")

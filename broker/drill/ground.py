@@ -68,7 +68,7 @@ class Ground:
         relay = Relay(self.world.apart(), self.clock)
         against = Residency(store=self.store, sites=self.configs, places=self.places, clock=self.clock).refused
         movers = {"globus": self.carrier, "relay": relay}
-        desk = Desk(movers, self.store, self.clock, quick=TURNS, owner="drill", against=against)
+        self.desk = desk = Desk(movers, self.store, self.clock, quick=TURNS, owner="drill", against=against)
         return Broker(
             Parts(
                 store=self.store,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.clock import Clock
+from broker.effects.asking import ask
 from broker.effects.carry import Carrier
 from broker.effects.check import Checker
 from broker.effects.cleaning import prune
@@ -84,6 +85,7 @@ class Hands:
             "verify": checker.verify,
             "check": checker.check,
             "prune": prune,
+            "ask": ask,
         }
         self._nowhere: Mapping[str, Callable[[Sequence[tuple[EffectRow, Job]]], Result]] = {
             "copy": copier.copy,

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from broker.deadlines import NONE_DUE, Asked
+from broker.engine.alerts import tell_people
 from broker.engine.attempt import Progress, held_for, stuck_reason
+from broker.engine.booking import open_charges
 from broker.engine.braking import in_turn
+from broker.engine.closing import end_here
 from broker.engine.commands import carry_out
+from broker.engine.deadlines import after_trouble, deadline_of_ready, look_at_deadlines
 from broker.engine.judging import abandon, after_end
+from broker.engine.leaving import ENDING, departs
 from broker.engine.look import Look
-from broker.engine.orphans import reap_orphans
+from broker.engine.orphans import closed_by, reap_orphans
 from broker.engine.placing import found_no_site, place, waived_for
 from broker.engine.settling import adopt_winner, cancel, reopen, settle, skip
 from broker.engine.shipping import tend_checkpoints
@@ -25,6 +31,7 @@ from broker.store.base import (
     EffectRow,
     Line,
     NewEvent,
+    Purse,
     Snapshot,
     StageRow,
     StrayRow,
@@ -49,6 +56,8 @@ def decide(
     near: Mapping[int, str] = NO_PRODUCTS,
     standby: Mapping[int, Sequence[EffectRow]] = NO_ORDERS,
     waivers: Sequence[WaiverRow] = (),
+    purse: Purse | None = None,
+    deadlines: Asked = NONE_DUE,
     carried: Sequence[Carried] = (),
     line: Line | None = None,
 ) -> Changes:
@@ -56,8 +65,9 @@ def decide(
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
     its stages want to be near, by the number of their stage; `standby`: the orders to send inputs ahead, and to remove
     them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
-    its stages has a rule of where its data may be; `carried`: stages of all runs that were carried elsewhere within the
-    last minute, where one may follow.
+    its stages has a rule of where its data may be; `purse`: what is spent and may be, where any site charges;
+    `carried`: stages of all runs that were carried elsewhere within the last minute, where one may follow;
+    `deadlines`: those that are to be looked at;
     `line`: where the run stands among those of its name, if it is in line, or was until now."""
     look = Look(
         world,
@@ -68,10 +78,12 @@ def decide(
         near=near,
         standby=standby,
         waivers=waivers,
+        purse=purse,
         carried=carried,
         line=line,
     )
     carry_out(look)
+    look_at_deadlines(look, deadlines)
     for row in in_turn(look, snapshot.stages):
         if row.n not in look.done:
             stage(look, row)
@@ -80,6 +92,9 @@ def decide(
             row._replace(due_at=now) if row.n in look.again else row for row in look.changes.stages
         ]
     run(look)
+    open_charges(look)
+    after_trouble(look)
+    tell_people(look)
     return look.changes
 
 
@@ -111,6 +126,7 @@ def waiting(look: Look, stage: StageRow) -> StageRow:
     if against := rules_of(stage.rules).skip:
         return skip(look, stage, against)
     released = stage._replace(state=move(_S.WAITING, _S.READY).value, ready_at=look.now, due_at=None)
+    deadline_of_ready(look, stage)
     return ready(look, released, {})
 
 
@@ -135,6 +151,7 @@ def awaiting(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> S
     goes_on = current is not None and current.row.open and not current.row.orphan and look.answers(current.row.site)
     if current is not None and goes_on and not held_for(current.row)[0]:
         return active(look, stage._replace(state=move(_S.AWAITING_DECISION, _S.ACTIVE).value), attempts)
+    reap_orphans(look, stage, {n: p for n, p in attempts.items() if closed_by(look, p.row.site)})
     if found_no_site(stage) and waived_for(look, stage):
         return ready(look, stage._replace(state=move(_S.AWAITING_DECISION, _S.READY).value, reason=""), attempts)
     return adopt_winner(look, stage, attempts) or stage._replace(due_at=None)
@@ -162,7 +179,18 @@ def active(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Sta
         return cannot_ask(look, stage, current, rules)
     if stage.want == current.row.site:  # told to wait for its site, which answers again
         stage = stage._replace(want="")
+    if (why := closed_by(look, current.row.site)) and current.row.state not in ENDING:
+        return end_here(look, stage, current.row, why)
+    if (departed := departs(look, stage, current.row, rules)) is not None:
+        return sooner(departed, again)
     return stage._replace(due_at=again, reason="")
+
+
+def sooner(stage: StageRow, again: int | None) -> StageRow:
+    """To be looked at again by then, if that is sooner."""
+    if again is None or (stage.due_at is not None and stage.due_at <= again):
+        return stage
+    return stage._replace(due_at=again)
 
 
 def ask_for_hand(look: Look, stage: StageRow, row: AttemptRow, held: str, helps: str) -> StageRow:

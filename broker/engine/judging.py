@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+from broker.cases.kept import kept
 from broker.engine.attempt import Progress
+from broker.engine.closing import waits_for_word
 from broker.engine.look import Look
 from broker.engine.orphans import let_go
 from broker.engine.placing import place
@@ -30,6 +33,8 @@ _S, _A = StageState, AttemptState
 def after_end(look: Look, stage: StageRow, current: Progress) -> StageRow:
     """The current attempt ended without a product: what now?"""
     row = current.row
+    if current.failure is None and (waits := waits_for_word(look, stage, row)) is not None:
+        return waits
     if current.failure is None or (row.state == _A.CANCELED and stage.want):
         ready = stage._replace(state=move(_S.ACTIVE, _S.READY).value, ready_at=look.now, due_at=None)
         return place(look, ready, why="move")
@@ -43,7 +48,13 @@ def ended(look: Look, stage: StageRow, row: AttemptRow, failure: Failure) -> Sta
     if newest is not None and failure.restored_seq is not None and newest <= failure.restored_seq:
         newest = None
     failure = replace(failure, newest_seq=newest)
-    decision = retry.after_failure(look.rules_there(stage, row.site), failure, tries_of(stage), now=look.now)
+    asked: dict[str, Any] = {
+        "rules": look.rules_there(stage, row.site),
+        "failure": failure,
+        "tries": tries_of(stage),
+        "now": look.now,
+    }
+    decision = kept(retry.after_failure(**asked, numbers=look.world.numbers.retry), "retry", asked)
     look.tell(
         stage,
         "judged",

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from broker.engine.attempt import Progress
+from broker.engine.books import Books
 from broker.engine.forecasting import Forecasts, Known
 from broker.engine.words import in_line
 from broker.facts import (
@@ -32,6 +33,7 @@ from broker.store.base import (
     EffectRow,
     Line,
     NewEvent,
+    Purse,
     Snapshot,
     StageRow,
     StrayRow,
@@ -58,6 +60,7 @@ class Look:
         near: Mapping[int, str],
         standby: Mapping[int, Sequence[EffectRow]],
         waivers: Sequence[WaiverRow],
+        purse: Purse | None = None,
         carried: Sequence[Carried],
         line: Line | None,
     ) -> None:
@@ -74,6 +77,8 @@ class Look:
         self.standby = standby
         self.waived = waived_now(waivers, now=now)
         """The run's waivers that are in force."""
+        self.books = Books(world, purse, snapshot.run) if purse is not None else None
+        """None: nothing is charged anywhere."""
         self.load = Counter(snapshot.load)
         self.own = Counter(snapshot.own_load)
         self.seen: dict[int, dict[int, Progress]] = {}
@@ -109,6 +114,7 @@ class Look:
                 judged=self.world.health.get(name),
                 job=(self.run_row.name, self.run_row.created_by),
                 doubt=self.doubts.get(name, ""),
+                brake=self.world.numbers.brake,
                 notices=self.snapshot.notices,
             )
             self.sites[name] = facts

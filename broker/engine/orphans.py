@@ -57,11 +57,20 @@ def call_off(look: Look, stage: StageRow, row: AttemptRow) -> AttemptRow:
     return over
 
 
+def closed_by(look: Look, site: str) -> str:
+    """Why everything of ours is to end at that site; empty: it is not."""
+    row = look.snapshot.sites.get(site)
+    if row is None or row.mode != "closed":
+        return ""
+    return f"{row.mode_by} closed {site}" + (f": {row.mode_reason}" if row.mode_reason else "")
+
+
 def reap_orphans(look: Look, stage: StageRow, attempts: Mapping[int, Progress], *, all_of_them: bool = False) -> None:
     """Ask for the end of copies left behind, where the document wants that or nobody needs them any more."""
     for progress in attempts.values():
         row = progress.row
         wanted = row.orphan and look.rules_there(stage, row.site).failover.old_copy == "kill"
+        wanted = wanted or bool(row.orphan and closed_by(look, row.site))
         ending = row.state in (_A.VERIFYING, _A.STAGING_OUT)
         if row.open and not ending and row.cancel_requested_at is None and (wanted or all_of_them):
             asked = ask_to_end(look, stage, row)

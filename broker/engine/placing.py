@@ -13,7 +13,7 @@ from broker.engine.orphans import leave, unsubmitted
 from broker.engine.standby import sent_to
 from broker.engine.start import Start, start, start_copy
 from broker.engine.start import take_up as start_found
-from broker.engine.words import what_helps
+from broker.engine.words import what_helps, what_pays
 from broker.facts import (
     NOWHERE,
     asked_every,
@@ -65,7 +65,9 @@ def place(look: Look, stage: StageRow, *, why: str, shut: Collection[str] = ()) 
         near=look.near.get(near, "") if near is not None else "",
         static=static,
         waived=look.waived,
+        unpaid=look.books.refusals(stage, candidates, static, now=look.now) if look.books else None,
         journey=look.snapshot.journey,
+        numbers=look.world.numbers.placement,
     )
     if decision.outcome != "place":
         return not_placed(look, stage, decision)
@@ -85,6 +87,8 @@ def place(look: Look, stage: StageRow, *, why: str, shut: Collection[str] = ()) 
         now=look.now,
         ahead=ahead,
     )
+    if look.books:
+        decision = look.books.told(stage, decision)
     row = begin(look, stage, begun, decision)
     if stage.attempt or rows:
         origin: dict[str, object] = {"seq": best.seq if best else None, "from": best.site if best else None}
@@ -128,6 +132,8 @@ def begin(look: Look, stage: StageRow, begun: Start, decision: Decision, *, to: 
     look.changes.new_attempts.append(row)
     look.changes.effects.append(begun.effect)
     look.took(row.site)
+    if look.books:
+        look.books.took(stage, row)
     if row.why == "failover":
         look.carried.append(Carried(look.now, row.site))
     data: dict[str, object] = {"site": row.site, "key": row.submit_key, "why": row.why, "state": row.state}
@@ -188,6 +194,8 @@ def not_placed(look: Look, stage: StageRow, decision: Decision) -> StageRow:
     if decision.outcome in NOWHERE_TO_GO and len(against) > 1:
         against = [reason for reason in against if reason.rule != "candidates"]  # it says what the others come to
     words = "; ".join(map(told, against))[:500]
+    if decision.facts.get("for") == "money":
+        words += f"; what helps: {what_pays(stage.run_id, against)}"
     if decision.outcome in NOWHERE_TO_GO:
         helps = what_helps(stage.run_id, *decision.reasons)
         words += f"; what helps: {helps}" if helps else ""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+from broker.cases.kept import kept
 from broker.engine.attempt import Progress
 from broker.engine.braking import braked
+from broker.engine.closing import asked_for
 from broker.engine.freezing import stays
 from broker.engine.look import Look
 from broker.engine.orphans import ask_to_end, leave, unsubmitted
 from broker.engine.placing import place
 from broker.engine.take_in import advance_all
+from broker.engine.takers import takers_now
 from broker.engine.words import last_fact
 from broker.facts import (
     silent_at,
@@ -18,7 +23,7 @@ from broker.facts import (
 )
 from broker.states import AttemptState, StageState, move
 from broker.store.base import AttemptRow, StageRow
-from policies import failover, placement
+from policies import failover, outages, placement
 from policies.model import Decision, Reason, Rules, SiteFacts
 
 _S, _A = StageState, AttemptState
@@ -31,32 +36,37 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
     if site is None:
         return stage._replace(due_at=None, reason=f"site {row.site} is no longer in the site document")
     elsewhere = takers_now(look, stage, row.site)
-    decision = failover.judge(
-        rules,
-        site=site,
-        now=look.now,
-        tries=tries_of(stage),
-        elsewhere=elsewhere,
-        stop_before=row.stop_before,
-        surely_dead=unsubmitted(look, row),
-        past=look.world.outages.get(row.site, ()),
-    )
+    asked: dict[str, Any] = {
+        "rules": rules,
+        "site": site,
+        "now": look.now,
+        "tries": tries_of(stage),
+        "elsewhere": elsewhere,
+        "stop_before": row.stop_before,
+        "surely_dead": unsubmitted(look, row),
+        "past": look.world.outages.get(row.site, ())[-outages.KEPT :],
+    }
+    decision = judged = failover.judge(**asked, numbers=look.world.numbers.failover)
     shut: Collection[str] = ()
     if decision.outcome in ("move", "ask") and stage.want == row.site:
         decision = _stays(decision, Reason("hold", "stay", f"a person wants it to wait for {row.site}"))
     elif decision.outcome == "move" and look.run_row.held:
         decision = _stays(decision, Reason("held", "stay", "the run is held: nothing new starts, elsewhere neither"))
     elif decision.outcome == "move":
-        decision = stays(look, site.name, decision)
+        decision = asked_for(look, site.name, stays(look, site.name, decision))
     if decision.outcome == "move":
         decision, shut = braked(look, stage, rules, elsewhere, decision, away=row.site)
+    if decision.outcome == "move" and look.books and not unsubmitted(look, row):
+        overspent = look.books.may_double(stage, row, rules)
+        if overspent is not None:
+            decision = replace(decision, outcome="ask", reasons=(*decision.reasons, overspent))
     if decision.outcome == "move":
-        return carry_elsewhere(look, stage, row, decision, shut)
+        return carry_elsewhere(look, stage, row, kept(decision, "failover", asked, judged=judged), shut)
     if decision.outcome == "ask":
-        return ask(look, stage, row, decision)
+        return ask(look, stage, row, kept(decision, "failover", asked, judged=judged))
     words = f"{_OUTCOMES[decision.outcome].format(site=decision.site)}: {last_fact(decision)}"
     if stage.reason != words and site.silent:
-        look.tell(stage, "stays", attempt=row.number, decision=decision)
+        look.tell(stage, "stays", attempt=row.number, decision=kept(decision, "failover", asked, judged=judged))
     return stage._replace(due_at=next_look(look, site.name, decision.until, elsewhere), reason=words)
 
 
@@ -92,21 +102,6 @@ def next_look(look: Look, site: str, until: int | None, elsewhere: Sequence[Site
     if ahead and elsewhere:
         return min(ahead)
     return min([*ahead, look.now + placement.WAIT_FOR_ANSWER])
-
-
-def takers_now(look: Look, stage: StageRow, away_from: str) -> list[SiteFacts]:
-    """The sites that could take the stage now, in document order of their facts."""
-    candidates, static = look.candidates(stage)
-    if placement.held_back(c for c in candidates if static[c.site.name] is None) is not None:
-        return []
-    return [
-        c.site
-        for c in candidates
-        if c.site.name != away_from
-        and static[c.site.name] is None
-        and placement.passing_refusal(c.site) is None
-        and c.site.share > 0
-    ]
 
 
 def carry_elsewhere(

@@ -60,7 +60,7 @@ def judge(
     inputs = _inputs(look, stage, row, at, to)
     if inputs is None:
         return None
-    return shipping.send_inputs(rule, at=at, to=to, inputs=inputs, moment=moment)
+    return shipping.send_inputs(rule, at=at, to=to, inputs=inputs, moment=moment, numbers=look.world.numbers.shipping)
 
 
 def order(look: Look, stage: StageRow, row: AttemptRow, decision: Decision) -> None:

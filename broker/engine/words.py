@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from broker.store.base import RunRow
 from policies.model import Decision, Reason
@@ -31,6 +31,17 @@ def what_helps(run_id: str, *reasons: Reason) -> str:
     if one is None:
         return ""
     return f"crossfade waiver ask {run_id} --site {one.site} --rule {short_rule(one.rule)} --reason ..."
+
+
+def what_pays(run_id: str, reasons: Sequence[Reason]) -> str:
+    """What a person types who wants work to go on that nobody can pay for."""
+    rules = {reason.rule for reason in reasons}
+    if rules & {"budget", "budget.per_site", "budget.stage"}:
+        return f"crossfade budget set {run_id} --node-hours N --reason ..."
+    for rule, option in (("cap.project", "--project"), ("cap.user", "--user")):
+        if rule in rules:
+            return f"crossfade budget set {option} NAME --node-hours N --reason ..."
+    return "more hours at that facility, or another `account` in the site document"
 
 
 def short_rule(rule: str) -> str:

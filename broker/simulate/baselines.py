@@ -13,6 +13,7 @@ from typing import NamedTuple
 from broker.simulate.outcome import Outcome
 from broker.simulate.setting import Setting
 from broker.simulate.uptime import Uptime
+from broker.simulate.waste import Waste
 
 Rule = Callable[[Sequence[Uptime], Setting, float], Outcome]
 
@@ -56,11 +57,17 @@ class _Walk:
         self.failures += ends < self.until
         return False, stop
 
+    def lost(self, *, done: bool) -> float:
+        """Seconds that are not in the result, or in the newest checkpoint."""
+        return max(0.0, self.worked - (self.whole if done else self.mark * self.setting.lap))
+
     def outcome(self, start: float, end: float | None) -> Outcome:
-        kept = self.whole if end is not None else self.mark * self.setting.lap
+        lost = self.lost(done=end is not None)
         return Outcome(
             span=None if end is None else end - start,
-            lost=max(0.0, self.worked - kept),
+            lost=lost,
+            spent=self.worked,
+            waste=Waste(outage=lost),
             failures=self.failures,
             moves=self.moves,
             products=int(end is not None),
@@ -94,10 +101,14 @@ def race(sites: Sequence[Uptime], setting: Setting, start: float) -> Outcome:
     if first is not None:
         alone = [_stay(sites, i, setting, start, until=first) for i in range(len(sites))]
     walks = [walk for walk, _ in alone]
-    kept = setting.whole if first is not None else max(walk.mark for walk in walks) * setting.lap
+    best = max(range(len(walks)), key=lambda i: (alone[i][1] is not None and alone[i][1] == first, walks[i].mark))
+    own = walks[best].lost(done=first is not None)
+    others = sum(walk.worked for i, walk in enumerate(walks) if i != best)
     return Outcome(
         span=None if first is None else first - start,
-        lost=max(0.0, sum(walk.worked for walk in walks) - kept),
+        lost=own + others,
+        spent=sum(walk.worked for walk in walks),
+        waste=Waste(outage=own, copies=others),
         failures=sum(walk.failures for walk in walks),
         products=int(first is not None),
     )

@@ -54,15 +54,15 @@ def compare(
     Raises DocumentError for a policy that cannot be used, UsageError for two of one name.
     """
     check_names(policies, BASELINES)
-    made = {policy.name: compiled(policy, setting) for policy in policies}
+    made = {policy.name: (compiled(policy, setting), policy.numbers) for policy in policies}
     starts = setting.starts_in(min(trace.length for trace in traces))
     oracle = [best_span(traces, setting, start) for start in starts]
     outcomes: dict[str, Sequence[Outcome]] = {}
     with rarely_swept():
-        for name, run in made.items():
+        for name, (run, numbers) in made.items():
             found = []
             for number, start in enumerate(starts):
-                found.append(replay(traces, setting, run, start, seed=setting.seed + number))
+                found.append(replay(traces, setting, run, start, seed=setting.seed + number, numbers=numbers))
                 told(name, number + 1)
             outcomes[name] = found
     for name, rule in BASELINES.items():

@@ -17,12 +17,19 @@ TOLD = (
     "p90_h",
     "over_oracle",
     "lost_h_per_run",
+    "node_h_per_run",
+    "wasted_by_outage_h_per_run",
+    "wasted_by_copies_h_per_run",
+    "failures_per_run",
     "moves_per_run",
     "double_submissions",
     "products_not_one",
 )
 """Keys of each policy in the document."""
-_HEADINGS = ("policy", "done", "median h", "p90 h", "÷ oracle", "lost h", "failures", "moves", "twice", "not one")
+_HEADINGS = (
+    *("policy", "done", "median h", "p90 h", "÷ oracle", "node h", "lost h", "copies h"),
+    *("failures", "moves", "twice", "not one"),
+)
 
 
 def as_view(found: Comparison) -> dict[str, Any]:
@@ -39,7 +46,7 @@ def as_table(found: Comparison, about: Sequence[str]) -> str:
     """The same for people, below some lines about what was simulated."""
     rows = [_row(name, told) for name, told in found.policies.items()]
     done, best = f"{found.oracle_done:.0%}", found.oracle_median_h
-    rows.append(("oracle", done, _figure(best), "-", "1.000", "-", "-", "-", "-", "-"))
+    rows.append(("oracle", done, _figure(best), "-", "1.000", *"-------"))
     return "\n".join([*about, "", *_aligned([_HEADINGS, *rows])])
 
 
@@ -78,7 +85,9 @@ def _row(name: str, told: Figures) -> tuple[str, ...]:
         _figure(told.median_h),
         _figure(told.p90_h),
         _figure(told.over_oracle, 3),
+        _figure(told.node_h_per_run),
         _figure(told.lost_h_per_run),
+        _figure(told.wasted_by_copies_h_per_run),
         _figure(told.failures_per_run),
         _figure(told.moves_per_run),
         str(told.double_submissions),

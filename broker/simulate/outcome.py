@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from statistics import median
+
+from broker.simulate.waste import Waste
 
 HOUR = 3600.0
 
@@ -19,6 +21,10 @@ class Outcome:
     lost: float = 0.0
     """Work that was done and is not in the result: done again after a loss, or by a copy that came too late.
     Without a result: all but what the newest checkpoint holds."""
+    spent: float = 0.0
+    """Work of all copies, whether it came to anything or not: the node was taken for so long."""
+    waste: Waste = field(default_factory=Waste)
+    """Why `lost` was lost."""
     failures: int = 0
     """Times that a site went dark under the stage at work."""
     moves: int = 0
@@ -43,6 +49,12 @@ class Figures:
     over_oracle: float | None
     """Median of span ÷ the oracle's span for the same start, of those that are done."""
     lost_h_per_run: float
+    node_h_per_run: float
+    """Node-hours spent, by all copies."""
+    wasted_by_outage_h_per_run: float
+    """Of them, those that were done again after an outage."""
+    wasted_by_copies_h_per_run: float
+    """Of them, those of copies that were not needed."""
     failures_per_run: float
     moves_per_run: float
     double_submissions: int
@@ -67,6 +79,9 @@ def figures(outcomes: Sequence[Outcome], oracle: Sequence[float | None]) -> Figu
         p90_h=percentile(spans, 0.9) / HOUR if spans else None,
         over_oracle=median(ratios) if ratios else None,
         lost_h_per_run=sum(outcome.lost for outcome in outcomes) / HOUR / count,
+        node_h_per_run=sum(outcome.spent for outcome in outcomes) / HOUR / count,
+        wasted_by_outage_h_per_run=sum(outcome.waste.outage for outcome in outcomes) / HOUR / count,
+        wasted_by_copies_h_per_run=sum(outcome.waste.copies for outcome in outcomes) / HOUR / count,
         failures_per_run=sum(outcome.failures for outcome in outcomes) / count,
         moves_per_run=sum(outcome.moves for outcome in outcomes) / count,
         double_submissions=sum(outcome.double_submissions for outcome in outcomes),

@@ -11,8 +11,10 @@ from broker.simulate.clockwork import Clockwork
 from broker.simulate.outcome import Outcome
 from broker.simulate.setting import Setting
 from broker.simulate.uptime import Uptime
+from broker.simulate.waste import Piece, wasted
 from broker.simulate.world import Wait, World
 from broker.spec import CompiledRun
+from policies.numbers import USUAL_NUMBERS, Numbers
 from sandbox.job import Execution
 
 LOST = frozenset({"preempted", "node_failed"})
@@ -30,9 +32,10 @@ def replay(
     seed: int = 0,
     every_look: bool = False,
     waits: Mapping[str, Wait] | None = None,
+    numbers: Numbers = USUAL_NUMBERS,
 ) -> Outcome:
     """The stage, started at that second of the traces. The same arguments bring the same outcome."""
-    with closing(World(traces, setting, made, start=start, seed=seed, waits=waits)) as world:
+    with closing(World(traces, setting, made, start=start, seed=seed, waits=waits, numbers=numbers)) as world:
         Clockwork(world, every_look=every_look).run()
         return outcome(world)
 
@@ -63,9 +66,16 @@ def outcome(world: World) -> Outcome:
     lap = world.setting.lap
     saved = max((_reached(world, execution) // lap * lap for _, execution in began), default=0.0)
     worked = sum(_worked(world, execution) for _, execution in began)
+    kept = saved if ended is None else world.setting.whole
+    pieces = (
+        Piece(start=execution.progress, worked=_worked(world, execution), lost=execution.how in LOST)
+        for _, execution in began
+    )
     return Outcome(
         span=None if ended is None else (ended - world.start) / 1e6,
-        lost=max(0.0, worked - (saved if ended is None else world.setting.whole)),
+        lost=max(0.0, worked - kept),
+        spent=worked,
+        waste=wasted(pieces, kept=kept),
         failures=sum(execution.how in LOST for _, execution in began),
         moves=sum(former != latter for (former, _), (latter, _) in pairwise(began)),
         double_submissions=sum(

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from broker.policy_file import policy_file
 from broker.rows import run_row, stage_row
 from broker.simulate.setting import Setting
-from broker.spec import CompiledRun, RawDocument, Wrong, compile_workflow, document_from, load_workflow, read_document
+from broker.spec import (
+    CompiledRun,
+    RawDocument,
+    Wrong,
+    compile_workflow,
+    document_from,
+    load_workflow,
+    read_document,
+)
 from broker.store.base import NewEvent, NewRun
+from policies.numbers import USUAL_NUMBERS, Numbers
 
 STAGE = "work"
-OF_THE_STAGE = ("checkpoint", "retry", "duplicates")
-"""Keys of a stage that a policy file may have beside `policy`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +31,10 @@ class NamedPolicy:
 
     name: str
     keys: Mapping[str, Any]
-    """`policy`, and any of OF_THE_STAGE, as documents have them."""
+    """`policy`, and any of a stage's that a policy file may have, as documents have them."""
     raw: RawDocument | None = None
     """The file that it came from."""
+    numbers: Numbers = USUAL_NUMBERS
 
 
 def usual_policy(setting: Setting) -> NamedPolicy:
@@ -35,19 +44,14 @@ def usual_policy(setting: Setting) -> NamedPolicy:
 
 
 def read_policy(path: Path) -> NamedPolicy:
-    """A policy file: the keys of `policy`; or `policy` itself beside some of a stage's keys. Raises DocumentError."""
+    """A policy file. Raises DocumentError."""
     return policy_of(read_document(path), name=path.stem)
 
 
 def policy_of(raw: RawDocument, *, name: str) -> NamedPolicy:
     """The policy that such a document tells of. Raises DocumentError."""
-    if "policy" not in raw.data:
-        return NamedPolicy(name, {"policy": dict(raw.data)}, raw)
-    strange = [key for key in raw.data if key != "policy" and key not in OF_THE_STAGE]
-    if strange:
-        cure = f"beside policy there may be {', '.join(OF_THE_STAGE)}"
-        raise raw.refuse([((key,), Wrong("is no key of a policy file", cure)) for key in strange])
-    return NamedPolicy(name, dict(raw.data), raw)
+    read = policy_file(raw, name=name)
+    return NamedPolicy(read.name, read.keys, read.raw, read.numbers)
 
 
 def prefers(policy: NamedPolicy) -> bool:
@@ -60,7 +64,7 @@ def preferring(policy: NamedPolicy, order: Sequence[str]) -> NamedPolicy:
     """The same policy, with these sites preferred, in this order."""
     keys = _map(policy, "policy")
     sites = {**keys.get("sites", {}), "prefer": list(order)}
-    return NamedPolicy(policy.name, {**policy.keys, "policy": {**keys, "sites": sites}}, policy.raw)
+    return replace(policy, keys={**policy.keys, "policy": {**keys, "sites": sites}})
 
 
 def compiled(policy: NamedPolicy, setting: Setting) -> CompiledRun:

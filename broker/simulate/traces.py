@@ -62,12 +62,12 @@ def read_trace(path: Path) -> Uptime:
         raise NoTrace(path, "its name is no name of a site", help="use letters, digits, _, - and .")
     data = _read(path)
     if "data" in data:
-        spells, length = _ticks(path, data)
+        spells, length, tick = _ticks(path, data)
     elif "down" in data:
-        spells, length = _intervals(path, data)
+        spells, length, tick = *_intervals(path, data), 0.0
     else:
         raise NoTrace(path, "it has neither `data` nor `down`")
-    return Uptime(path.stem, spells, length)
+    return Uptime(path.stem, spells, length, tick)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -90,7 +90,7 @@ def _no_number(word: str) -> float:
     raise ValueError(word)
 
 
-def _ticks(path: Path, data: Mapping[str, Any]) -> tuple[list[Spell], float]:
+def _ticks(path: Path, data: Mapping[str, Any]) -> tuple[list[Spell], float, float]:
     told, values = data.get("metadata"), data["data"]
     gap = _number(path, "metadata.gap_seconds", told.get("gap_seconds") if isinstance(told, dict) else None)
     if not 1 <= gap <= 86_400:
@@ -101,7 +101,7 @@ def _ticks(path: Path, data: Mapping[str, Any]) -> tuple[list[Spell], float]:
         raise NoTrace(path, f"has more than {MOST_TICKS} ticks", help="split it")
     _bounded(path, len(values) * gap)
     up = [_number(path, "data", value) > 0 for value in values]
-    return joined([(i * gap, (i + 1) * gap) for i, there in enumerate(up) if there]), len(values) * gap
+    return joined([(i * gap, (i + 1) * gap) for i, there in enumerate(up) if there]), len(values) * gap, gap
 
 
 def _intervals(path: Path, data: Mapping[str, Any]) -> tuple[list[Spell], float]:

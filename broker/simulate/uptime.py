@@ -18,6 +18,8 @@ class Uptime:
     spells: Sequence[Spell]
     length: float
     """Until when the trace tells; after that the site counts as down."""
+    tick: float = 0.0
+    """Seconds between two looks of whoever recorded it: what it tells happened up to so much earlier. 0: no such."""
     _starts: list[float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

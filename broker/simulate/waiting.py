@@ -71,7 +71,9 @@ def _through_broker(
     found = []
     for number, start in enumerate(starts):
         made = _made(logs, setting, policy, start, known)
-        found.append(replay(sites, setting, made, start, seed=setting.seed + number, waits=waits))
+        found.append(
+            replay(sites, setting, made, start, seed=setting.seed + number, waits=waits, numbers=policy.numbers)
+        )
         told(policy.name, number + 1)
     return found
 
@@ -94,7 +96,8 @@ def _made(
 
 def _done(wait: float, setting: Setting) -> Outcome:
     span = wait + setting.whole
-    return Outcome(span=span if span <= setting.limit else None, products=int(span <= setting.limit))
+    done = span <= setting.limit
+    return Outcome(span=span if done else None, spent=setting.whole if done else 0.0, products=int(done))
 
 
 @dataclass(frozen=True, slots=True)

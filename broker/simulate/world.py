@@ -18,6 +18,8 @@ from broker.store.base import Store
 from broker.store.sql import SqlStore
 from connectors.model import JobSpec, SubmitAnswer
 from connectors.registry import SiteConfig
+from policies.doubt import TOGETHER
+from policies.numbers import USUAL_NUMBERS, Numbers
 from sandbox.connector import SimulatedSite
 from sandbox.faults import ComputeDown, Partition, Preemption
 from sandbox.mover import SimulatedMover
@@ -32,6 +34,9 @@ PROBES = 4
 SLOTS = 16
 """Places at each site: copies that were left behind must not keep the stage out."""
 EVERYBODY = 1_000_000
+ONE_PROVIDER = "recorded"
+"""Whose the sites are of which a trace tells a tick at a time, when that is longer than the time within which silences
+count as having begun together: it cannot tell those that did from those that began minutes apart."""
 
 
 Wait = Callable[[float], float]
@@ -93,6 +98,7 @@ class World:
         start: float,
         seed: int,
         waits: Mapping[str, Wait] | None = None,
+        numbers: Numbers = USUAL_NUMBERS,
     ) -> None:
         """`waits`: of the sites' queues, by name; none where a site is not named."""
         self.setting, self.traces = setting, traces
@@ -117,6 +123,8 @@ class World:
                 clock=self.clock,
                 owner="simulate",
                 elapsed=lambda: 0.0,
+                numbers=numbers,
+                failovers_per_minute=numbers.brake.per_minute,
             )
         )
         self.run_id = f"start-{seed}"
@@ -144,6 +152,7 @@ class World:
             name=trace.site,
             connector="simulated",
             slots=SLOTS,
+            provider=ONE_PROVIDER if trace.tick > TOGETHER else "",
             poll=self.poll,
             unreachable_probes=PROBES,
             unreachable_seconds=self.setting.detection,

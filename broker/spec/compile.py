@@ -12,13 +12,14 @@ from broker.spec.body import BodyMaker
 from broker.spec.compiled import FORMAT, CompiledRun, CompiledStage
 from broker.spec.conditions import reason_against
 from broker.spec.copies import DELIVERY
+from broker.spec.errors import Wrong
 from broker.spec.expressions import ParamValue
 from broker.spec.files import FileFinder
 from broker.spec.load import filled_workflow
 from broker.spec.moving import delivers, delivery_body, is_waited_for
 from broker.spec.params import param_values
 from broker.spec.places import place_faults, prune_warnings
-from broker.spec.rules import moving_rules, stage_rules
+from broker.spec.rules import deadline_of, moving_rules, stage_rules
 from broker.spec.stage import Stage
 from broker.spec.structure import parents
 from broker.spec.warnings import warnings_of
@@ -49,6 +50,10 @@ def compile_workflow(
     if workflow.params or not workflow.loaded:
         workflow = filled_workflow(workflow.raw, values)
     unknown = list(place_faults(workflow, places)) if places is not None else []
+    deadline = workflow.policy.deadline
+    if deadline is not None and deadline.from_ == "ready":
+        cure = "write it at the stages, or count from submit or event"
+        unknown.append((("policy", "deadline", "from"), Wrong("a run is never ready, its stages are", cure)))
     if unknown:
         raise workflow.raw.refuse(unknown)
     against = skipped(workflow.stages, values)
@@ -66,6 +71,8 @@ def compile_workflow(
         warnings=[*warnings_of(workflow, probe_budget), *(prune_warnings(workflow, places) if places else ())],
         blobs={sha256: found.source for sha256, found in bodies.blobs.items()},
         stages=stages,
+        notify=[(entry.to, list(entry.when)) for entry in workflow.notify],
+        deadline=deadline_of(workflow.policy),
         at_once=workflow.concurrency.max if workflow.concurrency is not None else 0,
     )
 
@@ -165,7 +172,8 @@ def _numbers(stages: Iterable[str], delivered: Mapping[str, str]) -> dict[str, i
 
 def _rules(workflow: Workflow, stage: Stage, numbers: Mapping[str, int]) -> Json:
     if stage.copy_ is not None:
-        return moving_rules(workflow.policy, stage)
+        deadline = deadline_of(stage.policy)
+        return moving_rules(workflow.policy, stage) | ({"deadline": deadline} if deadline else {})
     rules = stage_rules(workflow.policy, stage)
     return rules if stage.near is None else rules | {"near": numbers[stage.near]}
 

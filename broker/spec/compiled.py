@@ -42,5 +42,9 @@ class CompiledRun:
     blobs: Mapping[str, Path]
     """SHA-256 to the absolute path of a file to keep with the run."""
     stages: Sequence[CompiledStage]
+    notify: Sequence[tuple[str, Sequence[str]]] = ()
+    """Who is told of what: addresses, and the kinds that each is told."""
+    deadline: Mapping[str, Any] | None = None
+    """Of the run as a whole: within (seconds), from, on_miss."""
     at_once: int = 0
     """Runs of this name that may go on at a time; 0: any number."""

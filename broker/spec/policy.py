@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from broker.spec.part import Open, Part, always
+from broker.spec.budget import Budget
+from broker.spec.errors import Wrong
+from broker.spec.part import Part, always
 from broker.spec.values import Count, Duration, Flag, SiteReference, many, one_of
 
 Act = Annotated[Literal["auto", "ask", "never"], one_of(Literal["auto", "ask", "never"])]
@@ -15,6 +17,8 @@ Hedge = Annotated[Literal["never", "start", "finish"], one_of(Literal["never", "
 Lane = Literal["urgent", "normal", "preemptible"]
 LaneName = Annotated[Lane, one_of(Lane)]
 Lanes = Annotated[list[LaneName], BeforeValidator(many, json_schema_input_type=LaneName | list[LaneName])]
+Since = Annotated[Literal["event", "submit", "ready"], one_of(Literal["event", "submit", "ready"])]
+OnMiss = Annotated[Literal["continue", "cancel"], one_of(Literal["continue", "cancel"])]
 Failback = Annotated[Literal["next_stage", "never"], one_of(Literal["next_stage", "never"])]
 
 
@@ -54,9 +58,18 @@ class Deadline(Part):
     """Until when."""
 
     within: Duration
-    from_: Literal["event", "submit", "ready"] = Field(default="submit", alias="from")
+    from_: Since = Field(default="submit", alias="from", description="What it is counted from.")
     probability: Any = None
-    on_miss: Literal["continue", "cancel"] = "continue"
+    on_miss: OnMiss = Field(default="continue", description="What becomes of what is not done then.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Deadline:
+        if not isinstance(self.within, str) and self.within <= 0:  # text: params are not known yet
+            raise Wrong("a deadline needs time", "write within: 20m")
+        return self
+
+
+WithinOrMore = Annotated[Deadline, BeforeValidator(_deadline, json_schema_input_type=str | float | Deadline)]
 
 
 class Policy(Part):
@@ -68,5 +81,7 @@ class Policy(Part):
     lane: Lanes = Field(
         default_factory=list, description="Best first; a site that has none of them is refused. Empty: normal."
     )
-    deadline: Annotated[Deadline, BeforeValidator(_deadline, json_schema_input_type=str | float | Open)] | None = None
-    budget: Open | None = None
+    deadline: Annotated[Deadline, BeforeValidator(_deadline, json_schema_input_type=str | float | Deadline)] | None = (
+        None
+    )
+    budget: Budget | None = None

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from broker.spec.budget import Budget
 from broker.spec.policy import Lane, Policy
 from broker.spec.stage import Ask, AtSite, Resources, Stage
 from broker.spec.structure import asked_by
@@ -24,6 +25,8 @@ def stage_rules(policy: Policy, stage: Stage) -> Json:
     return (
         _with_lane(lane)
         | data
+        | _with_budgets(policy, own)
+        | _with_deadline(own)
         | {
             "sites": _whole(policy.sites) | _set(own.sites),
             "failover": _failover(failover),
@@ -36,6 +39,12 @@ def stage_rules(policy: Policy, stage: Stage) -> Json:
             "at": {site: rules for site, at in stage.at.items() if (rules := _rules_at(stage, at, failover))},
         }
     )
+
+
+def deadline_of(policy: Policy) -> Json | None:
+    """The deadline that stands in this very policy: of the run, or of a stage."""
+    found = policy.deadline
+    return None if found is None else {"within": found.within, "from": found.from_, "on_miss": found.on_miss}
 
 
 def moving_rules(policy: Policy, stage: Stage) -> Json:
@@ -105,12 +114,33 @@ def _with_lane(lane: list[Lane]) -> Json:
     return {"lane": lane} if lane else {}
 
 
+def _with_deadline(own: Policy) -> Json:
+    """The stage's own; the run's is no stage's. Left out where there is none, as `lane` is."""
+    deadline = deadline_of(own)
+    return {} if deadline is None else {"deadline": deadline}
+
+
 def _with_data(policy: Policy, own: Policy) -> Json:
     """Left out where nothing is said of it, as `lane` is."""
     if "data" not in policy.model_fields_set and "data" not in own.model_fields_set:
         return {}
     data = _whole(policy.data) | _set(own.data)
     return {"data": data} if data["export_control"] or data["stay"] else {}
+
+
+def _with_budgets(policy: Policy, own: Policy) -> Json:
+    """The run's, which all of its stages share, and the stage's own; left out where nothing is said, as `lane` is."""
+    given = {"budget": policy.budget, "own_budget": own.budget}
+    return {name: _budget(budget) for name, budget in given.items() if budget is not None}
+
+
+def _budget(budget: Budget) -> Json:
+    return {
+        "node_hours": budget.node_hours,
+        "usd": budget.usd,
+        "per_site": {name: _whole(bound) for name, bound in budget.per_site.items()},
+        "resilience": budget.resilience,
+    }
 
 
 _PER_NODE = frozenset({"cores", "gpus", "memory"})

@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
+from broker.spec.budget import Budgets, Charge
 from broker.spec.errors import Wrong, nearest, quoted
 from broker.spec.machine_values import Bind, Container, Credential, Launcher, MachineWord, Passed, Umask
 from broker.spec.part import Open, Part, always
 from broker.spec.policy import LaneName
 from broker.spec.raw import RawDocument, document_from
+from broker.spec.telling import Telling
 from broker.spec.values import (
     Count,
     Duration,
@@ -182,7 +184,7 @@ class Machine(Part):
     )
     vars: dict[VariableName, Line] = Field(default_factory=dict, description="What ${{ site.vars.NAME }} stands for.")
     options: Open = Field(default_factory=dict, description="What only its connector knows.")
-    charge: Open | None = None
+    charge: Charge | None = Field(default=None, description="How what runs there is charged; nothing: it is not.")
 
 
 class Profile(Machine):
@@ -210,6 +212,7 @@ class Site(Machine):
 
     profile: SiteReference
     facility: Line = Field(default="", description="Sites of one facility fail together; empty: the site's own name.")
+    provider: Line = Field(default="", description="Sites of one provider may fall silent together, and it is not us.")
     account: SubmitWord | None = Field(default=None, description="The allocation that pays.")
     root: Line | None = Field(default=None, description="The folder there below which everything of ours lives.")
     collection: Line | None = Field(default=None, description="The Globus collection that its files are reached by.")
@@ -258,6 +261,8 @@ class SiteDocument(Part):
     sites: dict[Name, Site] = Field(min_length=1, max_length=1_000)
     places: dict[Name, Place] = Field(default_factory=dict)
     globus: Globus = always(Globus())
+    budgets: Budgets = always(Budgets())
+    notify: Telling = always(Telling())
 
     _raw: RawDocument | None = PrivateAttr(default=None)
 

@@ -28,7 +28,7 @@ def _all(*names: str) -> dict[str, Test]:
 
 
 _POLICY = {
-    **_all("deadline", "budget"),
+    "deadline.probability": _but(None),
     "failover.hedge": _but("never"),
 }
 _STAGE = {
@@ -42,14 +42,14 @@ _DIFFERS = ("checkpoint", "policy.failover")
 """What there is under `at` as well."""
 
 UNBUILT: Mapping[str, Test] = {
-    **_all("triggers", "notify"),
+    **_all("triggers"),
     **{f"policy.{key}": test for key, test in _POLICY.items()},
     **{f"stages.*.{key}": test for key, test in _STAGE.items()},
     **{f"stages.*.at.*.{key}": test for key, test in _STAGE.items() if key.startswith(_DIFFERS)},
     **_all("stages.*.at.*.inputs", "stages.*.at.*.outputs"),
 }
 UNBUILT_AT_SITES: Mapping[str, Test] = {}
-UNUSED_AT_SITES = ("sites.*.charge",)
+UNUSED_AT_SITES: tuple[str, ...] = ()
 """Keys of the site document that are read and kept, and that nothing goes by yet. Safe to accept, for whatever would
 rely on them is refused in workflow documents; told by `doctor` all the same."""
 

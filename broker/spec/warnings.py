@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from broker.spec.stage import Stage
+from broker.spec.structure import parents
 from broker.spec.workflow import Workflow
+from policies.deadline import Work, doubtful, expected_ends
+from policies.model import FailoverRule
 
 
 def warnings_of(workflow: Workflow, probe_budget: float) -> list[str]:
@@ -15,7 +18,8 @@ def warnings_of(workflow: Workflow, probe_budget: float) -> list[str]:
     for name, stage in workflow.stages.items():
         for sentence in _stage_warnings(workflow, stage, probe_budget):
             found.setdefault(sentence, []).append(name)
-    return [f"{_told(names)}: {sentence}" for sentence, names in found.items()]
+    told = [f"{_told(names)}: {sentence}" for sentence, names in found.items()]
+    return [*told, *_deadline_warnings(workflow)]
 
 
 def _stage_warnings(workflow: Workflow, stage: Stage, probe_budget: float) -> Iterator[str]:
@@ -37,6 +41,43 @@ def _stage_warnings(workflow: Workflow, stage: Stage, probe_budget: float) -> It
     optional = [need for need in _taken(stage, workflow.stages) if workflow.stages[need].required is False]
     if optional and stage.required:
         yield f"it must succeed, but takes files of {optional[0]}, which need not"
+
+
+def _deadline_warnings(workflow: Workflow) -> Iterator[str]:
+    """Of deadlines that could not be met, at all or if a site faded."""
+    of_stages = {name: stage.policy.deadline for name, stage in workflow.stages.items() if stage.policy.deadline}
+    own = workflow.policy.deadline
+    if own is None and not of_stages:
+        return
+    names = list(workflow.stages)
+    numbers = {name: n for n, name in enumerate(names)}
+    needs = {numbers[name]: [numbers[need] for need in parents(workflow.stages, name)] for name in names}
+    works = [Work(n=n, name=name, seconds=_walltime(workflow.stages[name])) for name, n in numbers.items()]
+    ends = expected_ends(works, needs, now=0)
+    if own is not None:
+        longest = max(ends.values()) / 1e6
+        if sentence := doubtful(within=own.within, longest=longest, failover=_failover(workflow, None)):
+            yield f"policy.deadline: {sentence}"
+    for name, deadline in of_stages.items():
+        stage = workflow.stages[name]
+        longest = _walltime(stage) if deadline.from_ == "ready" else ends[numbers[name]] / 1e6
+        if sentence := doubtful(within=deadline.within, longest=longest, failover=_failover(workflow, stage)):
+            yield f"stage {name}: policy.deadline: {sentence}"
+
+
+def _walltime(stage: Stage) -> float:
+    """Seconds; 0: it does not say."""
+    walltime = stage.resources.walltime
+    return walltime if isinstance(walltime, int | float) else 0.0
+
+
+def _failover(workflow: Workflow, stage: Stage | None) -> FailoverRule:
+    own, of_run = stage.policy.failover if stage is not None else None, workflow.policy.failover
+    found = {
+        name: getattr(own if own is not None and name in own.model_fields_set else of_run, name)
+        for name in ("act", "after", "max")
+    }
+    return FailoverRule(**found)
 
 
 def _launch_warnings(stage: Stage) -> Iterator[str]:

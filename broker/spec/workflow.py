@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from broker.spec.part import Open, Part, always
 from broker.spec.policy import Policy
 from broker.spec.raw import RawDocument, document_from
 from broker.spec.stage import Stage
-from broker.spec.values import Flag, Line, Name, Positive, VariableName, many, one_of
+from broker.spec.telling import Notice
+from broker.spec.values import Flag, Line, Name, Positive, VariableName, one_of
 
 ParamType = Literal["text", "int", "number", "bool", "duration", "size"]
 
@@ -22,13 +23,6 @@ class Param(Part):
     required: Flag = False
     pattern: Line | None = Field(default=None, description="A regular expression for the whole value.")
     default: Any = None
-
-
-class Notice(Part):
-    """Who is told of what."""
-
-    to: Line
-    when: list[Line]
 
 
 class Concurrency(Part):
@@ -51,7 +45,9 @@ class Workflow(Part):
     stages: dict[Name, Stage] = Field(min_length=1, max_length=100_000)
     concurrency: Concurrency | None = None
     triggers: dict[Name, Open] = Field(default_factory=dict)
-    notify: Annotated[list[Notice], BeforeValidator(many)] = Field(default_factory=list)
+    notify: list[Notice] = Field(
+        default_factory=list, max_length=50, description="Who is told of what happens to its runs."
+    )
 
     _raw: RawDocument | None = PrivateAttr(default=None)
 

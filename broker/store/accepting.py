@@ -10,7 +10,7 @@ from sqlalchemy import literal_column, null, or_, select
 
 from broker.ids import RandomBits
 from broker.states import RunState
-from broker.store import chain, wake
+from broker.store import chain, dating, wake
 from broker.store.base import CommandRow, Installation, KeyTaken, NewEvent, NewRun, SiteRow, StoreError
 from broker.store.connect import Tx
 from broker.store.rows import INSERT_DEP, INSERT_STAGE
@@ -55,6 +55,7 @@ def create_run(tx: Tx, new: NewRun, *, again: bool) -> tuple[str, bool]:
     tx.put(INSERT_DOCUMENT, [(row.run_id, new.document)])
     tx.put(INSERT_STAGE, new.stages)
     tx.put(INSERT_DEP, new.deps)
+    tx.put(dating.INSERT, new.deadlines)
     chain.append(tx, row.run_id, new.events, at=row.created_at)
     return row.run_id, True
 
@@ -94,6 +95,9 @@ SITE_MODE = Statement(
         mode_by=given("by"),
         mode_reason=given("reason"),
         mode_at=given_time("now"),
+        mode_to=given("to"),
+        mode_then=given("then"),
+        clear_at=null(),
         ver=site.c.ver + literal_column("1"),
     )
     .where(site.c.site == given("site")),
@@ -101,6 +105,21 @@ SITE_MODE = Statement(
     "mode",
     "by",
     "reason",
+    "now",
+    "to",
+    "then",
+)
+SITE_CLEAR = Statement(
+    site.update()
+    .values(clear_at=given_time("now"), ver=site.c.ver + literal_column("1"))
+    .where(
+        site.c.site == given("site"),
+        site.c.mode == literal_column("'closed'"),
+        site.c.mode_at == given_time("since"),
+        site.c.clear_at.is_(None),
+    ),
+    "site",
+    "since",
     "now",
 )
 SITE_OVERRIDE = Statement(
@@ -145,13 +164,24 @@ def make_sites(tx: Tx, names: Iterable[str]) -> None:
     tx.many(MAKE_SITE, [_fresh_site(name, quarantined) for name in names])
 
 
-def set_site_mode(tx: Tx, name: str, *, mode: str, by: str, reason: str, now: int) -> None:
+def set_site_mode(
+    tx: Tx, name: str, *, mode: str, by: str, reason: str, to: str = "", then: str = "", now: int
+) -> None:
     make_sites(tx, (name,))
     wake.hint(tx, wake.stages_at_site(tx, name), now=now)
     wake.wake_ready(tx, WANTING, now=now)
-    tx.run(SITE_MODE, (name, mode, by, reason, now))
-    told = NewEvent(kind="site_mode", actor=by, data=json.dumps({"mode": mode, "reason": reason}))
+    tx.run(SITE_MODE, (name, mode, by, reason, now, to, then))
+    also = {key: word for key, word in (("to", to), ("then", then)) if word}
+    told = NewEvent(kind="site_mode", actor=by, data=json.dumps({"mode": mode, "reason": reason, **also}))
     chain.append(tx, f"site:{name}", [told], at=now)
+
+
+def site_is_clear(tx: Tx, name: str, told: NewEvent, *, since: int, now: int) -> bool:
+    """See the port."""
+    if not tx.run(SITE_CLEAR, (name, since, now)):
+        return False
+    chain.append(tx, f"site:{name}", [told], at=now)
+    return True
 
 
 def override_site(tx: Tx, name: str, *, state: str, by: str, reason: str, until: int | None, now: int) -> None:

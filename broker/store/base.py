@@ -18,7 +18,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from broker.alerts.rows import AlertRow, AlertStore, Over
+from broker.deadlines import Asked, DeadlineRow
 from broker.operating.rows import NoticeRow as NoticeRow  # noqa: PLC0414 - said on, as the next ones are
+from broker.store.booked import AllocationRow as AllocationRow  # noqa: PLC0414 - said on: rows are taken from here
+from broker.store.booked import CapRow as CapRow  # noqa: PLC0414
+from broker.store.booked import ChargeRow as ChargeRow  # noqa: PLC0414
+from broker.store.booked import MoneyStore as MoneyStore  # noqa: PLC0414
+from broker.store.booked import Purse as Purse  # noqa: PLC0414
+from broker.store.booked import SumRow as SumRow  # noqa: PLC0414
 from broker.store.events import EvidenceRow as EvidenceRow  # noqa: PLC0414 - said on: rows are taken from here
 from broker.store.events import NewEvent as NewEvent  # noqa: PLC0414
 from connectors.base import Notes
@@ -57,6 +65,10 @@ class RunRow(NamedTuple):
     lease_owner: str | None
     lease_token: int
     lease_until: int | None
+    notify: str = ""
+    deadlines: int = 0
+    deadline_at: int | None = None
+    event_at: int | None = None
     at_once: int = 0
     in_line: int = 0
 
@@ -122,6 +134,7 @@ class AttemptRow(NamedTuple):
     verified: str
     dead: str
     seen_at: int | None
+    asked_at: int | None = None
 
 
 class CheckpointRow(NamedTuple):
@@ -225,6 +238,9 @@ class SiteRow(NamedTuple):
     override_by: str = ""
     override_reason: str = ""
     override_until: int | None = None
+    mode_to: str = ""
+    mode_then: str = ""
+    clear_at: int | None = None
 
 
 class WorkerRow(NamedTuple):
@@ -422,6 +438,10 @@ class Changes:
     """Written: state, reason."""
     retention: list[RetentionRow] = field(default_factory=list)
     """What is to be removed one day."""
+    new_charges: list[ChargeRow] = field(default_factory=list)
+    """What attempts that begin are expected to cost."""
+    charges: list[ChargeRow] = field(default_factory=list)
+    """What they have cost, or that a copy was left behind. One that is settled already stays as it is."""
     evidence: list[EvidenceRow] = field(default_factory=list)
     """How jobs ended, for who judges sites. Written with something else, never for its own sake."""
     commands_done: list[tuple[str, str]] = field(default_factory=list)
@@ -438,11 +458,27 @@ class Changes:
     """That many places came free: so many READY stages of any run whose `due_at` lies ahead (they wait for room)
     and whose `not_before` is past or null, oldest first, get `due_at` now; their runs too."""
     events: list[NewEvent] = field(default_factory=list)
+    alerts: list[AlertRow] = field(default_factory=list)
+    """Who is told of this. Each is written once, however often it is decided."""
+    alerts_over: list[Over] = field(default_factory=list)
+    """What former notices tell of has passed."""
+    new_deadlines: list[DeadlineRow] = field(default_factory=list)
+    deadlines: list[DeadlineRow] = field(default_factory=list)
+    """Written: state, episodes, due_at."""
+    hasten_deadlines: bool = False
+    """All of the run's deadlines that are not over are to be looked at again at once."""
+    wake_stages: list[int] = field(default_factory=list)
+    """Stages of the run that become due now."""
 
     def empty(self) -> bool:
         """Is there nothing to write?"""
         return self.run is None and not any(
             (
+                self.alerts,
+                self.alerts_over,
+                self.new_deadlines,
+                self.deadlines,
+                self.wake_stages,
                 self.stages,
                 self.new_attempts,
                 self.attempts,
@@ -452,6 +488,8 @@ class Changes:
                 self.settled,
                 self.checkpoint_states,
                 self.retention,
+                self.new_charges,
+                self.charges,
                 self.commands_done,
                 self.new_stages,
                 self.reopened,
@@ -522,6 +560,19 @@ class DecisionTx(Protocol):
 
     def waivers(self) -> Sequence[WaiverRow]:
         """All of the run, whether they hold or not, by id."""
+        ...
+
+    def purse(self, *, by_stage: bool, projects: Collection[str], users: Collection[str]) -> Purse:
+        """What is spent and held so far, with what this transaction has written; and who may spend how much. Besides
+        the caps that are stored, sums of these projects and users."""
+        ...
+
+    def charges(self, stages: Collection[int]) -> Sequence[ChargeRow]:
+        """All of these stages."""
+        ...
+
+    def deadlines(self, *, now: int) -> Asked:
+        """Those of the run that are to be looked at now, with the work that they wait for."""
         ...
 
     def carried(self, *, since: int) -> Sequence[Carried]:
@@ -645,6 +696,7 @@ class NewRun:
     stages: Sequence[StageRow]
     deps: Sequence[DepRow]
     events: Sequence[NewEvent] = ()
+    deadlines: Sequence[DeadlineRow] = ()
 
 
 class KeyTaken(StoreError):
@@ -681,6 +733,16 @@ class Store(Protocol):
         ...
 
     @property
+    def money(self) -> MoneyStore:
+        """What attempts cost, who may spend how much, and what sites say is left."""
+        ...
+
+    @property
+    def alerts(self) -> AlertStore:
+        """Who is told of what."""
+        ...
+
+    @property
     def notices(self) -> NoticeStore:
         """What operators have said, with an end."""
         ...
@@ -707,8 +769,14 @@ class Store(Protocol):
         """Keep what a person asked for; make the run, and the stage that it names, due."""
         ...
 
-    def set_site_mode(self, site: str, *, mode: str, by: str, reason: str) -> None:
-        """Drain or resume; told in the site's stream; stages waiting for room or placed there become due."""
+    def set_site_mode(self, site: str, *, mode: str, by: str, reason: str, to: str = "", then: str = "") -> None:
+        """Drain, evacuate, close or resume; told in the site's stream; stages waiting for room or placed there become
+        due. `to`: of an evacuation, where to; `then`: of a closed site, what becomes of its stages."""
+        ...
+
+    def site_is_clear(self, site: str, told: NewEvent, *, since: int, now: int) -> bool:
+        """A site that was closed at `since` holds nothing of ours any more; `told` in its stream. False: it was known
+        before, or the site is not closed, or was closed anew."""
         ...
 
     def override_site(self, site: str, *, state: str, by: str, reason: str, until: int | None) -> None:
@@ -884,6 +952,12 @@ class Store(Protocol):
 
     def waivers(self, run_id: str = "", *, limit: int = 1000) -> Sequence[WaiverRow]:
         """Of a run or of all, those asked for last first."""
+        ...
+
+    # -- deadlines -----------------------------------------------------------------------------------------
+
+    def deadlines(self, run_id: str = "", *, limit: int = 1000) -> Sequence[DeadlineRow]:
+        """Of a run all, by stage; of all runs those that are not over, the nearest first."""
         ...
 
     # -- read ----------------------------------------------------------------------------------------------

@@ -9,11 +9,13 @@ from typing import Any
 from sqlalchemy import select
 
 from broker.clock import micros
-from broker.states import StageState
-from broker.store import carrying, look, recording, retention, stray, turns, waiving, wake
+from broker.deadlines import Asked
+from broker.states import RunState, StageState
+from broker.store import alerting, booking, carrying, dating, look, recording, retention, stray, turns, waiving, wake
 from broker.store.base import (
     AttemptRow,
     Changes,
+    ChargeRow,
     CheckpointRow,
     DepRow,
     EffectRow,
@@ -21,6 +23,7 @@ from broker.store.base import (
     LeaseLost,
     Line,
     ProductRow,
+    Purse,
     RunRow,
     Snapshot,
     StageRow,
@@ -103,6 +106,7 @@ class Decision:
         self._ttl = micros(ttl)
         self._world: look.World | None = None
         self._open: dict[tuple[int, int], int] = {}
+        self._purse: tuple[object, Purse] | None = None
         asked = look.asked_run(tx, *self._guard)
         self._events = Chain(tx, lease.run_id)
         self._run: RunRow | None = self._leased(asked())
@@ -166,6 +170,9 @@ class Decision:
     def waivers(self) -> Sequence[WaiverRow]:
         return waiving.of_run(self._tx, self._lease.run_id)
 
+    def deadlines(self, *, now: int) -> Asked:
+        return dating.due(self._tx, self._lease.run_id, now=now)
+
     def carried(self, *, since: int) -> Sequence[Carried]:
         return carrying.lately(self._tx, since=since)
 
@@ -179,6 +186,16 @@ class Decision:
         return line
 
     # -- write -------------------------------------------------------------------------------------------------
+
+    def purse(self, *, by_stage: bool, projects: Collection[str], users: Collection[str]) -> Purse:
+        asked = (by_stage, tuple(sorted(projects)), tuple(sorted(users)))
+        if self._purse is None or self._purse[0] != asked:
+            found = booking.purse(self._tx, self._lease.run_id, by_stage=by_stage, projects=projects, users=users)
+            self._purse = (asked, found)
+        return self._purse[1]
+
+    def charges(self, stages: Collection[int]) -> Sequence[ChargeRow]:
+        return booking.of_stages(self._tx, self._lease.run_id, stages)
 
     def apply(self, changes: Changes, *, now: int) -> None:
         if changes.empty():
@@ -197,10 +214,16 @@ class Decision:
         tx.put(INSERT_PRODUCT, changes.products)
         tx.put(JUDGE_CHECKPOINT, changes.checkpoint_states)
         tx.put(retention.INSERT, changes.retention)
+        if changes.new_charges or changes.charges:
+            booking.book(tx, changes.new_charges, changes.charges)
+            self._purse = None
         recording.save_evidence(tx, changes.evidence)
         done = [(key, outcome, run_id, now) for key, outcome in changes.commands_done]
         tx.put_each(FINISH_COMMAND, done, _stale(len(done), "command"))
         tx.put(UPDATE_CHILD, children)
+        alerting.decided(tx, changes.alerts, changes.alerts_over, now=now)
+        self._apply_deadlines(changes, now=now)
+        tx.put(wake.HINT_STAGE, [(run_id, n, now) for n in changes.wake_stages])
         if changes.wake_all:
             tx.put(wake.WAKE_RUN_STAGES, [(run_id, now)])
         if changes.wake_ready > 0:
@@ -224,7 +247,7 @@ class Decision:
             self._opened(changes),
             -len(changes.commands_done),
         )
-        hint = now if due_children or changes.wake_all else _least_due(changes)
+        hint = now if due_children or changes.wake_all or changes.wake_stages else _least_due(changes)
         given_values = (*self._guard, *counters, self._ttl, hint)
         if (new := changes.run) is None:
             self._tx.put_each(TOUCH_RUN, [given_values], self._lost())
@@ -232,6 +255,14 @@ class Decision:
             decided = tuple(getattr(new, name) for name in RUN_DECIDED)
             self._tx.put_each(UPDATE_RUN, [(*given_values, *decided)], self._lost())
         self._run = None
+
+    def _apply_deadlines(self, changes: Changes, *, now: int) -> None:
+        new, moved, hasten = changes.new_deadlines, changes.deadlines, changes.hasten_deadlines
+        if new or moved or hasten:
+            dating.write(self._tx, self._lease.run_id, new=new, moved=moved, hasten=hasten, now=now)
+        after = changes.run
+        if after is not None and after.deadlines and RunState(after.state).final:
+            dating.close(self._tx, self._lease.run_id)
 
     def _opened(self, changes: Changes) -> int:
         """By how many the run's open attempts grow; the load of each site is kept up."""

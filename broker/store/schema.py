@@ -14,6 +14,11 @@ Who writes what, and under which guard:
   that may be.
 * `waiver`: added by who asks; who confirms and who withdraws it is written once, by the statement that looks whether
   it may be.
+* `charge`: added by the decision that begins an attempt, settled once by the one that ends it; what the site's own
+  accounting says of it (`told`) is added later, by whoever asks the site.
+* `cap`: set by people; `allocation`: replaced by whoever reads a site's balances.
+* `alert`: added by the decision, or the watch, that it tells of; sent under its own claim; acknowledged and over once.
+* `deadline`: added with the run, or by the decision that makes its stage ready; moved by decisions.
 * `event`: appended in the transaction that it tells of; one hash chain per stream (a run id, `site:NAME`,
   `place:NAME` or `operators`), the chain's tip in `stream`.
 
@@ -120,6 +125,10 @@ run = Table(
     _text("lease_owner", null=True),
     _int("lease_token"),  # grows with every acquisition, never falls
     _time("lease_until"),
+    _word("notify"),  # JSON [[address, [kind, ...]], ...]: who is told of what; empty: nobody
+    _int("deadlines", 0),  # keys `deadline` in its document: the run's own, and those of stages
+    _time("deadline_at"),  # of the run as a whole
+    _time("event_at"),  # when what the run is about happened, if that was told
     _int("at_once"),  # so many runs of this name may go on at a time; 0: any number
     _int("in_line"),  # 1: waits until its turn among them has come
     UniqueConstraint("client_key", name="run_client_key"),
@@ -220,6 +229,7 @@ attempt = Table(
     _text("verified"),  # JSON {ok, reason, manifest}: the outputs compared with their manifest
     _text("dead"),  # JSON {how}: surely ended (canceled and confirmed, gone from a complete listing)
     _time("seen_at"),  # when the site last answered about it
+    _time("asked_at"),  # decided: when its payload was asked for a checkpoint, since its site is to be left
     UniqueConstraint("submit_key", name="attempt_submit_key"),
 )
 Index("attempt_open", attempt.c.open, attempt.c.site, attempt.c.run_id, attempt.c.n)
@@ -255,7 +265,7 @@ effect = Table(
     _text("run_id"),
     _int("n"),
     _int("attempt"),
-    _text("kind"),  # stage_in, submit, cancel, verify, copy, check, ship, prune, ahead, recall
+    _text("kind"),  # stage_in, submit, cancel, verify, copy, check, ship, prune, ahead, recall, ask
     _text("site"),  # whose connector performs it
     _text("payload"),  # JSON
     _text("state"),  # pending, done, dropped
@@ -320,7 +330,7 @@ site = Table(
     "site",
     metadata,
     Column("site", Text, primary_key=True),
-    _text("mode"),  # up, drained
+    _text("mode"),  # up, drained, evacuating (and what runs there moves), closed (all that is ours there is ended)
     _text("mode_by"),
     _text("mode_reason"),
     _time("mode_at"),
@@ -335,6 +345,9 @@ site = Table(
     _word("override_by"),
     _word("override_reason"),
     _time("override_until"),
+    _word("mode_to"),  # of an evacuation: where to, if somebody said so
+    _word("mode_then"),  # of a closed site, what becomes of its stages: wait (for a person), elsewhere
+    _time("clear_at"),  # of a closed site: when a complete listing showed nothing of ours alive any more
 )
 
 evidence = Table(
@@ -534,6 +547,68 @@ waiver = Table(  # one rule of where data may be does not hold at one side for o
 )
 Index("waiver_run", waiver.c.run_id)
 
+charge = Table(  # what an attempt is expected to cost, and has cost; amounts in millionths of the unit
+    "charge",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    _text("site"),
+    _text("account"),  # that pays there, or empty
+    _text("pool"),  # cpu, gpu: which of an account's hours it draws on
+    _text("person"),  # for whom
+    _text("lane"),
+    _text("reservation"),  # that it ran in, or empty
+    _text("unit"),  # node_hours, core_hours, gpu_hours, usd
+    _size("rate"),  # millionths of the unit for an hour
+    _size("usd"),  # millionths of a dollar for one unit
+    _size("nodes"),  # millionths of a node-hour that one unit counts as
+    _size("estimated"),
+    _size("actual"),
+    _size("wasted"),  # of the actual
+    _text("cause"),  # a value of policies.budget.Cause
+    _text("source"),  # of the times it was settled by: site, harness, broker; none (it never ran); empty: it is open
+    _int("doubles"),  # 1: a copy may run beside it, or it is one
+    _size("cut"),  # microseconds of executions that the site ended and started again
+    _size("cut_wasted"),
+    _time("booked_at", null=False),
+    _time("settled_at"),  # null: the attempt is not over
+    _time("told"),  # what the site's own accounting says, in millionths of the unit; null: not asked yet
+    _time("told_at"),
+    sqlite_with_rowid=False,
+)
+Index("charge_site", charge.c.site, charge.c.settled_at)
+Index("charge_account", charge.c.account)
+Index("charge_person", charge.c.person)
+
+cap = Table(  # what people have set over the documents; null: nothing said of that kind
+    "cap",
+    metadata,
+    Column("kind", Text, primary_key=True),  # run, project, user
+    Column("name", Text, primary_key=True),  # its id, the account, the person
+    _time("node_hours"),  # millionths
+    _time("usd"),
+    _text("by"),
+    _text("reason"),
+    _time("at", null=False),
+    sqlite_with_rowid=False,
+)
+
+allocation = Table(  # what a site said an account has left
+    "allocation",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("pool", Text, primary_key=True),  # cpu, gpu; empty: whatever runs there
+    _text("unit"),
+    _size("granted"),  # millionths of the unit
+    _size("used"),
+    _time("ends_at"),
+    _time("read_at", null=False),
+    _text("detail"),  # why it could not be read lately; empty: it could
+    _text("warned"),  # what was told of its end already
+    sqlite_with_rowid=False,
+)
 notice = Table(  # what an operator has said of a site, or of all, from when to when: freezes, maintenance
     "notice",
     metadata,
@@ -571,3 +646,49 @@ retention = Table(  # what a declared `keep` will remove, and what it has
 )
 Index("retention_due", retention.c.due_at)
 Index("retention_side", retention.c.side, retention.c.due_at)
+
+alert = Table(  # what somebody is told: a row first, sent until it has arrived, and again until it is acknowledged
+    "alert",
+    metadata,
+    Column("id", Text, primary_key=True),  # of its key and its address: the same notice has the same id, always
+    _text("key"),  # kind, what it is about, and which time that is
+    _text("run_id"),  # empty: it is about no run
+    _int("n", -1),  # the stage's number; -1: the run as a whole
+    _text("about"),  # a stage's path, a site, SITE/CREDENTIAL
+    _text("kind"),
+    _text("address"),
+    _text("body"),  # JSON: what is told
+    _int("stands"),  # 1: what it tells of lasts, and passes by itself
+    _int("repeats"),  # 1: told again until somebody acknowledges it
+    _time("created_at", null=False),
+    _time("due_at"),  # to be sent then; while it is being sent: when that claim lapses; null: nothing to send
+    _int("number"),  # how often it has arrived
+    _int("tries"),  # in vain, since it last arrived
+    _time("sent_at"),  # when it last arrived
+    _text("error"),  # why the last try was in vain
+    _text("claim"),
+    _text("acked_by"),
+    _time("acked_at"),
+    _text("ack_reason"),
+    _time("over_at"),  # what it told of has passed
+    _text("over_why"),  # empty: nothing needs to be said of that
+    _time("over_sent_at"),
+)
+Index("alert_due", alert.c.due_at)
+Index("alert_run", alert.c.run_id, alert.c.n)
+Index("alert_created", alert.c.created_at)
+
+deadline = Table(  # by when a run, or one of its stages, is to be done
+    "deadline",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),  # -1: the run as a whole
+    _time("at", null=False),
+    _time("since", null=False),  # what `within` is counted from
+    _text("on_miss"),  # continue, cancel
+    _text("state"),  # open, at_risk, missed, over
+    _int("episodes"),  # how often it was at risk
+    _time("due_at"),  # to be looked at then; null: never again
+    sqlite_with_rowid=False,
+)
+Index("deadline_due", deadline.c.run_id, deadline.c.due_at)

@@ -2,7 +2,8 @@
 
 `connect` (engine, transactions, errors), `statement` (SQL, built once), `accepting`, `deciding` (with `look` and
 `children`), `recording`, `wake` (hints and leases), `pace`, `workers`, `stray` (after a restore), `retention`,
-`waiving`, `notices`, `past`, `reading`, `chain` (events), `migrate`.
+`waiving`, `notices`, `alerting`, `dating` (deadlines), `past`, `booking` (charges), `reading`, `chain` (events),
+`migrate`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,23 @@ from sqlalchemy import select
 from sqlalchemy.engine import URL
 
 from broker.clock import Clock
+from broker.deadlines import DeadlineRow
 from broker.ids import RandomBits, random_bits
-from broker.store import accepting, migrate, pace, past, recording, retention, stray, waiving, wake, whole, workers
+from broker.store import (
+    accepting,
+    dating,
+    migrate,
+    pace,
+    past,
+    recording,
+    retention,
+    stray,
+    waiving,
+    wake,
+    whole,
+    workers,
+)
+from broker.store.alerting import StoredAlerts
 from broker.store.base import (
     CommandRow,
     Counts,
@@ -36,6 +52,7 @@ from broker.store.base import (
     WaiverRow,
     WorkerRow,
 )
+from broker.store.booking import StoredMoney
 from broker.store.connect import BUSY_SECONDS, Database, Tx
 from broker.store.deciding import deciding
 from broker.store.notes import StoredNotes
@@ -67,6 +84,7 @@ class SqlStore(Reading):
       written again, and tells of a site only if its row is as it was seen;
     * `enrol_retention` adds only what is not there; `change_retention` finds a row that is not as it was, and says no:
       whoever thinks that he lost it lets the claim lapse;
+    * alerts are written by a name that tells which they are, and given back only under the claim they were taken by;
     * `ask_waiver`, `confirm_waiver` and `withdraw_waiver`, as `add` and `end` of notices, know what they have written
       themselves;
     * a decision is never done twice here: it raises, nobody knows what it led to, and whoever decides next sees it.
@@ -96,6 +114,10 @@ class SqlStore(Reading):
         """What movers keep."""
         self.traffic = StoredTraffic(self._database, clock)
         """What is on its way."""
+        self.money = StoredMoney(self._database)
+        """What attempts cost."""
+        self.alerts = StoredAlerts(self._database)
+        """Who is told of what."""
         self.notices = StoredNotices(self._database)
         """What operators have said, with an end."""
         try:
@@ -157,9 +179,14 @@ class SqlStore(Reading):
     def add_command(self, command: CommandRow) -> None:
         self._database.do(lambda tx: accepting.add_command(tx, command))
 
-    def set_site_mode(self, site: str, *, mode: str, by: str, reason: str) -> None:
+    def set_site_mode(self, site: str, *, mode: str, by: str, reason: str, to: str = "", then: str = "") -> None:
         now = self.now()
-        self._database.do(lambda tx: accepting.set_site_mode(tx, site, mode=mode, by=by, reason=reason, now=now))
+        self._database.do(
+            lambda tx: accepting.set_site_mode(tx, site, mode=mode, by=by, reason=reason, to=to, then=then, now=now)
+        )
+
+    def site_is_clear(self, site: str, told: NewEvent, *, since: int, now: int) -> bool:
+        return self._database.do(lambda tx: accepting.site_is_clear(tx, site, told, since=since, now=now))
 
     def override_site(self, site: str, *, state: str, by: str, reason: str, until: int | None) -> None:
         now = self.now()
@@ -299,6 +326,13 @@ class SqlStore(Reading):
 
     def waivers(self, run_id: str = "", *, limit: int = 1000) -> Sequence[WaiverRow]:
         return self._database.read(lambda tx: waiving.newest(tx, run_id, limit=limit))
+
+    # -- deadlines -----------------------------------------------------------------------------------------------
+
+    def deadlines(self, run_id: str = "", *, limit: int = 1000) -> Sequence[DeadlineRow]:
+        return self._database.read(
+            lambda tx: dating.of_run(tx, run_id) if run_id else dating.unsettled(tx, limit=limit)
+        )
 
     # -- the past ------------------------------------------------------------------------------------------------
 

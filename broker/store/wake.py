@@ -23,7 +23,7 @@ from broker.clock import micros
 from broker.states import StageState
 from broker.store.base import Lease
 from broker.store.connect import Tx
-from broker.store.schema import attempt, effect, run, stage
+from broker.store.schema import attempt, deadline, effect, run, stage
 from broker.store.statement import Lookup, Statement, given, given_time, lease_now
 from broker.store.transaction import Answer
 
@@ -112,11 +112,12 @@ def acquire(tx: Tx, run_id: str, *, owner: str, ttl: float) -> Lease | None:
 
 
 def _least_hint() -> ScalarSelect[int]:
-    """The least of what is given and of the hints of the run's stages and effects: three looks into an index."""
+    """The least of what is given and of the hints of the run's stages, effects and deadlines: looks into indexes."""
     wanted = select(cast(given_time("due_at"), BigInteger).label("at"))
     of_stages = select(func.min(stage.c.due_at)).where(stage.c.run_id == given("run_id"))
     of_effects = select(func.min(effect.c.due_at)).where(effect.c.run_id == given("run_id"))
-    hints = union_all(wanted, of_stages, of_effects).subquery("hints")
+    of_deadlines = select(func.min(deadline.c.due_at)).where(deadline.c.run_id == given("run_id"))
+    hints = union_all(wanted, of_stages, of_effects, of_deadlines).subquery("hints")
     return select(func.min(hints.c.at)).scalar_subquery()
 
 

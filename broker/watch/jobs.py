@@ -90,4 +90,6 @@ def _job_fact(status: JobStatus | None) -> dict[str, Any]:
         fact["stuck"] = status.stuck_reason
     if status.started_at is not None:
         fact["started_at"] = status.started_at
+    if status.ended_at is not None:
+        fact["ended_at"] = status.ended_at
     return fact

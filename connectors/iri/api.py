@@ -182,6 +182,15 @@ class IriApi:
         return None
 
 
+_HOURS = {"node": "node_hours", "core": "core_hours", "cpu": "core_hours", "gpu": "gpu_hours"}
+
+
+def hours_of(unit: str) -> str:
+    """A unit of ours for `node_hours` or `urn:...:node-hours`; empty: it is none of hours."""
+    kind, _, hours = unit.rpartition(":")[2].replace("-", "_").partition("_")
+    return _HOURS.get(kind, "") if hours == "hours" else ""
+
+
 def said(reply: Reply) -> str:
     """What a problem says, in a line."""
     try:

@@ -11,7 +11,7 @@ from typing import Any
 from connectors.base import Preparable, SiteFiles
 from connectors.errors import NotThere, RequestRefused, SiteBusy, SiteError, UnsafePath
 from connectors.files.held import HoldsFiles
-from connectors.iri.api import IriApi
+from connectors.iri.api import IriApi, hours_of
 from connectors.iri.body import body_of, folder_of
 from connectors.iri.checking import Checker
 from connectors.iri.finding import Finder
@@ -20,6 +20,7 @@ from connectors.iri.marks import MARKER
 from connectors.iri.quirks import Quirks
 from connectors.model import (
     Accepted,
+    Balance,
     Doubtful,
     Evidence,
     Finding,
@@ -167,6 +168,17 @@ class IriSite(HoldsFiles[SiteFiles]):
 
     def probe(self) -> Sequence[Evidence]:
         return self._health.probe()
+
+    def balances(self, account: str) -> Sequence[Balance]:
+        """What the project's allocations have of hours; storage, and units that are not known, are left out."""
+        found = self._api.allocations(account)
+        if found is None:
+            raise RequestRefused(f"{self.name}: no project {account!r} is told by the site", site=self.name)
+        return [
+            Balance(account=account, granted=granted, used=used, unit=known)
+            for granted, used, unit in found
+            if (known := hours_of(unit))
+        ]
 
     def check(self, *, canary: bool = False) -> Sequence[Finding]:  # noqa: ARG002
         """Without a canary of its own: whoever checks knows better which queue one may be sent to."""

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 from connectors.base import SiteFiles
 from connectors.errors import CredentialError, RequestRefused, SiteBusy, SiteError
 from connectors.files.held import HoldsFiles
-from connectors.model import Evidence, Finding, JobSpec, Listing, Script, SubmitAnswer
+from connectors.model import Accounted, Balance, Evidence, Finding, JobSpec, Listing, Script, SubmitAnswer
+from connectors.nersc.accounts import accounted_of, balances_of
 from connectors.nersc.api import Superfacility
 from connectors.nersc.checking import Checking
 from connectors.nersc.health import Health
@@ -23,7 +24,7 @@ _MOST_NAMES = 100
 
 
 class NerscSite(HoldsFiles[SiteFiles]):
-    """`connectors.base.Site`, Preparable, Scripted and Checkable."""
+    """`connectors.base.Site`, Preparable, Scripted, Checkable, AllocationSource and Accounting."""
 
     inline = False
     claim = "atomic_fs"
@@ -178,6 +179,21 @@ class NerscSite(HoldsFiles[SiteFiles]):
 
     def check(self, *, canary: bool = False) -> Sequence[Finding]:
         return self._checking.check(canary=canary)
+
+    # -- account -------------------------------------------------------------------------------------------
+
+    def balances(self, account: str) -> Sequence[Balance]:
+        """As the account service tells them, which it renews about once a day."""
+        return balances_of(self._api.projects(), account, self.name)
+
+    def accounted(self, keys: Sequence[str], *, since: int) -> Mapping[str, Accounted]:
+        """By sacct, all jobs of a name together."""
+        if not keys:
+            return {}
+        seconds = min(3650 * 86_400, max(60, (self._clock() - since) // 1_000_000 + 60))
+        more = {"name": ",".join(keys)} if self._options.lookup == "name" and len(keys) <= _MOST_NAMES else {}
+        rows = self._api.jobs(sacct=True, user=self.user(), starttime=f"now-{seconds}seconds", **more)
+        return accounted_of(rows, keys)
 
     def close(self) -> None:
         """Let go of connections."""

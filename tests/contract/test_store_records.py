@@ -362,7 +362,7 @@ def test_old_evidence_is_forgotten(store: SqlStore) -> None:
 def test_an_override_has_an_owner_a_reason_an_end_and_an_event(store: SqlStore) -> None:
     store.override_site("nersc", state="down", by="kim", reason="water", until=99)
     (row,) = [row for row in store.sites() if row.site == "nersc"]
-    assert row[12:] == ("down", "kim", "water", 99)
+    assert row[12:16] == ("down", "kim", "water", 99)
     store.override_site("nersc", state="", by="lee", reason="dry", until=None)
     (row,) = [row for row in store.sites() if row.site == "nersc"]
     assert (row.override, row.override_until) == ("", None)

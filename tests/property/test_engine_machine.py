@@ -15,7 +15,10 @@ from simulation.crashing import Crash, Points
 from broker.audit import audit_run
 from broker.clock import SECOND, micros
 from broker.drill.truth import Broken, ends, judge
+from broker.engine.booking import times_of
 from broker.store.base import StoreError
+from connectors.model import Tariff
+from policies.budget import HOUR, Rate
 from sandbox.faults import NodeFailure, Partition, Preemption
 
 SITES = ("a", "b")
@@ -47,7 +50,16 @@ class EngineMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         sites = [
-            site(name, slots=2, settle=5.0, heartbeat=5, fence=10, unreachable_seconds=10.0, unreachable_probes=2)
+            site(
+                name,
+                slots=2,
+                settle=5.0,
+                heartbeat=5,
+                fence=10,
+                unreachable_seconds=10.0,
+                unreachable_probes=2,
+                tariff=Tariff(factor=1.5),
+            )
             for name in SITES
         ]
         self.lab, self.points, self.workers = Lab(*sites), Points(), 0
@@ -165,6 +177,21 @@ class EngineMachine(RuleBasedStateMachine):
         open_ = [run_id for run_id in self.runs if not self.over(run_id)]
         assert not open_, [(ends(self.lab.store, run_id), self.lab.store.run(run_id)) for run_id in open_]
         assert judge(self.lab.store, self.lab.sites, Broken(overruled=self.overruled)) == []
+        for run_id in self.runs:
+            self.every_attempt_is_charged_once_for_the_time_that_it_took(run_id)
+
+    def every_attempt_is_charged_once_for_the_time_that_it_took(self, run_id: str) -> None:
+        charges = {(row.n, row.attempt): row for row in self.lab.store.money.charges(run_id)}
+        attempts = {(row.n, row.number): row for row in self.lab.store.attempts(run_id)}
+        assert charges.keys() == attempts.keys()
+        took = 0
+        for key, charge in charges.items():
+            longest = charge.estimated * HOUR // charge.rate
+            began, ended, _ = times_of(attempts[key], longest=longest, now=self.lab.clock())
+            rate = Rate(unit=charge.unit, per_hour=charge.rate)
+            took += rate.amount((0 if began is None else ended - began) + charge.cut)
+        booked = self.lab.store.money.sums(run_id)
+        assert (sum(row.actual for row in booked), sum(row.held for row in booked)) == (took, 0)
 
     def answer_questions(self) -> None:
         """A stage that asks is canceled: the one answer that needs no site."""

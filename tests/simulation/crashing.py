@@ -99,6 +99,8 @@ class Scenario:
     """Seconds that a transfer takes at least."""
     ordained: Sequence[tuple[str, str]] = ()
     """(site, name of the odds that befall once)"""
+    modes: Sequence[tuple[float, str, str, str]] = ()
+    """(when, site, mode, what becomes of its stages)"""
     waivers: Sequence[tuple[float, float, str]] = ()
     """(from when, until when, site at which two persons agree that `data.stay` does not hold)"""
 
@@ -158,15 +160,19 @@ class Rig:
     def play(self, *, rounds: int = 400) -> Played:
         """Until the run is final and everything is put away."""
         asked, agreed = list(self.scenario.commands), list(self.scenario.waivers)
+        modes = list(self.scenario.modes)
         for _ in range(rounds):
             seconds = (self.lab.clock() - self.start) / 1e6
             while agreed and agreed[0][0] <= seconds:
                 self._agree(*agreed.pop(0))
+            while modes and modes[0][0] <= seconds:
+                _, site, mode, then = modes.pop(0)
+                self.lab.store.set_site_mode(site, mode=mode, by="ann", reason="story", then=then)
             while asked and asked[0][0] <= seconds:
                 _, kind, stage, args = asked.pop(0)
                 self.lab.command(self.run_id, kind, stage, **args)
             self._round()
-            if not asked and self._quiet():
+            if not asked and not modes and self._quiet():
                 break
             self.lab.clock.advance(STEP)
         found = judge(self.lab.store, self.lab.sites, Broken())

@@ -9,9 +9,10 @@ from broker_kit import CHECKPOINT, Stage, site
 from simulation.crashing import Scenario
 
 from broker.clock import micros
+from connectors.model import Tariff
 from sandbox.faults import Partition, Preemption, Window
 
-FAST = {"unreachable_probes": 2, "unreachable_seconds": 5.0, "settle": 5.0}
+FAST = {"unreachable_probes": 2, "unreachable_seconds": 5.0, "settle": 5.0, "tariff": Tariff()}
 LEAVE = {"failover": {"after": 10.0}}
 STAYS = {"export_control": False, "stay": ["a"]}
 SPOT_KEPT = {
@@ -266,11 +267,31 @@ WAIVED = replace(
     faults=[("a", partition(18, 160))],
     waivers=[(5, 15, "b"), (42, 400, "b")],  # the first one ends before it is needed
 )
+EVACUATED = replace(
+    MOVED,
+    name="a site is evacuated, and its payload asked for a checkpoint first",
+    stages=[
+        replace(
+            MOVED.stages[0],
+            sim="seconds=40 outputs=o:10",
+            rules={"checkpoint": {**CHECKPOINT, "ask": {"kind": "file", "value": "save"}}, "sites": {"prefer": ["a"]}},
+        )
+    ],
+    commands=(),
+    modes=[(15, "a", "evacuating", "")],
+)
+CLOSED = replace(
+    MOVED,
+    name="a site is closed, and its stage goes on elsewhere",
+    commands=(),
+    modes=[(20, "a", "closed", "elsewhere")],
+)
 ALL = [
     *(CHAIN, FAILOVER, REFUSED, CANCEL, CONTINUED, MOVED, OPTIONAL, RETRIED, STOPPED, REQUEUED, HELD),
     *(BY_SERVICE, SHIPPED, CANCELED_UNDER_WAY),
     *(COPIES, COPY_CANCELED, COPIES_BY_SERVICE, COPY_CANCELED_BY_SERVICE),
     *(STANDBY, STANDBY_BY_SERVICE, STANDBY_CANCELED),
     WAIVED,
+    *(EVACUATED, CLOSED),
     *(BY_WORKERS, SHIPPED_BY_WORKERS, CANCELED_AT_WORKERS, COPY_CANCELED_AT_WORKERS),
 ]

@@ -54,6 +54,14 @@ class SplitTx:
         with self._store.deciding(self._lease, ttl=self._ttl) as tx:
             return tx.effects(keys)
 
+    def purse(self, **said: Any) -> Any:
+        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
+            return tx.purse(**said)
+
+    def charges(self, stages: Collection[int]) -> Any:
+        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
+            return tx.charges(stages)
+
     def apply(self, changes: Changes, *, now: int) -> None:
         self._between()
         with self._store.deciding(self._lease, ttl=self._ttl) as tx:

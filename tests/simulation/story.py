@@ -10,6 +10,7 @@ from typing import Any
 from broker_kit import CHECKPOINT, Stage, site
 
 from broker.clock import micros
+from connectors.model import Tariff
 from connectors.registry import SiteConfig
 from sandbox.faults import (
     AccountingPurged,
@@ -122,6 +123,7 @@ def _ordeal(rng: random.Random, name: str, clears: float, seed: int, *, lost: bo
         preempt_notice=rng.choice((0.0, 3.0)),
         odds=odds,
         seed=seed,
+        tariff=Tariff(),
     )
     ordeal = Ordeal(config, dishonest=dishonest, doubles=doubles, lost=lost, slow=rng.random() < 0.25)
     _weather(rng, ordeal, clears)

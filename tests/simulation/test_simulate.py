@@ -20,7 +20,7 @@ from broker.simulate.oracle import best_span
 from broker.simulate.outcome import Outcome
 from broker.simulate.replay import outcome, rarely_swept, replay
 from broker.simulate.setting import Setting
-from broker.simulate.stage import NamedPolicy, compiled, usual_policy
+from broker.simulate.stage import NamedPolicy, compiled, preferring, usual_policy
 from broker.simulate.traces import read_traces
 from broker.simulate.uptime import Uptime, joined
 from broker.simulate.world import World
@@ -58,13 +58,16 @@ def test_an_undisturbed_stage_takes_its_work_and_its_checkpoints() -> None:
     found = replay([whole("a"), whole("b")], SHORT, MADE, 600.0)
     assert found.span == pytest.approx(SHORT.whole, abs=15)
     assert (found.lost, found.failures, found.moves, found.products) == (0, 0, 0, 1)
+    assert found.spent == pytest.approx(SHORT.whole)
 
 
 def test_a_site_that_fades_costs_detection_the_move_and_what_was_not_saved() -> None:
     fades = Uptime("a", [(0.0, 1800.0)], LENGTH)
-    found = replay([fades, whole("b")], SHORT, MADE, 0.0)
+    begins_there = compiled(preferring(usual_policy(SHORT), ["a"]), SHORT)  # else it goes where nothing is ever lost
+    found = replay([fades, whole("b")], SHORT, begins_there, 0.0)
     lost = 1800 - 2 * SHORT.lap
     assert found.lost == pytest.approx(lost)
+    assert (found.waste.outage, found.waste.copies) == (pytest.approx(lost), 0)
     assert found.span == pytest.approx(SHORT.whole + lost + SHORT.detection + SHORT.move, abs=30)
     assert (found.failures, found.moves, found.double_submissions, found.products) == (1, 1, 0, 1)
 

@@ -396,6 +396,7 @@ ENDPOINTS = sorted(
             .replace("{ident}", "c")
             .replace("{waiver}", "w")
             .replace("{notice}", "n")
+            .replace("{site}", "here")
             .replace("{path:path}", "s"),
         )  # type: ignore[attr-defined]
         for route in (*router.routes, *operating.router.routes)
@@ -405,7 +406,7 @@ ENDPOINTS = sorted(
 
 
 def test_every_route_is_in_the_matrix() -> None:
-    assert len(ENDPOINTS) == 26
+    assert len(ENDPOINTS) == 31
     assert {path for _, path in ENDPOINTS} >= OPEN
 
 
@@ -677,6 +678,7 @@ def test_the_page_tells_every_route_and_every_kind_of_problem() -> None:
             .replace("{ident}", "COMMAND")
             .replace("{waiver}", "WAIVER")
             .replace("{notice}", "NOTICE")
+            .replace("{site}", "SITE")
             .replace("{path:path}", "STAGE")
         )  # type: ignore[attr-defined]
         for method in route.methods:  # type: ignore[attr-defined]

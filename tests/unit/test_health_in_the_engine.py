@@ -72,6 +72,16 @@ def test_one_site_that_goes_dark_by_itself_is_left() -> None:
     assert notices(there) == []
 
 
+def test_zones_of_one_provider_that_go_dark_together_are_left() -> None:
+    there = lab("west-a", "west-b", "west-c", provider="cloud")
+    run = there.submit(Stage("a", LONG, rules=prefers("west-a")))
+    there.run_for(60)
+    darken(there, "west-a", "west-b")
+    there.run_for(600)
+    assert [a.site for a in there.attempts(run, "a")] == ["west-a", "west-c"]
+    assert notices(there) == []
+
+
 @pytest.mark.fault("F37")
 def test_two_of_three_together_are_doubted_until_one_of_them_answers() -> None:
     there = lab()

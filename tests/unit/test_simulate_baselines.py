@@ -13,6 +13,7 @@ from broker.simulate.oracle import best_span
 from broker.simulate.outcome import Outcome, figures, percentile
 from broker.simulate.setting import Setting
 from broker.simulate.uptime import Spell, Uptime, joined
+from broker.simulate.waste import Piece, Waste, wasted
 
 HOUR = 3600.0
 SETTING = Setting(stage=4 * HOUR, every=HOUR, cost=60.0, detection=120.0, move=300.0, limit=48 * HOUR)
@@ -55,6 +56,28 @@ def test_a_race_pays_for_every_copy() -> None:
     found = race([BREAKS, ALWAYS], SETTING, 0)
     assert found.span == WHOLE
     assert found.lost == 2.5 * HOUR
+    assert found.waste == Waste(copies=2.5 * HOUR)
+    assert found.spent == WHOLE + 2.5 * HOUR
+
+
+def test_work_is_wasted_by_outages_and_by_copies_that_were_not_needed() -> None:
+    first = Piece(start=0, worked=100, lost=True)  # saved at 80
+    second = Piece(start=80, worked=70, lost=False)  # saved at 130, left behind, and lived on
+    third = Piece(start=130, worked=70, lost=False)  # to the end
+    late = Piece(start=80, worked=20, lost=False)
+    assert wasted([first, second, third, late], kept=200) == Waste(outage=20, copies=20 + 20)
+    assert wasted([], kept=0) == Waste()
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 100), st.booleans()), max_size=8))
+def test_what_is_kept_and_what_is_wasted_is_all_the_work(chain: list[tuple[int, int, bool]]) -> None:
+    at, pieces = 0, []
+    for more, after, lost in chain:
+        pieces.append(Piece(start=at, worked=more + after, lost=lost))
+        at += more
+    pieces.append(Piece(start=at, worked=10, lost=False))
+    found = wasted(pieces, kept=at + 10)
+    assert found.outage + found.copies == sum(piece.worked for piece in pieces) - (at + 10)
 
 
 def test_the_oracle_starts_where_it_need_not_leave() -> None:

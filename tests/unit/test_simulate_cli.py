@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 import xml.etree.ElementTree as ET
+import zlib
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,12 @@ def test_the_example_is_simulated_and_told_as_one_document(tmp_path: Path) -> No
     assert view["policies"].keys() == names
     for figures in view["policies"].values():
         assert set(figures) == {
-            *("done", "median_h", "p90_h", "over_oracle", "lost_h_per_run", "moves_per_run"),
+            *("done", "median_h", "p90_h", "over_oracle", "lost_h_per_run", "moves_per_run", "failures_per_run"),
             *("double_submissions", "products_not_one"),
+            *("node_h_per_run", "wasted_by_outage_h_per_run", "wasted_by_copies_h_per_run"),
         }
+        wasted = figures["wasted_by_outage_h_per_run"] + figures["wasted_by_copies_h_per_run"]
+        assert wasted == pytest.approx(figures["lost_h_per_run"], abs=2e-4)
     drawing = ET.fromstring(picture.read_text())
     words = {text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")}
     assert words >= {*names, "oracle"}
@@ -60,7 +65,7 @@ def test_people_get_a_table_with_what_was_simulated() -> None:
         ([], 2, "--traces DIR or --queues FILE"),
         (["--traces", "no/such/folder"], 3, "no folder"),
         (["--traces", str(EXAMPLE / "traces"), "--site", "west"], 3, "no trace of west"),
-        (["--traces", str(EXAMPLE / "traces"), "--plot", "x.png"], 2, "SVG only"),
+        (["--traces", str(EXAMPLE / "traces"), "--plot", "x.gif"], 2, "SVG or PNG"),
         (["--traces", str(EXAMPLE / "traces"), "--plot", "no/such/x.svg"], 2, "no folder"),
         (["--traces", str(EXAMPLE / "traces"), "--checkpoint", "0s"], 2, "at least 1 s"),
         (["--traces", str(EXAMPLE / "traces"), "--limit-hours", "1"], 2, "shorter than the stage"),
@@ -113,3 +118,32 @@ def test_a_full_disk_takes_the_plot_and_not_the_figures(tmp_path: Path) -> None:
     assert told.exit_code == 1
     assert "÷ oracle" in told.stdout
     assert f"cannot write {plot}: No space left on device" in told.stderr
+
+
+def test_a_plot_may_be_a_picture_in_pixels(tmp_path: Path) -> None:
+    picture = tmp_path / "done.PNG"
+    told = simulate("--traces", str(EXAMPLE / "traces"), "--site", "south", *QUICK, "--plot", str(picture))
+    assert told.exit_code == 0, told.stderr
+    pixels, width = rows_of(picture.read_bytes())
+    assert (len(pixels), width) == (840, 1520)
+    assert pixels[0] == b"\xff" * 3 * width  # white, with nothing at the edge
+    assert bytes.fromhex("0072b2") in pixels[2 * 40]  # the first policy's colour in the legend
+    assert any(row.count(b"\xff") < len(row) // 2 for row in pixels)  # a line that goes across
+
+
+def rows_of(png: bytes) -> tuple[list[bytes], int]:
+    """The rows of pixels of a PNG without filters, checked chunk by chunk."""
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    at, found = 8, {}
+    while at < len(png):
+        (size,) = struct.unpack(">I", png[at : at + 4])
+        kind, data = png[at + 4 : at + 8], png[at + 8 : at + 8 + size]
+        assert struct.unpack(">I", png[at + 8 + size : at + 12 + size]) == (zlib.crc32(kind + data),)
+        found[kind], at = data, at + 12 + size
+    width, height, bits, colours = struct.unpack(">IIBB", found[b"IHDR"][:10])
+    assert (bits, colours) == (8, 2)
+    content = zlib.decompress(found[b"IDAT"])
+    step = 1 + 3 * width
+    assert len(content) == height * step
+    assert {content[i * step] for i in range(height)} == {0}
+    return [content[i * step + 1 : (i + 1) * step] for i in range(height)], width

@@ -22,7 +22,7 @@ def written(folder: Path, name: str, content: Any) -> Path:
 
 def test_ticks_that_follow_one_another_are_one_spell(tmp_path: Path) -> None:
     path = written(tmp_path, "spot", {"metadata": {"gap_seconds": 600}, "data": [0, 1, 3, 0, 1]})
-    assert read_trace(path) == Uptime("spot", [(600.0, 1800.0), (2400.0, 3000.0)], 3000.0)
+    assert read_trace(path) == Uptime("spot", [(600.0, 1800.0), (2400.0, 3000.0)], 3000.0, tick=600.0)
 
 
 def test_intervals_are_what_a_site_is_not_up_in(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from broker.sitefile import add_site
 from broker.sites import load_sites, sites_of
 from broker.spec import DocumentError, parse_document, read_document, sites_schema
 from broker.spec.profiles import profile, profile_names
-from connectors.model import LaneLimits
+from connectors.model import LaneLimits, Tariff
 from connectors.registry import SiteConfig
 
 EXAMPLES = Path(__file__).parents[3] / "shared" / "design" / "examples"
@@ -104,9 +104,9 @@ def test_every_shipped_profile_is_sound():
 
 
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the users' documents are not beside this repository")
-def test_the_users_site_document_loads_as_it_was_written_and_says_what_is_not_used_yet():
+def test_the_users_site_document_loads_as_it_was_written_and_all_of_it_is_used():
     found = load_sites(EXAMPLES / "sites.yaml", home=Path(), cwd=Path(), env={})
-    assert found.unused == ["sites.nersc.charge", "sites.cloud.charge"]
+    assert found.unused == []
     nersc = found.configs["nersc"]
     assert (nersc.clearance, nersc.keep_attempts, nersc.keep_failed) == ({"export_control"}, 3 * 86400, 14 * 86400)
     assert [name for name, place in found.places.items() if place.prune] == ["spot832", "data832"]
@@ -114,6 +114,8 @@ def test_the_users_site_document_loads_as_it_was_written_and_says_what_is_not_us
     assert nersc.collection == "df82346e-0000-4000-8000-000000000003"
     assert nersc.credentials["client_id"] == "env:NERSC_CLIENT_ID"
     assert nersc.credentials["key"] == f"file:{Path('~/.superfacility/key.pem').expanduser()}"
+    assert nersc.tariff == Tariff()
+    assert found.configs["cloud"].tariff == Tariff(unit="usd", factor=2.4)
     assert nersc.lanes["preemptible"] == {"qos": "preempt"}
     assert nersc.lane_limits["preemptible"] == LaneLimits(charge=0.5, min_walltime=7200)
     assert found.configs["cloud"].root == "s3://gyro-bucket/crossfade"
@@ -180,7 +182,7 @@ def test_what_a_scheduler_would_misread_is_refused(lines, words):
 
 
 def test_the_published_schema_tells_which_keys_are_not_used_yet():
-    assert sites_schema()["x-not-used"] == ["sites.*.charge"]
+    assert sites_schema()["x-not-used"] == []
 
 
 def test_an_entry_of_known_keys_is_written_out_as_it_was_read():

@@ -199,14 +199,8 @@ def test_an_expression_in_a_shell_comment_and_a_number_in_quotes_are_fine():
 # -- what is not built yet ---------------------------------------------------------------------------------
 
 REFUSED = {
-    "tomo-832": {
-        "triggers",
-        "notify",
-        "policy.deadline",
-        "policy.budget",
-    },
+    "tomo-832": {"triggers"},
     "mpi-two-site": {
-        "policy.budget",
         "stages.solve.inputs[1].as",
         "stages.solve.checkpoint.portable",
         "stages.solve.at.cloud.checkpoint.portable",
@@ -215,9 +209,7 @@ REFUSED = {
     },
     "between-shots": {
         "triggers",
-        "notify",
-        "policy.deadline",
-        "policy.budget",
+        "policy.deadline.probability",
         "policy.failover.hedge",
         "stages.profiles.start",
     },
@@ -240,9 +232,7 @@ def test_the_users_documents_are_refused_for_exactly_what_is_not_built(name):
 
 
 def test_a_key_that_is_not_built_is_refused_by_name_and_line():
-    assert told(stage("policy: {deadline: 20m}")).startswith(
-        "t.yaml:6:14 stages.a.policy.deadline: this key is not built yet; leave it out"
-    )
+    assert told(stage("start: early")).startswith("t.yaml:6:5 stages.a.start: this key is not built yet; leave it out")
 
 
 def test_what_can_only_mean_what_is_built_is_taken():

@@ -1,9 +1,10 @@
-"""`policy simulate`, `policy test`."""
+"""`policy simulate`, `policy replay`, `policy test`."""
 
 from __future__ import annotations
 
 import click
 
+from broker.cli.policy.replay import replay
 from broker.cli.policy.simulate import simulate
 from broker.cli.policy.test import test
 
@@ -15,3 +16,4 @@ def policy() -> None:
 
 policy.add_command(simulate)
 policy.add_command(test)
+policy.add_command(replay)

@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Draw how many starts are done after how long: FILE.svg.",
+    help="Draw how many starts are done after how long: FILE.svg or FILE.png.",
 )
 @output_option
 def simulate(
@@ -105,7 +105,7 @@ def simulate(
     jobs wait as long as the log says, under virtual time. Baselines, and an oracle that knows all, start at the same
     moments. Nothing of this installation is read or changed.
     """
-    from broker.simulate.plot import check_name, drawn  # noqa: PLC0415 - slow to import
+    from broker.simulate.plot import check_name, write_plot  # noqa: PLC0415 - slow to import
     from broker.simulate.setting import Setting  # noqa: PLC0415
     from broker.simulate.stage import read_policy, usual_policy  # noqa: PLC0415
 
@@ -135,7 +135,7 @@ def simulate(
     _tell(found, about, output)  # first: it took minutes, and a full disk is no reason to keep it back
     if plot is not None:
         try:
-            plot.write_text(drawn(found, setting), encoding="utf-8")
+            write_plot(plot, found, setting)
         except OSError as error:
             raise Unwritable(f"cannot write {plot}: {error.strerror}", help="the figures are above") from error
         note(f"wrote {plot}")
