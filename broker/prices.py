@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from broker.accounts import ending
 from broker.clock import Clock
 from broker.engine.books import Books, Price
 from broker.facts import World, is_copy, rules_of, site_setup
@@ -27,7 +28,7 @@ class Prices:
     def __init__(self, store: Store, sites: Sites, clock: Clock, *, person: str) -> None:
         self._sites, self._now = sites, clock()
         self._charged = [name for name, config in sites.configs.items() if config.tariff is not None]
-        purse = store.money.purse(
+        self._purse = purse = store.money.purse(
             NO_RUN,
             projects=[name for kind, name in sites.caps if kind == PROJECT],
             users=[name for kind, name in sites.caps if kind == USER],
@@ -58,8 +59,18 @@ class Prices:
         return self._books.told(_row(stage), decision), {"charge": charge}
 
     def warnings(self, compiled: CompiledRun, possible: Sequence[str]) -> list[str]:
-        """Sentences on what the document's budgets mean at these sites, which are those that it may go to."""
-        return [*self._uncounted(compiled, possible), *self._beyond(compiled, possible)]
+        """Sentences on what the document's budgets mean at these sites, which are those that it may go to, and on
+        allocations there that end."""
+        return [*self._ending(possible), *self._uncounted(compiled, possible), *self._beyond(compiled, possible)]
+
+    def _ending(self, possible: Sequence[str]) -> Sequence[str]:
+        held = self._purse.held
+        found = (
+            ending(row, held.get((row.site, row.account, row.pool), 0), self._now)
+            for row in self._purse.allocations
+            if row.site in possible
+        )
+        return [f"{one.site}: {one.text}; `crossfade budget show`" for one in found if one is not None]
 
     def _uncounted(self, compiled: CompiledRun, possible: Sequence[str]) -> Sequence[str]:
         bounded = any('"budget":' in stage.rules or '"own_budget":' in stage.rules for stage in compiled.stages)

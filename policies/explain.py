@@ -41,6 +41,7 @@ _OPENINGS = {
     ("command", "retry"): "Somebody had it tried again",
     ("command", "release"): "Somebody released it",
     ("command", "move"): "Somebody moved it",
+    ("command", "hold"): "Somebody had it wait for its site",
 }
 _REJECTED = ("refused", "against")
 

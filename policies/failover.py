@@ -27,6 +27,12 @@ MARGIN_FOR_CLOCKS = 60_000_000
 """Microseconds added to a job's absolute end before it counts as surely dead."""
 
 
+def may_leave(rules: Rules, site: SiteFacts, now: int, numbers: LeavingNumbers = USUAL) -> bool:
+    """Is the time over in which no stage leaves, whatever is expected?"""
+    since = site.cannot_ask_since
+    return site.silent and not site.doubt and since is not None and now >= _acts_at(rules, since, numbers)[0]
+
+
 def judge(
     rules: Rules,
     *,

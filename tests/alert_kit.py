@@ -16,11 +16,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from broker_kit import Lab, Stage, new_run
+from broker_kit import Lab, Stage, fresh_store, new_run
 from tls_kit import make_certificates
 
-from broker.alerts.rows import AlertRow, entries_json
+from broker.alerts.rows import AlertRow, Over, entries_json
+from broker.clock import VirtualClock
 from broker.deadlines import DeadlineRow, new_deadline
+from broker.store.base import Changes
 
 Told = Sequence[tuple[str, Sequence[str]]]
 
@@ -180,3 +182,18 @@ def deaf_port() -> Iterator[int]:
 
 
 Tell = Callable[[str, Any], None]
+
+
+def fresh_alerts() -> tuple[Any, Callable[[Sequence[AlertRow], Sequence[Over], int], None]]:
+    """An empty store in memory with one run, and what writes to it as its decisions do."""
+    clock = VirtualClock()
+    store = fresh_store(clock, lambda _: 7)
+    store.create_run(new_run("r", [Stage("a"), Stage("b")], now=clock()))
+
+    def decide(new: Sequence[AlertRow], over: Sequence[Over], now: int) -> None:
+        lease = store.acquire("r", owner="decider", ttl=60.0)
+        assert lease is not None
+        with store.deciding(lease, ttl=60.0) as tx:
+            tx.apply(Changes(alerts=list(new), alerts_over=list(over)), now=now)
+
+    return store, decide

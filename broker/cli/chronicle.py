@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.cli.telling import QUIET, clock_line, local_time
-from broker.overview import silences
+from broker.overview_silence import silences
 from broker.service import Service
 
 MOST_LINES = 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from broker.engine.copying import brought_to
@@ -28,7 +29,7 @@ from policies import placement
 from policies.brake import Carried
 from policies.checkpoint import choose
 from policies.failover import MARGIN_FOR_CLOCKS
-from policies.model import Decision, Reason
+from policies.model import CheckpointFacts, Decision, Reason
 from policies.residency import allowed
 
 _S, _A = StageState, AttemptState
@@ -45,30 +46,12 @@ def place(look: Look, stage: StageRow, *, why: str, shut: Collection[str] = ()) 
         return waits_for_death(look, stage, copies)
     if (waits := nothing_starts(look, stage)) is not None:
         return waits
-    candidates, static = look.candidates(stage)
-    candidates = [candidate for candidate in candidates if candidate.site.name not in shut]
     stray = look.strays.get(stage.n)
     if stray is not None and stray.site in look.world.sites and stage.want in ("", stray.site):
-        walltime = next((c.rules.resources.walltime for c in candidates if c.site.name == stray.site), None)
-        return take_up(look, stage, stray, why=why, walltime=walltime)
+        return take_up(look, stage, stray, why=why, walltime=look.rules_there(stage, stray.site).resources.walltime)
+    found = find_site(look, stage, shut=shut)
+    decision, candidates, known = found.decision, found.candidates, found.checkpoints
     rows = look.checkpoints.get(stage.n, ())
-    known = checkpoint_facts(rows)
-    avoid = json.loads(stage.avoid) if stage.avoid else ()
-    near = rules_of(stage.rules).near
-    candidates = look.forecast(stage, candidates, static, checkpoints=known)
-    decision = placement.place(
-        candidates,
-        now=look.now,
-        want=stage.want,
-        avoid=avoid,
-        checkpoints=known,
-        near=look.near.get(near, "") if near is not None else "",
-        static=static,
-        waived=look.waived,
-        unpaid=look.books.refusals(stage, candidates, static, now=look.now) if look.books else None,
-        journey=look.snapshot.journey,
-        numbers=look.world.numbers.placement,
-    )
     if decision.outcome != "place":
         return not_placed(look, stage, decision)
     best, choice = choose(known, target=decision.site, dark=look.dark(), started_before=stage.attempt > 0)
@@ -94,6 +77,39 @@ def place(look: Look, stage: StageRow, *, why: str, shut: Collection[str] = ()) 
         origin: dict[str, object] = {"seq": best.seq if best else None, "from": best.site if best else None}
         look.tell(stage, "restore", attempt=row.number, data=origin, decision=choice)
     return with_attempt(stage, row)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a stage would go if it were placed now."""
+
+    decision: Decision
+    candidates: Sequence[placement.Candidate]
+    checkpoints: Sequence[CheckpointFacts]
+
+
+def find_site(look: Look, stage: StageRow, *, shut: Collection[str] = ()) -> Found:
+    """Where the stage would go now; nothing is begun. `shut`: sites that are not asked."""
+    candidates, static = look.candidates(stage)
+    candidates = [candidate for candidate in candidates if candidate.site.name not in shut]
+    known = checkpoint_facts(look.checkpoints.get(stage.n, ()))
+    avoid = json.loads(stage.avoid) if stage.avoid else ()
+    near = rules_of(stage.rules).near
+    candidates = look.forecast(stage, candidates, static, checkpoints=known)
+    decision = placement.place(
+        candidates,
+        now=look.now,
+        want=stage.want,
+        avoid=avoid,
+        checkpoints=known,
+        near=look.near.get(near, "") if near is not None else "",
+        static=static,
+        waived=look.waived,
+        unpaid=look.books.refusals(stage, candidates, static, now=look.now) if look.books else None,
+        journey=look.snapshot.journey,
+        numbers=look.world.numbers.placement,
+    )
+    return Found(decision, candidates, known)
 
 
 def begin_copy(look: Look, stage: StageRow, *, why: str) -> StageRow:

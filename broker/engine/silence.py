@@ -14,6 +14,7 @@ from broker.engine.freezing import stays
 from broker.engine.look import Look
 from broker.engine.orphans import ask_to_end, leave, unsubmitted
 from broker.engine.placing import place
+from broker.engine.prospects import prospect
 from broker.engine.take_in import advance_all
 from broker.engine.takers import takers_now
 from broker.engine.words import last_fact
@@ -35,7 +36,9 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
     site = look.site(row.site)
     if site is None:
         return stage._replace(due_at=None, reason=f"site {row.site} is no longer in the site document")
-    elsewhere = takers_now(look, stage, row.site)
+    elsewhere, seen = takers_now(look, stage, row.site), None
+    if elsewhere and failover.may_leave(rules, site, look.now, look.world.numbers.failover):
+        elsewhere, seen = prospect(look, stage, row, elsewhere)
     asked: dict[str, Any] = {
         "rules": rules,
         "site": site,
@@ -45,6 +48,7 @@ def cannot_ask(look: Look, stage: StageRow, current: Progress, rules: Rules) -> 
         "stop_before": row.stop_before,
         "surely_dead": unsubmitted(look, row),
         "past": look.world.outages.get(row.site, ())[-outages.KEPT :],
+        **({"prospect": seen} if seen is not None else {}),
     }
     decision = judged = failover.judge(**asked, numbers=look.world.numbers.failover)
     shut: Collection[str] = ()

@@ -956,8 +956,8 @@ class Store(Protocol):
 
     # -- deadlines -----------------------------------------------------------------------------------------
 
-    def deadlines(self, run_id: str = "", *, limit: int = 1000) -> Sequence[DeadlineRow]:
-        """Of a run all, by stage; of all runs those that are not over, the nearest first."""
+    def deadlines(self, run_id: str) -> Sequence[DeadlineRow]:
+        """All of a run, by stage."""
         ...
 
     # -- read ----------------------------------------------------------------------------------------------

@@ -29,13 +29,6 @@ DUE = Statement(
     "now",
 )
 OF_RUN = Statement(select(deadline).where(deadline.c.run_id == given("run_id")).order_by(deadline.c.n), "run_id")
-ALL_OPEN = Statement(
-    select(deadline)
-    .where(deadline.c.state != literal_column("'over'"))
-    .order_by(deadline.c.at, deadline.c.run_id, deadline.c.n)
-    .limit(given("limit")),
-    "limit",
-)
 SAVE = Statement(
     deadline.update()
     .values(state=given("state"), episodes=given("episodes"), due_at=given_time("due_at"))
@@ -130,8 +123,3 @@ def close(tx: Tx, run_id: str) -> None:
 
 def of_run(tx: Tx, run_id: str) -> Sequence[DeadlineRow]:
     return [DeadlineRow._make(row) for row in tx.rows(OF_RUN, (run_id,))]
-
-
-def unsettled(tx: Tx, *, limit: int) -> Sequence[DeadlineRow]:
-    """Of all runs, those that are not over, the nearest first."""
-    return [DeadlineRow._make(row) for row in tx.rows(ALL_OPEN, (limit,))]

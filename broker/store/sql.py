@@ -329,10 +329,8 @@ class SqlStore(Reading):
 
     # -- deadlines -----------------------------------------------------------------------------------------------
 
-    def deadlines(self, run_id: str = "", *, limit: int = 1000) -> Sequence[DeadlineRow]:
-        return self._database.read(
-            lambda tx: dating.of_run(tx, run_id) if run_id else dating.unsettled(tx, limit=limit)
-        )
+    def deadlines(self, run_id: str) -> Sequence[DeadlineRow]:
+        return self._database.read(lambda tx: dating.of_run(tx, run_id))
 
     # -- the past ------------------------------------------------------------------------------------------------
 

@@ -173,7 +173,7 @@ def break_leases(tx: Tx, is_dead: Callable[[str], bool], *, now: int) -> int:
 
 _FREE = or_(run.c.lease_owner.is_(None), run.c.lease_until <= lease_now())
 DUE_RUNS = Statement(
-    select(run.c.run_id)
+    select(run.c.run_id, run.c.wants, run.c.deadline_at)
     .where(
         run.c.due_at <= given_time("now"),
         _FREE,
@@ -195,9 +195,18 @@ MARK_SENT = Statement(
 
 
 def due_runs(tx: Tx, *, now: int, limit: int, resend_after: float) -> Sequence[str]:
-    found = [run_id for (run_id,) in tx.rows(DUE_RUNS, (now, now - micros(resend_after), limit))]
+    rows = tx.rows(DUE_RUNS, (now, now - micros(resend_after), limit))
+    found = [run_id for run_id, *_ in sorted(rows, key=_urgency)]
     tx.put(MARK_SENT, [(run_id, now) for run_id in found])
     return found
+
+
+def _urgency(row: tuple[str, int, int | None]) -> tuple[bool, int]:
+    """Of runs that want room, those with a near deadline look first; the others keep their order. Done here, since the
+    database would sort all that is due before it takes the first."""
+    _, wants, deadline_at = row
+    urgent = bool(wants) and deadline_at is not None
+    return not urgent, deadline_at if urgent and deadline_at is not None else 0
 
 
 # `>= 0` rather than IS NOT NULL: SQLite looks into an index for the former only. A leased run is not due before
@@ -236,7 +245,8 @@ WAKE_RUN_STAGES = Statement(
 WANTING_RUNS = Statement(
     select(run.c.run_id)
     .where(run.c.wants == 1)
-    .order_by(run.c.created_at, run.c.run_id)
+    # the nearest deadline first, then who waits longest
+    .order_by(run.c.deadline_at.is_(None), run.c.deadline_at, run.c.created_at, run.c.run_id)
     .limit(given("limit"))
     .with_for_update(skip_locked=True),
     "limit",

@@ -246,6 +246,7 @@ class BatchFacility:
     def use_of(self, account: str) -> tuple[float, float]:  # noqa: ARG002 - one allocation for all
         with self.model.lock:
             now = self.now()
+            self.model.advance(now)  # what has ended by now takes no more hours
             running = sum(
                 order_of(job).nodes * (now - job.started_at) / 3.6e9
                 for job in self.model.all_jobs()

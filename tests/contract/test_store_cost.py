@@ -37,8 +37,8 @@ def test_a_round_costs_as_many_statements_for_one_stage_as_for_many(store: SqlSt
         )
         tx.apply(placed, now=1)
     assert len(seen.stages) == count
-    # run, due, sites, load, notices, queue; run, stages, attempts, effects; tip, events, decisions, tip
-    assert spent(store, start) == (1, 14)
+    # run, due, sites, load, notices, queue; run, journey, stages, attempts, effects; tip, events, decisions, tip
+    assert spent(store, start) == (1, 15)
 
     start = counted(store)
     facts = {"native_id": "j"}
@@ -68,8 +68,8 @@ def test_two_rounds_in_one_decision_are_one_commit_and_read_the_sites_once(store
         assert spent(store, start) == (0, 5)
         start = counted(store)
         again = tx.snapshot(now=1, limit=9, room=lambda _load: 0)
-        # due, queue, run
-        assert spent(store, start) == (0, 3)
+        # due, queue, journey, run
+        assert spent(store, start) == (0, 4)
         assert [row.n for row in again.stages] == [1]
         start = counted(store)
     assert spent(store, start) == (1, 0)

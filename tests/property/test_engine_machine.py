@@ -38,7 +38,8 @@ def stages_of(graph: list[tuple[int, bool, str]]) -> list[Stage]:
     for i, (bits, takes, duplicates) in enumerate(graph, start=1):
         needs = [stage.name for place, stage in enumerate(stages) if bits >> place & 1]
         inputs = [(f"from-{name}", name) for name in needs] if takes else []
-        rules = {"duplicates": duplicates, "required": bits % 3 != 2, "failover": {"after": 15.0}}
+        failover = {"after": 15.0, **({"failback": "never"} if bits & 1 else {})}
+        rules = {"duplicates": duplicates, "required": bits % 3 != 2, "failover": failover}
         words = f"seconds={10 * i} outputs=o{i}:5 tag=n{i}" + (" exit=3" if bits == 5 else "")
         stages.append(Stage(f"n{i}", words, needs=needs, inputs=inputs, outputs=[f"o{i}"], rules=rules))
     return stages
@@ -104,7 +105,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(
         run=st.integers(0, 2),
         stage=st.integers(0, 4),
-        kind=st.sampled_from(("cancel", "retry", "move", "hold", "release", "cancel run")),
+        kind=st.sampled_from(("cancel", "retry", "move", "wait", "hold", "release", "cancel run")),
         to=st.sampled_from(SITES),
     )
     def somebody_asks(self, run: int, stage: int, kind: str, to: str) -> None:
@@ -113,7 +114,9 @@ class EngineMachine(RuleBasedStateMachine):
             self.lab.command(run_id, kind.split(" ", maxsplit=1)[0])
             return
         paths = {row.path for row in self.lab.store.stages(run_id)}
-        if path in paths:
+        if path in paths and kind == "wait":  # for its silent site
+            self.lab.command(run_id, "hold", path)
+        elif path in paths:
             self.overruled |= {path} if kind in ("retry", "move") else set()
             self.lab.command(run_id, kind, path, **({"to": to} if kind == "move" else {}))
 

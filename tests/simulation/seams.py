@@ -16,7 +16,7 @@ READS = frozenset(
         "attempts", "attempt_by_key", "decisions", "events", "streams", "effects", "products", "products_of",
         "checkpoints", "commands", "sites", "evidence", "log_tails", "logged_sizes", "open_attempts", "snapshot",
         "stage_rows", "parents", "strays", "unknown_keys", "open_stages", "tip", "run_ids", "other_streams",
-        "waiver", "waivers", "purse", "charges",
+        "waiver", "waivers", "deadlines", "carried", "purse", "charges",
         "movements", "wanted", "unwanted", "open_transfers", "carried_by", "transfers", "movements_of", "transfer",
         "replicas", "links", "movers", "lost_rows", "workers", "find", "status", "list_mine", "read",
         "read_many", "list", "digests", "probe",

@@ -54,6 +54,14 @@ class SplitTx:
         with self._store.deciding(self._lease, ttl=self._ttl) as tx:
             return tx.effects(keys)
 
+    def deadlines(self, **said: Any) -> Any:
+        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
+            return tx.deadlines(**said)
+
+    def carried(self, *, since: int) -> Any:
+        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
+            return tx.carried(since=since)
+
     def purse(self, **said: Any) -> Any:
         with self._store.deciding(self._lease, ttl=self._ttl) as tx:
             return tx.purse(**said)

@@ -139,3 +139,17 @@ def test_charges_are_compared_with_the_sites_own_accounting_once_they_are_over()
     books.elapsed[attempt.submit_key] = 9999.0
     lab.run_for(2400, step=60)
     assert lab.store.money.charges(run)[0].told == MICRO // 2
+
+
+def test_whoever_is_told_of_allocations_is_told_until_there_is_enough_again() -> None:
+    from broker.alerts.standing import _allocations
+
+    lab, books = lab_and_books()
+    books.used = 99.0
+    lab.run_for(30)
+    (matter,) = _allocations(lab.store, lab.clock())
+    assert (matter.kind, matter.about, list(matter.sites)) == ("allocation_ending", "nersc/m1234", ["nersc"])
+    assert matter.text == "the allocation of m1234 at nersc has 1 node-hours left of 100 node-hours"
+    books.granted = 1000.0
+    lab.run_for(1000, step=60)
+    assert list(_allocations(lab.store, lab.clock())) == []

@@ -8,8 +8,10 @@ from broker_kit import Lab, Stage, site
 from policy_kit import candidate, rules, said
 
 from broker.clock import micros
+from broker.facts import rules_at
+from broker.spec import compile_workflow, load_workflow, parse_document
 from policies.failback import Journey
-from policies.model import Decision
+from policies.model import Decision, FailoverRule
 from policies.placement import place
 from sandbox.faults import Partition, Preemption
 
@@ -114,3 +116,23 @@ def test_other_runs_are_placed_as_ever() -> None:
     other = there.submit(Stage("c", "seconds=50", rules={"sites": {"prefer": ["nersc"]}}))
     assert there.finish(other) == "SUCCEEDED"
     assert sites_of(there, other, "c") == ["nersc"]
+
+
+# -- the document --------------------------------------------------------------------------------------------
+
+
+def rules_in(text: str, site: str = "") -> FailoverRule:
+    """Of the one stage of a document with that policy."""
+    document = f"crossfade: 1\nname: t\nstages: {{a: {{run: ':', policy: {{failover: {{{text}}}}}{site}}}}}\n"
+    made = compile_workflow(load_workflow(parse_document(document, name="t.yaml"), base=None), params={}, base=None)
+    (stage,) = made.stages
+    assert ("failback" in stage.rules) == ("never" in text), "a document without has the rows that it always had"
+    return rules_at(stage.rules, "nersc", "p").failover
+
+
+def test_a_document_says_never_and_a_site_may_say_otherwise() -> None:
+    assert rules_in("after: 60s").failback == "next_stage"
+    assert rules_in("failback: next_stage").failback == "next_stage"
+    assert rules_in("failback: never").failback == "never"
+    there = ", at: {nersc: {policy: {failover: {failback: next_stage}}}}"
+    assert rules_in("failback: never", there).failback == "next_stage"

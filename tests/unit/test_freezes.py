@@ -15,7 +15,8 @@ from broker.client import Client
 from broker.clock import micros
 from broker.errors import NotFound, RefusedByPolicy, UsageError
 from broker.operating.freezes import Freeze, Freezes
-from broker.overview import overview, silences
+from broker.overview import overview
+from broker.overview_silence import silences
 from policies.model import Decision
 from sandbox.faults import Partition
 

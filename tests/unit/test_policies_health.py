@@ -10,7 +10,7 @@ import pytest
 from policy_kit import NOW, SECOND
 
 from policies.evidence import CALL, CANARY, FEED, JOB, LOOK, PROBE, Budgets, Fact
-from policies.health import Judgement, judge
+from policies.health import Health, Judgement, judge, machine_down, seen_to_work
 from policies.verdicts import Hole, Override, Standing, State
 
 MINUTE = 60 * SECOND
@@ -294,3 +294,24 @@ def test_transfers_and_credentials_keep_no_stage_from_starting() -> None:
     health = judge(Standing(site="nersc"), facts, now=NOW)
     assert health.worst.capability == "transfer"
     assert health.placing().state is State.UP
+
+
+# -- what is dark, for who weighs whether a stage leaves ------------------------------------------------------
+
+
+def whole(facts: Iterable[Fact]) -> Health:
+    return judge(Standing(site="nersc"), list(facts), now=NOW)
+
+
+def test_files_that_work_while_the_interface_is_silent_are_heard_of() -> None:
+    silent = bad("status", since=300)
+    told = seen_to_work(whole([*silent, *rhythm("files", until=20)]))
+    assert told == {"files": NOW - 20 * SECOND}
+    assert seen_to_work(whole([*silent, *bad("files", since=300)])) == {}
+
+
+def test_a_machine_is_down_where_its_site_says_so_or_its_jobs_show_it_and_not_because_it_is_silent() -> None:
+    assert machine_down(whole(bad("status", since=300))) == ""
+    said = machine_down(whole([fact(30, "compute", ok=False, source=FEED, word="down", detail="power work")]))
+    assert "power work" in said
+    assert "failing" in machine_down(whole(bad("compute", since=300, source=CANARY)))
