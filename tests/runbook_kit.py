@@ -10,8 +10,8 @@ import os
 import re
 import shlex
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,16 +23,17 @@ import yaml
 from click.testing import CliRunner
 
 from broker.cli.app import app
-from broker.clock import micros
-from broker.config import read_settings
+from broker.clock import VirtualClock, micros, wall_clock
+from broker.config import Settings, read_settings
 from broker.drill.casting import twins
 from broker.drill.document import Carrying
-from broker.drill.ground import Ground
+from broker.drill.ground import START, Ground
 from broker.serve_lock import only_server
-from broker.service import Service
+from broker.service import Service, open_service
 from broker.serving import Connected
 from broker.sites import Sites, load_sites
 from broker.spec import compile_workflow, load_workflow, parse_document
+from sandbox.connector import SimulatedSite
 from sandbox.faults import Window, parse_fault
 from sandbox.job import Execution
 
@@ -119,20 +120,37 @@ def unseen(shown: tuple[str, ...], output: str) -> str:
 class Rehearsal:
     """An installation in an incident's state; somebody serves it."""
 
-    def __init__(self, home: Path, *, sites: str = SITES) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        sites: str = SITES,
+        clock: VirtualClock | None = None,
+        before: Rehearsal | None = None,
+    ) -> None:
+        """`clock`: the installation lives in files of its home, under that clock. `before`: the one whose sites these
+        are; nobody serves this one yet."""
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
         (home / "sites.yaml").write_text(sites)
         os.environ["CROSSFADE_HOME"], os.environ["CROSSFADE_SITES"] = str(home), str(home / "sites.yaml")
         self.settings = read_settings(os.environ)
         self.sites = self._sites()
-        played = twins(self.sites)
-        self.ground = Ground(played, Carrying(), seed=1)
-        self.clock = self.ground.clock
+        self.clock = clock or VirtualClock(micros(START))
+        self.filed, self.served = clock is not None, before is None
+        self.ground = before.ground if before is not None else self._ground()
         self.words: dict[str, Callable[[], None]] = {}
         """What a page may let happen."""
         self.programs: dict[str, Callable[[list[str]], tuple[int, str]]] = {}
         """Stand-ins for programs that are not ours."""
+
+    def _ground(self, standing: Mapping[str, SimulatedSite] | None = None) -> Ground:
+        url = f"sqlite:///{self.settings.database}" if self.filed else "sqlite://"
+        return Ground(twins(self.sites), Carrying(), seed=1, clock=self.clock, url=url, standing=standing)
+
+    def serve(self) -> None:
+        """Somebody serves from now on what is in the files of the home."""
+        self.ground, self.served = self._ground(self.ground.sites), True
 
     def _sites(self) -> Sites:
         return load_sites(None, home=self.settings.home, cwd=self.home, env=os.environ)
@@ -147,6 +165,11 @@ class Rehearsal:
     def later(self, seconds: float) -> None:
         """Time goes on, and whoever serves with it."""
         end = self.clock() + micros(seconds)
+        if not self.served:
+            self.clock.advance_to(end)
+            for site in self.ground.sites.values():
+                site.model.advance(end)
+            return
         self.ground.turn()
         while self.clock() < end:
             self.clock.advance_to(min(end, self.ground.next_moment()))
@@ -193,15 +216,22 @@ class Rehearsal:
     def _ours(self) -> Iterator[None]:
         """The command line over this installation: its store, its sites, and its time."""
         waiting = SimpleNamespace(monotonic=lambda: self.clock() / 1e6, sleep=self.later)
-        service = Service(settings=self.settings, store=_Kept(self.ground.store), sites=self._sites(), clock=self.clock)
-        with (
-            patch("broker.service.open_service", lambda settings, **_: service),
-            patch("broker.clock.wall_clock", self.clock),
-            patch("broker.serving.connect", partial(_connected, self.ground)),
-            patch("broker.cli.change.time", waiting),
-            only_server(self.settings),
-        ):
+        with ExitStack() as stack:
+            if self.served:
+                stack.enter_context(only_server(self.settings))
+            for name, stands in {
+                "broker.service.open_service": self._opened,
+                "broker.clock.wall_clock": self.clock,
+                "broker.serving.connect": partial(_connected, self.ground),
+                "broker.cli.change.time": waiting,
+            }.items():
+                stack.enter_context(patch(name, stands))
             yield
+
+    def _opened(self, settings: Settings) -> Service:
+        if self.filed:
+            return open_service(settings, clock=self.clock)
+        return Service(settings=settings, store=_Kept(self.ground.store), sites=self._sites(), clock=self.clock)
 
 
 class _Kept:
@@ -313,6 +343,56 @@ def site_is_full(home: Path) -> Rehearsal:
     made.later(600)
     made.submit(run_id="260101-001000-t0m08320")
     made.later(1800)
+    return made
+
+
+@incident
+def run_is_late(home: Path) -> Rehearsal:
+    """It has waited too long in a queue for what is left of its four hours."""
+    one_core = "slots: 4, nodes: 1, cores: 1, options: {count_cores: true}, unreachable"
+    made = Rehearsal(home, sites=SITES.replace("slots: 4, unreachable", one_core, 1))
+    made.submit(RECON.replace("tomo-832", "big-sweep"), run_id="260101-000000-b1g5weep")
+    made.later(60)
+    late = RECON.replace("policy: {", "policy: {deadline: 4h, ").replace("walltime: 4h", "walltime: 150m")
+    made.submit(late, run_id="260101-000100-t0m08320")
+    made.later(6000)
+    return made
+
+
+@incident
+def host_is_lost(home: Path) -> Rehearsal:
+    """A backup was made, twenty minutes later the machine was gone, and a new one is there. A restore goes by the
+    machine's own time, so the story ends now."""
+    old = Rehearsal(home / "old", clock=VirtualClock(wall_clock() - micros(4800)))
+    old.submit()
+    old.later(3600)
+    code, told = old.type(f"crossfade db backup {home / 'backup.db'}")
+    assert code == 0, told
+    old.later(1200)
+    os.environ["BACKUP"] = str(home / "backup.db")
+    old.ground.close()
+    new = Rehearsal(home / "new", clock=old.clock, before=old)
+    new.words["somebody serves"] = new.serve
+    return new
+
+
+@incident
+def database_is_damaged(home: Path) -> Rehearsal:
+    """Bytes in the middle of the database's file are not what was written; who served has ended of it."""
+    made = Rehearsal(home, clock=VirtualClock(wall_clock() - micros(4800)))
+    made.submit()
+    made.later(3600)
+    code, told = made.type(f"crossfade db backup {home / 'backup.db'}")
+    assert code == 0, told
+    made.later(1200)
+    os.environ["BACKUP"] = str(home / "backup.db")
+    made.ground.close()
+    made.served = False
+    for beside in home.glob("crossfade.db-*"):
+        beside.unlink()
+    with made.settings.database.open("r+b") as file:
+        file.write(b"\0" * 8192)
+    made.words["somebody serves"] = made.serve
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from broker.sites import Sites
 from broker.spec import CompiledRun
 from broker.store.base import NewEvent, NewRun, Store
 from broker.store.sql import SqlStore
+from broker.submitting import dated
 from broker.traffic import Desk
 from policies.links import PRIOR, Sample
 from sandbox.blob import Blob
@@ -37,9 +39,17 @@ class Ground:
     """One installation in the air."""
 
     def __init__(
-        self, sites: Sites, carrying: Carrying, *, seed: int, clock: VirtualClock | None = None, url: str = "sqlite://"
+        self,
+        sites: Sites,
+        carrying: Carrying,
+        *,
+        seed: int,
+        clock: VirtualClock | None = None,
+        url: str = "sqlite://",
+        standing: Mapping[str, SimulatedSite] | None = None,
     ) -> None:
-        """`clock` and `url`: of a drill that somebody else goes on with afterwards."""
+        """`clock`, `url`: of an installation that somebody else goes on with. `standing`: sites that were there before
+        this installation was, under the same clock."""
         self.clock = clock or VirtualClock(micros(START))
         self.start = self.clock()
         bits = random.Random(seed)  # noqa: S311 - a reproducible drill, no secret
@@ -50,7 +60,7 @@ class Ground:
         for name, config in self.configs.items():
             played = replace(config, options={**config.options, "seed": f"{config.options.get('seed', 0)} {seed}"})
             self.configs[name] = played
-            self.sites[name] = make_here(played, self.clock)
+            self.sites[name] = standing[name] if standing else make_here(played, self.clock)
         self.places = dict(sites.places)
         self._blobs = self.world.add_memory(BLOBS)
         self._stored = {name: self.world.add_memory(f"{name}:") for name in self.places}
@@ -105,10 +115,12 @@ class Ground:
         now = self.clock()
         stages, deps = rows_of(made, run_id, now=now)
         row = run_row(run_id, name=made.name, digest=made.digest, stages=len(stages), by="drill", now=now)
+        row, deadlines = dated(made, row, stages)
         for digest, source in made.blobs.items():
             self._blobs.put(f"{digest[:2]}/{digest}", _blob(source), now)
+        told = [NewEvent(kind="submitted")]
         self.store.create_run(
-            NewRun(run=row, document="{}", stages=stages, deps=deps, events=[NewEvent(kind="submitted")])
+            NewRun(run=row, document="{}", stages=stages, deps=deps, deadlines=deadlines, events=told)
         )
         return run_id
 

@@ -10,6 +10,7 @@ import pytest
 
 from broker.cases.read import read_cases
 from broker.drill.document import checked
+from broker.policy_file import policy_file
 from broker.sites import sites_of
 from broker.spec import RawDocument, load_workflow, parse_document
 from sandbox.script import parse_rule
@@ -45,6 +46,8 @@ def test_what_a_page_shows_is_accepted(text: str, tmp_path: Path) -> None:
     raw = parse_document(text, name="block")
     if "drill" in raw.data:
         assert checked(raw).incidents
+    elif "numbers" in raw.data:
+        assert policy_file(raw, name="block").numbers is not None
     elif "cases" in raw.data:
         (tmp_path / "cases.yaml").write_text(text)
         assert read_cases(tmp_path / "cases.yaml")
