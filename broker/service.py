@@ -31,6 +31,7 @@ from broker.facts import (
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
 from broker.health import judge_all
 from broker.holdings import Held, holding
+from broker.operating.homes import HOME, home_of
 from broker.people import whoami
 from broker.possible import Possible, check, refuse_places
 from broker.preflight import LOOKED_AT, warnings_for
@@ -284,6 +285,8 @@ class Service:
             return self._retry_all(run, reason)
         if stage is None and kind == "move":
             return self._move_all(run, reason, args or {})
+        if stage is not None and kind == "move":
+            return self._for_stages(kind, run, reason, args or {}, [stage])
         command = self._command(kind, run, stage.path if stage else "", reason, args or {})
         self.store.add_command(command)
         return command.id
@@ -305,12 +308,25 @@ class Service:
         stages = [s for s in stages if not StageState(s.state).final and not is_copy(s.body)]
         return self._for_stages("move", run, reason, args, stages)
 
+    def _at_home(self, run: RunRow, stages: Sequence[StageRow]) -> Mapping[str, str]:
+        """Where each of them is at home, by path. Raises UsageError where one has no home."""
+        attempts, configs = self.store.attempts(run.run_id), self.sites.configs
+        homes = {stage.path: home_of(stage, attempts, configs) for stage in stages}
+        if lost := sorted(path for path, home in homes.items() if not home):
+            words = f"{run.run_id}/{lost[0]} began nowhere, and its document prefers no site"
+            raise UsageError(words, help="name the site: --to SITE")
+        return homes
+
     def _for_stages(
         self, kind: str, run: RunRow, reason: str, args: Mapping[str, str], stages: Sequence[StageRow]
     ) -> str:
         if not stages:
             raise UsageError(f"nothing to {kind} in run {run.run_id}: it is {run.state}")
-        commands = [self._command(kind, run, stage.path, reason, args) for stage in stages]
+        homes = self._at_home(run, stages) if args.get("to") == HOME and HOME not in self.sites.configs else {}
+        commands = [
+            self._command(kind, run, stage.path, reason, {**args, **({"to": homes[stage.path]} if homes else {})})
+            for stage in stages
+        ]
         for command in commands:
             self.store.add_command(command)
         return commands[-1].id
@@ -323,6 +339,8 @@ class Service:
                 f"cannot hold {run.run_id}/{stage.path}: it is {stage.state}",
                 help=f"a stage can be told to wait for its silent site; for the rest: crossfade hold {run.run_id}",
             )
+        if kind in ("adopt", "reap") and stage is not None and (kind == "reap" or not StageState(stage.state).final):
+            return  # also of a stage that is over something may be left behind
         over = StageState(stage.state).final if stage else RunState(run.state).final
         if kind != "retry" and over:
             name = f"{run.run_id}/{stage.path}" if stage else run.run_id

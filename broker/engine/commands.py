@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from broker.engine.adopting import adopt, reap
 from broker.engine.look import Look
 from broker.engine.settling import cancel, reopen
 from broker.engine.silence import move_away
@@ -151,4 +152,12 @@ def _by(command: CommandRow, what: str) -> str:
     return f"{what} by {command.actor}" + (f": {command.reason}" if command.reason else "")
 
 
-_ACTIONS = {"cancel": _cancel, "hold": _hold, "retry": _retry, "release": _retry, "move": _move}
+_ACTIONS = {
+    "adopt": adopt,
+    "reap": reap,
+    "cancel": _cancel,
+    "hold": _hold,
+    "retry": _retry,
+    "release": _retry,
+    "move": _move,
+}

@@ -29,6 +29,8 @@ from policies.placement import WAIT_FOR_ANSWER
 ENDS = frozenset({"SUCCEEDED", "FAILED", "CANCELED"})
 LONGEST_BEAT = 10_000_000
 """Microseconds: a wait of more than that is no rhythm, and is made as it is asked for."""
+A_MOMENT = 0.001
+"""Seconds; a spell of service that is shorter is none."""
 IN_CIRCLES = 1000
 """Wake-ups at one moment after which something is wrong."""
 
@@ -113,7 +115,8 @@ class Clockwork:
             self._fades(watch, when)
 
     def _fades(self, watch: _Watch, when: int) -> None:
-        spell = watch.trace.next_spell(when / 1e6 - ORIGIN)
+        # a moment later: times of a trace that are no whole seconds do not come back from the clock as they were
+        spell = watch.trace.next_spell(when / 1e6 - ORIGIN + A_MOMENT)
         watch.site.fade(when, None if spell is None else at(spell[0]))
         watch.probes, watch.ours = 0, True
 

@@ -37,9 +37,31 @@ def as_view(found: Comparison) -> dict[str, Any]:
     return {
         "oracle": {"median_h": _rounded(found.oracle_median_h)},
         "policies": {
-            name: {key: _rounded(getattr(told, key)) for key in TOLD} for name, told in found.policies.items()
+            name: {key: _rounded(getattr(told, key)) for key in TOLD} | _charges(told)
+            for name, told in found.policies.items()
         },
     }
+
+
+def _charges(told: Figures) -> dict[str, Any]:
+    """Of a policy that the broker carried out, where sites charge."""
+    booked = told.charges
+    if booked is None:
+        return {}
+    wasted = {cause: _rounded(hours) for cause, hours in booked.wasted.items()}
+    per_run = {"spent_node_h": _rounded(booked.spent), "wasted_node_h": wasted, "unsettled_jobs": booked.unsettled}
+    return {"charges_per_run": per_run}
+
+
+def about_charges(found: Comparison) -> list[str]:
+    """A line for each policy that the broker carried out: what it booked, where sites charge."""
+    lines = []
+    for name, told in found.policies.items():
+        if told.charges is not None:
+            causes = ", ".join(f"{hours:.2f} {cause}" for cause, hours in told.charges.wasted.items())
+            spent = f"{name} was charged {told.charges.spent:.2f} node-hours a run"
+            lines.append(f"{spent}; wasted of them: {causes or 'none'}")
+    return lines
 
 
 def as_table(found: Comparison, about: Sequence[str]) -> str:

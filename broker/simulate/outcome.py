@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from statistics import median
 
-from broker.simulate.waste import Waste
+from broker.simulate.waste import Booked, Waste, mean_of
 
 HOUR = 3600.0
 
@@ -25,6 +25,8 @@ class Outcome:
     """Work of all copies, whether it came to anything or not: the node was taken for so long."""
     waste: Waste = field(default_factory=Waste)
     """Why `lost` was lost."""
+    booked: Booked | None = None
+    """What the broker has booked, where sites charge for what runs there; None: they do not."""
     failures: int = 0
     """Times that a site went dark under the stage at work."""
     moves: int = 0
@@ -58,6 +60,8 @@ class Figures:
     failures_per_run: float
     moves_per_run: float
     double_submissions: int
+    charges: Booked | None
+    """Per run, as the broker booked them; None: nothing was."""
     products_not_one: int
     """Runs that are done and have not exactly one product, and runs that are not and have any."""
 
@@ -85,6 +89,7 @@ def figures(outcomes: Sequence[Outcome], oracle: Sequence[float | None]) -> Figu
         failures_per_run=sum(outcome.failures for outcome in outcomes) / count,
         moves_per_run=sum(outcome.moves for outcome in outcomes) / count,
         double_submissions=sum(outcome.double_submissions for outcome in outcomes),
+        charges=mean_of(kept) if (kept := [one.booked for one in outcomes if one.booked is not None]) else None,
         products_not_one=sum(outcome.products != (outcome.span is not None) for outcome in outcomes),
     )
 

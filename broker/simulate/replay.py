@@ -11,7 +11,7 @@ from broker.simulate.clockwork import Clockwork
 from broker.simulate.outcome import Outcome
 from broker.simulate.setting import Setting
 from broker.simulate.uptime import Uptime
-from broker.simulate.waste import Piece, wasted
+from broker.simulate.waste import Piece, booked, wasted
 from broker.simulate.world import Wait, World
 from broker.spec import CompiledRun
 from policies.numbers import USUAL_NUMBERS, Numbers
@@ -76,6 +76,7 @@ def outcome(world: World) -> Outcome:
         lost=max(0.0, worked - kept),
         spent=worked,
         waste=wasted(pieces, kept=kept),
+        booked=None if world.setting.charge is None else booked(world.store.money.charges(world.run_id)),
         failures=sum(execution.how in LOST for _, execution in began),
         moves=sum(former != latter for (former, _), (latter, _) in pairwise(began)),
         double_submissions=sum(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -32,6 +32,8 @@ class Setting:
     """A start that has no result by then counts as not done."""
     starts: int = 200
     seed: int = 1
+    charge: Mapping[str, float] | None = None
+    """What a node-hour costs at which site, in node-hours; 1 where it is not named. None: nothing is booked."""
 
     def __post_init__(self) -> None:
         """Raises UsageError for what cannot be simulated."""

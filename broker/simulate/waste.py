@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from broker.store.booked import ChargeRow
+from policies.budget import MICRO
 
 _SAME = 1e-3
 """Seconds by which two counts of the same work may differ."""
@@ -28,6 +31,41 @@ class Waste:
     """Since the newest checkpoint that was gone on from, when a site went dark."""
     copies: float = 0.0
     """Of copies that were not needed: of a race, or left behind at a site that lived on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booked:
+    """What the broker itself has booked for the jobs of one start, or of all: charged node-hours."""
+
+    spent: float
+    wasted: Mapping[str, float]
+    """By its causes (`policies.budget.Cause`)."""
+    unsettled: float
+    """Jobs whose end it had not heard of when the start ended: what they cost is no part of the above."""
+
+
+def booked(rows: Iterable[ChargeRow]) -> Booked:
+    """Of one start's charge rows."""
+    spent, unsettled, wasted_by = 0.0, 0, dict[str, float]()
+    for row in rows:
+        if row.settled_at is None:
+            unsettled += 1
+            continue
+        spent += row.actual / MICRO
+        if row.wasted:
+            wasted_by[row.cause] = wasted_by.get(row.cause, 0.0) + row.wasted / MICRO
+    return Booked(spent=spent, wasted=wasted_by, unsettled=unsettled)
+
+
+def mean_of(found: Sequence[Booked]) -> Booked:
+    """Of several starts, for each. Raises ZeroDivisionError for none."""
+    causes = sorted({cause for one in found for cause in one.wasted})
+    count = len(found)
+    return Booked(
+        spent=sum(one.spent for one in found) / count,
+        wasted={cause: sum(one.wasted.get(cause, 0.0) for one in found) / count for cause in causes},
+        unsettled=sum(one.unsettled for one in found) / count,
+    )
 
 
 def wasted(pieces: Iterable[Piece], *, kept: float) -> Waste:

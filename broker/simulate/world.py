@@ -16,7 +16,7 @@ from broker.simulate.uptime import Uptime
 from broker.spec import CompiledRun
 from broker.store.base import Store
 from broker.store.sql import SqlStore
-from connectors.model import JobSpec, SubmitAnswer
+from connectors.model import JobSpec, SubmitAnswer, Tariff
 from connectors.registry import SiteConfig
 from policies.doubt import TOGETHER
 from policies.numbers import USUAL_NUMBERS, Numbers
@@ -148,6 +148,7 @@ class World:
 
     def _config(self, trace: Uptime) -> SiteConfig:
         """As a person would write the site down who knows how often it is lost."""
+        charge = self.setting.charge
         return SiteConfig(
             name=trace.site,
             connector="simulated",
@@ -157,6 +158,7 @@ class World:
             unreachable_probes=PROBES,
             unreachable_seconds=self.setting.detection,
             losses_every=max(60.0, trace.losses_every),
+            tariff=None if charge is None else Tariff(factor=charge.get(trace.site, 1.0)),
         )
 
 

@@ -99,6 +99,12 @@ class StageRow(NamedTuple):
     want: str
     ready_at: int | None
     ended_at: int | None
+    begun: int = 0
+
+    @property
+    def newest(self) -> int:
+        """The highest number that any of its attempts has; 0: it has none."""
+        return max(self.attempt, self.begun)
 
 
 class AttemptRow(NamedTuple):

@@ -175,6 +175,7 @@ stage = Table(
     _text("want"),  # site an operator asked for, or empty
     _time("ready_at"),
     _time("ended_at"),
+    _int("begun"),  # the highest number of its attempts, where that is not the current one's
     UniqueConstraint("run_id", "path", name="stage_path"),
     ForeignKeyConstraint(["run_id"], ["run.run_id"]),
 )

@@ -15,7 +15,9 @@ from broker.cli.app import app
 from broker.errors import UsageError
 from broker.simulate.setting import Setting
 from broker.simulate.stage import NamedPolicy, compiled, read_policy
+from broker.simulate.waste import Booked, booked, mean_of
 from broker.spec import DocumentError
+from broker.store.booked import ChargeRow
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "outages"
 QUICK = ["--stage-hours", "1", "--checkpoint", "20m", "--limit-hours", "12", "--starts", "3"]
@@ -69,6 +71,8 @@ def test_people_get_a_table_with_what_was_simulated() -> None:
         (["--traces", str(EXAMPLE / "traces"), "--plot", "no/such/x.svg"], 2, "no folder"),
         (["--traces", str(EXAMPLE / "traces"), "--checkpoint", "0s"], 2, "at least 1 s"),
         (["--traces", str(EXAMPLE / "traces"), "--limit-hours", "1"], 2, "shorter than the stage"),
+        (["--traces", str(EXAMPLE / "traces"), "--charge", "west=2"], 2, "no site west to charge"),
+        (["--traces", str(EXAMPLE / "traces"), "--charge", "south=much"], 2, "is no SITE=FACTOR"),
         (["--queues", "no.swf"], 2, "cannot be read"),
         (["--traces", "no.swf.gz"], 2, "cannot be read"),
         (["--queues", "no.swf", "--site", "a"], 2, "--site goes with --traces"),
@@ -147,3 +151,32 @@ def rows_of(png: bytes) -> tuple[list[bytes], int]:
     assert len(content) == height * step
     assert {content[i * step] for i in range(height)} == {0}
     return [content[i * step + 1 : (i + 1) * step] for i in range(height)], width
+
+
+def test_what_the_broker_books_is_told_where_sites_charge() -> None:
+    told = simulate("--traces", str(EXAMPLE / "traces"), "--charge", "south=3", *QUICK, "-o", "json")
+    assert told.exit_code == 0, told.stderr
+    policies = json.loads(told.stdout)["policies"]
+    booked = policies["crossfade"]["charges_per_run"]
+    wasted = sum(booked["wasted_node_h"].values())
+    hours = policies["crossfade"]["node_h_per_run"]
+    assert hours - 1e-3 <= booked["spent_node_h"] <= 3 * hours + 1e-3  # whole seconds, at one node-hour or at three
+    assert wasted <= booked["spent_node_h"]
+    assert "charges_per_run" not in policies["race"]
+    words = simulate("--traces", str(EXAMPLE / "traces"), "--charge", "south=3", *QUICK).stdout
+    assert "crossfade was charged" in words
+
+
+def test_booked_are_the_jobs_whose_end_was_heard_of() -> None:
+    row = ChargeRow._make([None] * len(ChargeRow._fields))
+    rows = [
+        row._replace(actual=5_000_000, wasted=1_500_000, cause="preempted", settled_at=1),
+        row._replace(actual=2_000_000, wasted=500_000, cause="preempted", settled_at=1),
+        row._replace(actual=3_000_000, wasted=0, cause="", settled_at=1),
+        row._replace(actual=0, wasted=0, cause=""),
+    ]
+    found = booked(rows)
+    assert found == Booked(spent=10.0, wasted={"preempted": 2.0}, unsettled=1)
+    assert mean_of([found, Booked(spent=0, wasted={"lost": 1.0}, unsettled=0)]) == Booked(
+        spent=5.0, wasted={"lost": 0.5, "preempted": 1.0}, unsettled=0.5
+    )

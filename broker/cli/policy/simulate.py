@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +74,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Without a result by then a start is not done.",
 )
+@click.option(
+    "--charge",
+    "charges",
+    metavar="SITE=FACTOR",
+    multiple=True,
+    help="Book charges: what a node-hour costs there (elsewhere 1); repeatable.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same one, the same answer.")
 @click.option(
     "--plot",
@@ -95,6 +102,7 @@ def simulate(
     move: float,
     starts: int,
     limit_hours: float,
+    charges: tuple[str, ...],
     seed: int,
     plot: Path | None,
     output: str,
@@ -118,6 +126,7 @@ def simulate(
         limit=limit_hours * 3600,
         starts=starts,
         seed=seed,
+        charge=_factors(charges),
     )
     if log is None and folder is not None and folder.name.endswith((".swf", ".swf.gz")):
         folder, log = None, folder
@@ -151,13 +160,16 @@ def _outages(
     folder: Path, only: Sequence[str], setting: Setting, policies: Sequence[NamedPolicy]
 ) -> tuple[Comparison, Sequence[str]]:
     from broker.simulate.compare import compare  # noqa: PLC0415
-    from broker.simulate.figures import about_outages  # noqa: PLC0415
+    from broker.simulate.figures import about_charges, about_outages  # noqa: PLC0415
     from broker.simulate.traces import read_traces  # noqa: PLC0415
 
     traces = read_traces(folder, only=only)
+    strange = sorted(set(setting.charge or ()) - {trace.site for trace in traces})
+    if strange:
+        raise UsageError(f"there is no site {strange[0]} to charge", help="name sites of the folder")
     with _quiet(), _progress(setting, policies) as told:
         found = compare(traces, setting, policies, told=told)
-    return found, about_outages(found, traces, setting)
+    return found, [*about_outages(found, traces, setting), *about_charges(found)]
 
 
 def _queues(
@@ -176,6 +188,20 @@ def _queues(
         *about_queues(found, logs, setting),
         f"of what racing saves over staying: {words or 'it saves nothing'}",
     ]
+
+
+def _factors(said: Sequence[str]) -> Mapping[str, float] | None:
+    """SITE=FACTOR, each; None where none is said. Raises UsageError."""
+    found = {}
+    for each in said:
+        site, _, factor = each.partition("=")
+        try:
+            found[site] = float(factor)
+        except ValueError:
+            found[site] = -1.0
+        if not 0 <= found[site] <= 1e6:
+            raise UsageError(f"--charge {each!r} is no SITE=FACTOR", help="such as --charge north=2.5")
+    return found or None
 
 
 @contextmanager
