@@ -41,7 +41,7 @@ TRIES = 4
 """For a request that may be sent again at no risk."""
 
 View = dict[str, Any]
-Command = Literal["cancel", "hold", "release", "retry", "move"]
+Command = Literal["cancel", "hold", "release", "retry", "move", "adopt", "reap"]
 
 
 class Unavailable(BrokerError):
@@ -149,10 +149,20 @@ class Client:
         return Submitted(run=view["run"], new=view["new"], warnings=tuple(view["warnings"]))
 
     def command(
-        self, kind: Command, run: str, *, stage: str | None = None, to: str | None = None, reason: str = ""
+        self,
+        kind: Command,
+        run: str,
+        *,
+        stage: str | None = None,
+        to: str | None = None,
+        attempt: int | None = None,
+        reason: str = "",
     ) -> View:
-        """Ask for a change of a run or a stage; the command as it is kept."""
-        return self._view("POST", f"{_of(run)}/commands", {"kind": kind, "stage": stage, "to": to, "reason": reason})
+        """Ask for a change of a run or a stage; the command as it is kept. `attempt`: with adopt and reap."""
+        body: View = {"kind": kind, "stage": stage, "to": to, "reason": reason}
+        if attempt is not None:
+            body["attempt"] = attempt
+        return self._view("POST", f"{_of(run)}/commands", body)
 
     def cancel(self, run: str, *, stage: str | None = None, reason: str = "") -> View:
         """End a run or a stage for good."""

@@ -28,7 +28,7 @@ def overview(service: Service, *, now: int) -> View:
             "run": run.run_id,
             "stage": stage.path,
             "reason": stage.reason,
-            "do": f"crossfade explain {run.run_id}/{stage.path}, then retry, move or cancel it",
+            "do": f"`crossfade explain RUN/STAGE`, then crossfade answer {run.run_id}/{stage.path} CHOICE",
         }
         for run in runs
         for stage in asked_of_people(service.store.stages(run.run_id))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from broker import views
 from broker.engine.copying import brought_to
-from broker.engine.forecasting import Forecasts, Known
+from broker.engine.forecasting import Forecasts, Known, over_link
 from broker.facts import Judged, World, asked_every, brings_files, is_copy, may_lack, rules_at, rules_of, site_facts
 from broker.facts import site_setup as setup_of
 from broker.health import judge_all
@@ -16,7 +16,7 @@ from broker.possible import static_refusals
 from broker.prices import Prices
 from broker.sites import Sites
 from broker.spec import CompiledRun, CompiledStage
-from broker.store.base import Store
+from broker.store.base import StageRow, Store
 from policies.budget import MICRO
 from policies.forecast import Forecast, Term
 from policies.links import Learned
@@ -40,7 +40,8 @@ class Planner:
             history=read(store, configs, now=now),
         )
         self._forecasts = Forecasts(self._world)
-        self._facts = self._as_they_are(store)
+        self.facts = self._as_they_are(store)
+        """The sites as they stand."""
 
     def plan(self, compiled: CompiledRun) -> list[View]:
         """A view for each stage, in document order."""
@@ -54,7 +55,7 @@ class Planner:
             decision = copies(to=brought_to(json.loads(stage.body)))
             return {"stage": stage.path, **views.decision_view(decision)}
         static = static_refusals(self._sites, stage.rules, stage.body if may_lack(stage.body) else "")
-        candidates = self._candidates(compiled, stage, static)
+        candidates = self._candidates(compiled.name, stage, static)
         unpaid = self._prices.unpaid(stage, candidates, static)
         decision = place(candidates, now=self._now, static=static, unpaid=unpaid)
         told = [
@@ -65,14 +66,32 @@ class Planner:
         view = {"stage": stage.path, **views.decision_view(priced), "candidates": told, **charge}
         return view | self._asked(stage, decision)
 
+    def elsewhere(self, app: str, stage: StageRow, *, away: str) -> tuple[Decision, float | None]:
+        """Where a stage that there is already would start now, were it not for one site; and in how many seconds it
+        would be done there, as far as is known."""
+        static = static_refusals(self._sites, stage.rules, stage.body if may_lack(stage.body) else "")
+        candidates = [c for c in self._candidates(app, stage, static) if c.site.name != away]
+        decision = place(candidates, now=self._now, static=static)
+        told = next((c.forecast for c in candidates if c.site.name == decision.site), None)
+        return decision, told.finish_p50 if told is not None else None
+
+    def charge(self, stage: StageRow, site: str) -> View | None:
+        """What it would be charged there at the most; None: nothing is."""
+        price = self._prices.of_row(stage, site)
+        return None if price is None else {"unit": price.rate.unit, "estimated": price.units / MICRO}
+
+    def copy_seconds(self, source: str, to: str, size: int) -> float:
+        """How long a checkpoint of so many bytes would be on its way."""
+        return over_link(self._world, source, to, bytes=size, files=2).p50
+
     def _candidates(
-        self, compiled: CompiledRun, stage: CompiledStage, static: Mapping[str, Reason | None]
+        self, app: str, stage: CompiledStage | StageRow, static: Mapping[str, Reason | None]
     ) -> Sequence[Candidate]:
         plain = [
-            Candidate(site=self._facts[name], rules=rules_at(stage.rules, name, config.profile))
+            Candidate(site=self.facts[name], rules=rules_at(stage.rules, name, config.profile))
             for name, config in self._sites.configs.items()
         ]
-        known = Known(app=compiled.name, path=stage.path, brings=brings_files(stage.body))
+        known = Known(app=app, path=stage.path, brings=brings_files(stage.body))
         return self._forecasts.with_them(plain, alike=(0, stage.rules), known=known, static=static)
 
     def _charge(self, stage: CompiledStage, candidate: Candidate) -> View:

@@ -50,6 +50,10 @@ class Prices:
         """What it would cost there; None: nothing is charged there."""
         return self._books.price(_row(stage), site) if site else None
 
+    def of_row(self, row: StageRow, site: str) -> Price | None:
+        """What a stage that is stored would cost there at the most; None: nothing is charged there."""
+        return self._books.price(row, site) if site else None
+
     def told(self, stage: CompiledStage, decision: Decision) -> tuple[Decision, View]:
         """The placement with what it would cost, in words and figures."""
         price = self.at(stage, decision.site)

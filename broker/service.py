@@ -31,6 +31,7 @@ from broker.facts import (
 from broker.formats import ImportFault, import_wfformat, looks_like_wfformat
 from broker.health import judge_all
 from broker.holdings import Held, holding
+from broker.operating.homes import HOME, home_of
 from broker.people import whoami
 from broker.possible import Possible, check, refuse_places
 from broker.preflight import LOOKED_AT, warnings_for
@@ -60,6 +61,7 @@ from broker.store.base import (
 )
 from broker.store.sql import SqlStore
 from broker.submitting import check_event_time, dated, refuse_addresses
+from broker.underway import OnTheWay, copies_of, only_copies, still_open
 from broker.whereabouts import Known, digests_of, whereabouts
 
 FORMAT_VERSION = 1
@@ -176,6 +178,8 @@ class Service:
             held=int(request.hold),
             notify=entries_json(compiled.notify),
             event_at=request.event_at,
+            at_once=compiled.at_once,
+            in_line=int(compiled.at_once > 0),
         )
         row, deadlines = dated(compiled, row, stages)
         data = {"digest": compiled.digest, "stages": len(stages), "document": request.document.name}
@@ -281,6 +285,8 @@ class Service:
             return self._retry_all(run, reason)
         if stage is None and kind == "move":
             return self._move_all(run, reason, args or {})
+        if stage is not None and kind == "move":
+            return self._for_stages(kind, run, reason, args or {}, [stage])
         command = self._command(kind, run, stage.path if stage else "", reason, args or {})
         self.store.add_command(command)
         return command.id
@@ -302,12 +308,25 @@ class Service:
         stages = [s for s in stages if not StageState(s.state).final and not is_copy(s.body)]
         return self._for_stages("move", run, reason, args, stages)
 
+    def _at_home(self, run: RunRow, stages: Sequence[StageRow]) -> Mapping[str, str]:
+        """Where each of them is at home, by path. Raises UsageError where one has no home."""
+        attempts, configs = self.store.attempts(run.run_id), self.sites.configs
+        homes = {stage.path: home_of(stage, attempts, configs) for stage in stages}
+        if lost := sorted(path for path, home in homes.items() if not home):
+            words = f"{run.run_id}/{lost[0]} began nowhere, and its document prefers no site"
+            raise UsageError(words, help="name the site: --to SITE")
+        return homes
+
     def _for_stages(
         self, kind: str, run: RunRow, reason: str, args: Mapping[str, str], stages: Sequence[StageRow]
     ) -> str:
         if not stages:
             raise UsageError(f"nothing to {kind} in run {run.run_id}: it is {run.state}")
-        commands = [self._command(kind, run, stage.path, reason, args) for stage in stages]
+        homes = self._at_home(run, stages) if args.get("to") == HOME and HOME not in self.sites.configs else {}
+        commands = [
+            self._command(kind, run, stage.path, reason, {**args, **({"to": homes[stage.path]} if homes else {})})
+            for stage in stages
+        ]
         for command in commands:
             self.store.add_command(command)
         return commands[-1].id
@@ -320,6 +339,8 @@ class Service:
                 f"cannot hold {run.run_id}/{stage.path}: it is {stage.state}",
                 help=f"a stage can be told to wait for its silent site; for the rest: crossfade hold {run.run_id}",
             )
+        if kind in ("adopt", "reap") and stage is not None and (kind == "reap" or not StageState(stage.state).final):
+            return  # also of a stage that is over something may be left behind
         over = StageState(stage.state).final if stage else RunState(run.state).final
         if kind != "retry" and over:
             name = f"{run.run_id}/{stage.path}" if stage else run.run_id
@@ -432,11 +453,19 @@ class Service:
         run, stage = self.find(target)
         stages = [stage] if stage else self.store.stages(run.run_id)
         attempts = self.store.attempts(run.run_id, stage.n if stage else None)
-        return views.run_view(run, stages, attempts, self.store.products(run.run_id), now=self.clock())
+        products, place = self.store.products(run.run_id), self._places_in_line([run]).get(run.run_id)
+        return views.run_view(run, stages, attempts, products, now=self.clock(), place=place)
 
     def queue(self, *, limit: int = 10_000) -> list[dict[str, object]]:
         """Unfinished runs, newest first."""
-        return [views.run_line(run, now=self.clock()) for run in self.store.runs(unfinished=True, limit=limit)]
+        rows, now = self.store.runs(unfinished=True, limit=limit), self.clock()
+        places = self._places_in_line(rows)
+        return [views.run_line(run, now=now, place=places.get(run.run_id)) for run in rows]
+
+    def _places_in_line(self, rows: Sequence[RunRow]) -> Mapping[str, int]:
+        """Of those that wait for their turn, which it is."""
+        names = {run.name for run in rows if run.in_line}
+        return self.store.lines(names) if names else {}
 
     def history(self, *, limit: int = 50) -> list[dict[str, object]]:
         """All runs, newest first."""
@@ -502,14 +531,28 @@ class Service:
         return [holding(held, s, keep=keep[s.n], everything=everything) for s in wanted]
 
     def where(self, target: str | None) -> list[dict[str, object]]:
-        """Of each stage that has a product: which sides hold it, how much of it, and how sure that is."""
+        """Of each stage that has a product: which sides hold it, how much of it, how sure that is, and where copies are
+        being made; and what stages that only copy are about to bring."""
         run, stage = self.find(target)
-        paths = {s.n: s.path for s in ([stage] if stage else self.store.stages(run.run_id))}
+        stages = [stage] if stage else self.store.stages(run.run_id)
+        paths = {s.n: s.path for s in stages}
         products = [row for row in self.store.products(run.run_id) if row.n in paths]
         digests = frozenset[str]().union(*map(digests_of, products))
         purges = {name: config.purge for name, config in self.sites.configs.items() if config.purge}
         known = Known(replicas=self.store.traffic.replicas(digests), purges=purges)
-        return [whereabouts(row, known, stage=paths[row.n]) for row in sorted(products)]
+        way = self._on_the_way(run.run_id)
+        views = [
+            {**view, "copies": [*view["copies"], *copies_of(row, way)]}  # type: ignore[misc]  # a list, as it is made
+            for row in sorted(products)
+            for view in [whereabouts(row, known, stage=paths[row.n])]
+        ]
+        copying = {s.n: s.path for s in stages if is_copy(s.body)}
+        return [*views, *only_copies(copying, {row.n for row in products}, way)]
+
+    def _on_the_way(self, run_id: str) -> OnTheWay:
+        rows = still_open(self.store.traffic.movements_of(run_id))
+        open_transfers = self.store.traffic.transfers(run_id=run_id, open_only=True, limit=10_000) if rows else ()
+        return OnTheWay(movements=rows, transfers={row.key: row for row in open_transfers})
 
     def attempts(self, target: str | None) -> list[dict[str, object]]:
         """Every attempt, with its key and its job's native id."""

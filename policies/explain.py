@@ -40,6 +40,8 @@ _OPENINGS = {
     ("command", "cancel"): "Somebody canceled it",
     ("command", "retry"): "Somebody had it tried again",
     ("command", "release"): "Somebody released it",
+    ("command", "adopt"): "Somebody made an earlier attempt its own again",
+    ("command", "reap"): "Somebody had a copy ended that was left behind",
     ("command", "move"): "Somebody moved it",
     ("command", "hold"): "Somebody had it wait for its site",
 }

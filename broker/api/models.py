@@ -102,13 +102,16 @@ class Submission(Body):
 class CommandBody(Body):
     """What is to be done with a run, or with one stage of it."""
 
-    kind: Literal["cancel", "hold", "release", "retry", "move"]
+    kind: Literal["cancel", "hold", "release", "retry", "move", "adopt", "reap"]
     stage: Name | None = Field(default=None, description="Null: the whole run.")
     to: Name | None = Field(default=None, description="With move: the site where it goes on.")
+    attempt: int | None = Field(default=None, ge=1, description="With adopt and reap: which of the stage's attempts.")
     reason: Reason = ""
 
     @model_validator(mode="after")
     def _fits(self) -> CommandBody:
+        if (self.kind in ("adopt", "reap")) != (self.attempt is not None and self.stage is not None):
+            raise ValueError("`stage` and `attempt` go with adopt and reap, and those with both")
         if (self.kind == "move") != (self.to is not None):
             raise ValueError("`to` goes with move, and move with `to`")
         if self.kind == "hold" and self.stage is not None:

@@ -23,6 +23,7 @@ from broker.api.models import (
 )
 from broker.api.problems import Refusal
 from broker.errors import NotFound
+from broker.operating.homes import HOME
 from broker.service import Request as Asked
 from broker.service import Service
 from broker.store.base import RunRow, StageRow
@@ -143,13 +144,14 @@ def command(run: str, content: Content, service: TheService, wakes: TheWakes) ->
     body = content.json(CommandBody)
     found, stage = _found(service, run, body.stage)
     service.refuse_command(body.kind, found, stage)
-    if body.to is not None and body.to not in service.sites.configs:
+    if body.to not in (None, HOME) and body.to not in service.sites.configs:
         known = ", ".join(sorted(service.sites.configs))
         raise Refusal(
             "invalid", problems=[{"where": "to", "message": "there is no such site", "cure": f"sites: {known}"}]
         )
     target = f"{found.run_id}/{stage.path}" if stage else found.run_id
-    ident = service.command(body.kind, target, reason=body.reason, args={"to": body.to} if body.to else None)
+    args = {"to": body.to} if body.to else {"attempt": str(body.attempt)} if body.attempt else None
+    ident = service.command(body.kind, target, reason=body.reason, args=args)
     wakes.give(found.run_id)
     place = f"/v1/runs/{found.run_id}/commands/{ident}"
     return JSONResponse(service.asked(found.run_id, ident), 202, {"Location": place})

@@ -60,7 +60,7 @@ def cancel(
         return
     if target is None:
         raise UsageError("which run?", help="cancel RUN[/STAGE]; it is never guessed")
-    _change(session, "cancel", target, dry_run=dry_run, reason=reason, yes=yes, output=output, ask=True)
+    ask_for(session, "cancel", target, dry_run=dry_run, reason=reason, yes=yes, output=output, ask=True)
 
 
 @click.command()
@@ -70,7 +70,7 @@ def cancel(
 @click.pass_obj
 def hold(session: Session, target: str | None, dry_run: bool, reason: str, yes: bool, output: str) -> None:
     """Start nothing new of a run; what runs goes on. A STAGE waits for its site, which gives no answer."""
-    _change(session, "hold", target, dry_run=dry_run, reason=reason, yes=yes, output=output)
+    ask_for(session, "hold", target, dry_run=dry_run, reason=reason, yes=yes, output=output)
 
 
 @click.command()
@@ -80,7 +80,7 @@ def hold(session: Session, target: str | None, dry_run: bool, reason: str, yes: 
 @click.pass_obj
 def release(session: Session, target: str | None, dry_run: bool, reason: str, yes: bool, output: str) -> None:
     """Let a held run go on, or a stage that waits for a person."""
-    _change(session, "release", target, dry_run=dry_run, reason=reason, yes=yes, output=output)
+    ask_for(session, "release", target, dry_run=dry_run, reason=reason, yes=yes, output=output)
 
 
 @click.command()
@@ -90,22 +90,29 @@ def release(session: Session, target: str | None, dry_run: bool, reason: str, ye
 @click.pass_obj
 def retry(session: Session, target: str | None, dry_run: bool, reason: str, yes: bool, output: str) -> None:
     """Give a failed or waiting stage all its tries again; of a RUN, all such stages."""
-    _change(session, "retry", target, dry_run=dry_run, reason=reason, yes=yes, output=output)
+    ask_for(session, "retry", target, dry_run=dry_run, reason=reason, yes=yes, output=output)
 
 
 @click.command()
 @click.argument("target", metavar="RUN[/STAGE]")
-@click.option("--to", "to", metavar="SITE", required=True, help="The site where it goes on.")
+@click.option(
+    "--to",
+    "to",
+    metavar="SITE",
+    required=True,
+    help="A site; `home`: what its document prefers, or where it began.",
+)
 @change_options
 @output_option
 @click.pass_obj
 def move(session: Session, target: str, to: str, dry_run: bool, reason: str, yes: bool, output: str) -> None:
     """Carry a run's unfinished stages, or one stage, to another site, with their checkpoints."""
-    session.service.site(to)  # refuses a site that nobody knows
-    _change(session, "move", target, dry_run=dry_run, reason=reason, yes=yes, output=output, args={"to": to}, ask=True)
+    if to != "home":
+        session.service.site(to)  # refuses a site that nobody knows
+    ask_for(session, "move", target, dry_run=dry_run, reason=reason, yes=yes, output=output, args={"to": to}, ask=True)
 
 
-def _change(
+def ask_for(
     session: Session,
     kind: str,
     target: str | None,
@@ -117,12 +124,15 @@ def _change(
     args: Mapping[str, str] | None = None,
     ask: bool = False,
 ) -> None:
+    """Ask for a change of a run or a stage, and wait a moment for the outcome. Raises BrokerError."""
     service = session.service
     run, stage = service.find(target)
     service.refuse_command(kind, run, stage)
     subject = f"{run.run_id}/{stage.path}" if stage else run.run_id
     state = stage.state if stage else run.state
-    words = f"{kind} {subject} ({run.name}, {state})" + (f" to {args['to']}" if args else "")
+    to = f" to {args['to']}" if args and "to" in args else ""
+    which = f"@{args['attempt']}" if args and "attempt" in args else ""
+    words = f"{kind} {subject}{which} ({run.name}, {state}){to}"
     view: dict[str, object] = {"command": None, "kind": kind, "run": run.run_id, "stage": stage.path if stage else None}
     if dry_run:
         emit({**view, "dry_run": True, "outcome": None}, output=output, text=lambda: f"would {words}")

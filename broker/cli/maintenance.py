@@ -1,4 +1,4 @@
-"""`maintenance add|ls|rm`."""
+"""`maintenance add|ls|plan|rm`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from broker.cli.options import change_options, confirm, output_option
-from broker.cli.output import cell, emit, table
+from broker.cli.output import cell, emit, rows_of, table
 from broker.cli.session import Session
 from policies.intervals import span
 from policies.verdicts import CAPABILITIES
@@ -23,7 +23,7 @@ _ends = click.option("--to", "ends", metavar="TIME", required=True, help="2026-1
 
 @click.group()
 def maintenance() -> None:
-    """Announce, list and take back maintenance of sites.
+    """Announce, plan, list and take back maintenance of sites.
 
     While it lasts, and in the hour before, nothing starts there. A time without an offset is this machine's local time.
     """
@@ -67,6 +67,29 @@ def _added(view: Mapping[str, Any]) -> str:
         return f"that is announced already: {view['maintenance']}, {span_words}, {view['source']}: {view['reason']}"
     also = f"; it overlaps {', '.join(view['overlaps'])}: all of them hold" if view["overlaps"] else ""
     return f"{view['maintenance']}: maintenance of {span_words}{also}; `crossfade maintenance rm` takes it back"
+
+
+@maintenance.command("plan")
+@click.argument("site")
+@_begins
+@_ends
+@output_option
+@click.pass_obj
+def plan(session: Session, site: str, begins: str, ends: str, output: str) -> None:
+    """Say what a maintenance would do: which runs it hits, what moves where, what waits, what is done twice.
+
+    Changes nothing. What can be asked for a checkpoint is taken to have written one in time.
+    """
+    from broker.operating.planning import plan as planned  # noqa: PLC0415 - slow to import
+    from broker.operating.planning import words  # noqa: PLC0415
+
+    view = planned(session.service, _announcement(session, site, begins, ends, "", "as planned"))
+    emit(view, output=output, text=lambda: f"{words(view)}\n{_plan_table(view)}")
+
+
+def _plan_table(view: Mapping[str, Any]) -> str:
+    columns = ("attempt", "name", "state", "what", "to", "node_hours_again", "why")
+    return table(columns, rows_of(view["attempts"], columns), empty="nothing of ours is there")
 
 
 @maintenance.command("rm")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from broker.engine.adopting import adopt, reap
 from broker.engine.look import Look
 from broker.engine.settling import cancel, reopen
 from broker.engine.silence import move_away
@@ -89,6 +90,8 @@ def _retry(look: Look, _: CommandRow, stage: StageRow) -> tuple[StageRow | None,
     if stage.state == _S.FAILED:
         rules = rules_of(stage.rules)
         look.changes.failed -= rules.required
+        if RunState(look.run_row.state) is RunState.FAILED and look.run_row.at_once:  # it was over: others go on
+            look.run_row = look.run_row._replace(in_line=1)
         return reopen(look, fresh, was="failed" if rules.required else "waived", to=_S.READY), "ready again"
     if stage.state == _S.AWAITING_DECISION:
         ready = move(_S.AWAITING_DECISION, _S.READY).value
@@ -149,4 +152,12 @@ def _by(command: CommandRow, what: str) -> str:
     return f"{what} by {command.actor}" + (f": {command.reason}" if command.reason else "")
 
 
-_ACTIONS = {"cancel": _cancel, "hold": _hold, "retry": _retry, "release": _retry, "move": _move}
+_ACTIONS = {
+    "adopt": adopt,
+    "reap": reap,
+    "cancel": _cancel,
+    "hold": _hold,
+    "retry": _retry,
+    "release": _retry,
+    "move": _move,
+}

@@ -29,6 +29,7 @@ from broker.store.base import (
     Changes,
     CheckpointRow,
     EffectRow,
+    Line,
     NewEvent,
     Purse,
     Snapshot,
@@ -58,6 +59,7 @@ def decide(
     purse: Purse | None = None,
     deadlines: Asked = NONE_DUE,
     carried: Sequence[Carried] = (),
+    line: Line | None = None,
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
@@ -65,7 +67,8 @@ def decide(
     them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
     its stages has a rule of where its data may be; `purse`: what is spent and may be, where any site charges;
     `carried`: stages of all runs that were carried elsewhere within the last minute, where one may follow;
-    `deadlines`: those that are to be looked at."""
+    `deadlines`: those that are to be looked at;
+    `line`: where the run stands among those of its name, if it is in line, or was until now."""
     look = Look(
         world,
         snapshot,
@@ -77,6 +80,7 @@ def decide(
         waivers=waivers,
         purse=purse,
         carried=carried,
+        line=line,
     )
     carry_out(look)
     look_at_deadlines(look, deadlines)
@@ -133,6 +137,8 @@ def ready(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Stag
     reap_orphans(look, stage, attempts)
     if look.run_row.held:
         return stage._replace(due_at=None, reason="held")
+    if look.run_row.in_line:
+        return stage._replace(due_at=None)
     if stage.not_before is not None and stage.not_before > look.now:
         return stage._replace(due_at=stage.not_before)
     return place(look, stage, why="first" if not stage.attempt else "retry")
@@ -206,7 +212,7 @@ def final(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Stag
 def run(look: Look) -> None:
     """The run's own state, from its counters and this look."""
     row = look.run_row
-    wants = int(look.wants or (look.snapshot.waiting and not row.held))
+    wants = int(look.wants or (look.snapshot.waiting and not row.held and not row.in_line))
     if wants != row.wants:
         row = row._replace(wants=wants)
     state = run_state(look)
@@ -215,6 +221,7 @@ def run(look: Look) -> None:
         ended = look.now if state.final else None
         reason = row.reason if state is RunState.CANCELED else look.waits_for if state is RunState.WAITING else ""
         row = row._replace(state=state.value, ended_at=ended, reason=reason, wants=0 if state.final else row.wants)
+        row = row._replace(in_line=0 if state.final else row.in_line)
         look.changes.events.append(NewEvent(kind=f"run_{state.value.lower()}", data=compact({"reason": row.reason})))
     if row != look.snapshot.run:
         look.changes.run = row
@@ -230,6 +237,8 @@ def run_state(look: Look) -> RunState:
     alive = run.open_attempts + len(changes.new_attempts) - changes.wake_ready > 0
     if look.waits_for and not alive:
         return RunState.WAITING
+    if look.line is not None and look.line.taken:
+        return RunState.RUNNING
     if RunState(run.state) is RunState.WAITING and not changes.new_attempts:
         return RunState.WAITING
     return RunState.RUNNING

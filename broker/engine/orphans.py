@@ -28,11 +28,12 @@ def leave(look: Look, stage: StageRow, row: AttemptRow, *, reason: str) -> None:
     look.rewrite(call_off(look, stage, row) if unsubmitted(look, row) else row)
 
 
-def ask_to_end(look: Look, stage: StageRow, row: AttemptRow) -> AttemptRow:
-    """Ask its site to end it, once, as soon as the site answers; what was never submitted is over at once."""
+def ask_to_end(look: Look, stage: StageRow, row: AttemptRow, *, whenever: bool = False) -> AttemptRow:
+    """Ask its site to end it, once, as soon as the site answers; what was never submitted is over at once. `whenever`:
+    write the wish down although the site gives no answer; it is asked until it does."""
     if unsubmitted(look, row):
         return call_off(look, stage, row)
-    if row.cancel_requested_at is not None or not look.answers(row.site):
+    if row.cancel_requested_at is not None or not (whenever or look.answers(row.site)):
         return row
     look.changes.effects.append(effect(look.world, row, "cancel", now=look.now))
     look.changes.dropped_effects.extend(f"{kind}:{row.submit_key}" for kind in ("stage_in", "submit", "copy"))

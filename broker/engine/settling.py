@@ -52,7 +52,8 @@ def skip(look: Look, stage: StageRow, why: str) -> StageRow:
 def publish(look: Look, stage: StageRow, winner: AttemptRow) -> None:
     verified = json.loads(winner.verified) if winner.verified else {}
     record = json.loads(winner.exit) if winner.exit else {}
-    adopted = int(winner.number != stage.attempt)
+    # also of a copy that a person has taken over again: the epoch says that a newer one had been begun
+    adopted = int(winner.number != stage.attempt or winner.epoch != stage.epoch)
     manifest = json.dumps({"files": verified["files"]}) if "files" in verified else NO_MANIFEST
     if is_copy(stage.body):
         manifest = copied(stage)

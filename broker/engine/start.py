@@ -40,7 +40,7 @@ def start(
 ) -> Start:
     """The stage's next attempt, at `site`, and the effect that begins it (bringing files in, or submitting). `ahead`:
     the keys under which inputs were sent there before; `done`: seconds of work there that the checkpoint saves."""
-    number = stage.attempt + 1
+    number = stage.newest + 1
     installation = world.installation
     key = submit_key(installation.id, installation.incarnation, stage.run_id, stage.path, number, stage.digest)
     body = body_for(json.loads(stage.body), site, world.sites[site].config.profile)
@@ -65,7 +65,7 @@ def start(
 
 def start_copy(world: World, stage: StageRow, *, why: str, now: int) -> Start:
     """The stage's next attempt at moving data: at no site, in no folder, and nothing of it runs."""
-    number = stage.attempt + 1
+    number = stage.newest + 1
     installation = world.installation
     row = _attempt(
         world,
@@ -125,7 +125,7 @@ def _attempt(
     return AttemptRow(
         run_id=stage.run_id,
         n=stage.n,
-        number=stage.attempt + 1,
+        number=stage.newest + 1,
         epoch=stage.epoch + 1,
         site=site,
         state=state.value,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, literal_column, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, literal_column, or_, select
 
 from broker.states import RunState, StageState
 from broker.store import chain, wake
@@ -158,8 +158,9 @@ UNFINISHED_RUNS = Statement(
     "after",
     "limit",
 )
+_NEWEST = case((stage.c.begun > stage.c.attempt, stage.c.begun), else_=stage.c.attempt)
 OPEN_STAGES = Statement(
-    select(stage.c.run_id, stage.c.n, stage.c.path, stage.c.attempt, stage.c.digest)
+    select(stage.c.run_id, stage.c.n, stage.c.path, _NEWEST, stage.c.digest)
     .where(stage.c.run_id == given("run_id"), stage.c.state.not_in(_SETTLED))
     .order_by(stage.c.n),
     "run_id",

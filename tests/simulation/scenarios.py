@@ -286,12 +286,31 @@ CLOSED = replace(
     commands=(),
     modes=[(20, "a", "closed", "elsewhere")],
 )
+ADOPTED = Scenario(
+    "a copy that was left behind is taken over again, and another one reaped",
+    [site("a", **FAST), site("b", **FAST)],
+    [
+        Stage(
+            name,
+            "seconds=120 checkpoint_every=10 outputs=o:10",
+            outputs=["o"],
+            rules={
+                "failover": {"after": 10.0, "old_copy": "leave"},
+                "checkpoint": CHECKPOINT,
+                "sites": {"prefer": ["a"]},
+            },
+        )
+        for name in ("adopted", "reaped")
+    ],
+    faults=[("a", partition(18, 40))],
+    commands=[(55, "adopt", "adopted", {"attempt": "1"}), (55, "reap", "reaped", {"attempt": "1"})],
+)
 ALL = [
     *(CHAIN, FAILOVER, REFUSED, CANCEL, CONTINUED, MOVED, OPTIONAL, RETRIED, STOPPED, REQUEUED, HELD),
     *(BY_SERVICE, SHIPPED, CANCELED_UNDER_WAY),
     *(COPIES, COPY_CANCELED, COPIES_BY_SERVICE, COPY_CANCELED_BY_SERVICE),
     *(STANDBY, STANDBY_BY_SERVICE, STANDBY_CANCELED),
     WAIVED,
-    *(EVACUATED, CLOSED),
+    *(EVACUATED, CLOSED, ADOPTED),
     *(BY_WORKERS, SHIPPED_BY_WORKERS, CANCELED_AT_WORKERS, COPY_CANCELED_AT_WORKERS),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from broker.clock import micros
 from broker.errors import NotFound, RefusedByPolicy, UsageError
 from broker.operating.freezes import Freeze, Freezes
 from broker.operating.leaving import Leavings, line, lines
+from broker.operating.planning import plan
 from broker.operating.windows import Announcement, Windows
 from policies.model import Decision
 from sandbox.faults import Partition
@@ -299,6 +301,32 @@ def test_what_has_no_checkpoint_is_not_given_up_before_a_maintenance() -> None:
     lab.run_for(HOUR - 20, step=20)
     assert [a.state for a in lab.attempts(run, "a")] == ["RUNNING"]
     assert "it has no checkpoint to go on from" in lab.stage(run, "a").reason
+
+
+def test_a_plan_says_what_a_maintenance_would_do_and_changes_nothing() -> None:
+    lab = Lab(site("alcf"), site("nersc"))
+    run = lab.submit(
+        Stage("saves", "seconds=9000", rules={**LIKED, "checkpoint": ASKED}),
+        Stage("loses", "seconds=9000", rules={**LIKED, "resources": {"nodes": 1, "walltime": 9500.0}}),
+        Stage("short", "seconds=900", rules={**LIKED, "resources": {"walltime": 1000.0}}),
+        Stage("bound", "seconds=9000", rules={"sites": {"allow": ["alcf"]}, "checkpoint": ASKED}),
+    )
+    lab.run_for(60)
+    now, events = lab.clock(), len(lab.store.events(run))
+    said = Announcement(site="alcf", begins=now + micros(HOUR), ends=now + micros(8 * HOUR), reason="x")
+    view: Any = plan(operator(lab), said)
+    what = {one["attempt"].split("/")[1]: one["what"] for one in view["attempts"]}
+    assert what == {"saves@1": "moves", "loses@1": "starts_again", "short@1": "ends", "bound@1": "waits"}
+    assert (view["runs"], view["moves"], view["waits"]) == (1, 1, 1)
+    saves = view["attempts"][0]
+    assert saves["to"] == "nersc"
+    assert saves["node_hours_again"] < 0.1
+    loses = next(one for one in view["attempts"] if "loses" in one["attempt"])
+    assert loses["node_hours_again"] == pytest.approx(1.0, abs=0.05)
+    assert len(lab.store.events(run)) == events
+    assert lab.store.notices.newest() == []
+    with pytest.raises(NotFound):
+        plan(operator(lab), replace(said, site="zz"))
 
 
 # -- over HTTP ---------------------------------------------------------------------------------------------------
