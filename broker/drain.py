@@ -29,6 +29,7 @@ from broker.store.base import (
     EffectRow,
     Lease,
     LeaseLost,
+    Line,
     Purse,
     Sightings,
     Snapshot,
@@ -48,6 +49,9 @@ ROUNDS = 8
 LEASE_SECONDS = 60.0
 ASK_FOR_ROOM = 500_000
 """Microseconds until a run that lacks room asks again, if nothing wakes it before."""
+ASK_WHEN_FIRST, ASK_FOR_TURN = 5_000_000, 60_000_000
+"""The same of a run that is first in line, and of one that is not, until each asks whether its turn has come: whoever
+ends wakes the next one, but a run of an older document knows of no line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +142,7 @@ class Drainer:
             seen = self._act_and_observe(effects, jobs, decided.sites)
             effects = ()
             if not (seen or decided.more):
-                # places may come free in other runs, which know nothing of this one
-                due_at = self._clock() + ASK_FOR_ROOM if decided.wants else None
-                return Drained(busy=False, due_at=due_at, acts=frozenset(acts))
+                return Drained(busy=False, due_at=decided.asks_again(self._clock()), acts=frozenset(acts))
             if self._elapsed() >= deadline:
                 return replace(self._busy(), acts=frozenset(acts))
 
@@ -175,7 +177,8 @@ class Drainer:
         left: set[str] = set()
         with self._store.deciding(lease, ttl=LEASE_SECONDS) as tx:
             for _ in range(ROUNDS):
-                changes, more, wants = self._round(tx)
+                line = tx.line(now=self._clock())
+                changes, more, wants = self._round(tx, line)
                 if changes.empty():
                     break
                 tx.apply(changes, now=self._clock())
@@ -187,9 +190,9 @@ class Drainer:
                 more = more or _leads_on(changes)
                 if not more:
                     break
-        return Decided(effects, sites, left, more and not changes.empty(), wants)
+        return Decided(effects, sites, left, more and not changes.empty(), wants, line)
 
-    def _round(self, tx: DecisionTx) -> tuple[Changes, bool, bool]:
+    def _round(self, tx: DecisionTx, line: Line | None) -> tuple[Changes, bool, bool]:
         """What to write; whether more stages are due than were looked at; whether some wait for room."""
         now = self._clock()
         snapshot = tx.snapshot(now=now, limit=LIMIT, room=self._room)
@@ -215,6 +218,7 @@ class Drainer:
             purse=self._purse(tx, snapshot) if self._charged and snapshot.stages else None,
             deadlines=tx.deadlines(now=now) if snapshot.run.deadlines else NONE_DUE,
             carried=tx.carried(since=now - MINUTE) if _may_leave(snapshot) else (),
+            line=line,
         )
         if self._charged:
             ended = concerned(snapshot, changes, self._charged)
@@ -296,6 +300,17 @@ class Decided:
     more: bool
     wants: bool
     """Stages are left for which there was no room."""
+    line: Line | None
+    """Where the run stands among those of its name; None: in no line."""
+
+    def asks_again(self, now: int) -> int | None:
+        """When it looks again by itself whether there is room, or its turn has come: both may be up to other runs,
+        which know nothing of this one."""
+        if self.wants:
+            return now + ASK_FOR_ROOM
+        if self.line is None or self.line.taken:
+            return None
+        return now + (ASK_FOR_TURN if self.line.ahead else ASK_WHEN_FIRST)
 
 
 def _may_leave(snapshot: Snapshot) -> bool:

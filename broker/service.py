@@ -61,6 +61,7 @@ from broker.store.base import (
 )
 from broker.store.sql import SqlStore
 from broker.submitting import check_event_time, dated, refuse_addresses
+from broker.underway import OnTheWay, copies_of, only_copies, still_open
 from broker.whereabouts import Known, digests_of, whereabouts
 
 FORMAT_VERSION = 1
@@ -177,6 +178,8 @@ class Service:
             held=int(request.hold),
             notify=entries_json(compiled.notify),
             event_at=request.event_at,
+            at_once=compiled.at_once,
+            in_line=int(compiled.at_once > 0),
         )
         row, deadlines = dated(compiled, row, stages)
         data = {"digest": compiled.digest, "stages": len(stages), "document": request.document.name}
@@ -450,11 +453,19 @@ class Service:
         run, stage = self.find(target)
         stages = [stage] if stage else self.store.stages(run.run_id)
         attempts = self.store.attempts(run.run_id, stage.n if stage else None)
-        return views.run_view(run, stages, attempts, self.store.products(run.run_id), now=self.clock())
+        products, place = self.store.products(run.run_id), self._places_in_line([run]).get(run.run_id)
+        return views.run_view(run, stages, attempts, products, now=self.clock(), place=place)
 
     def queue(self, *, limit: int = 10_000) -> list[dict[str, object]]:
         """Unfinished runs, newest first."""
-        return [views.run_line(run, now=self.clock()) for run in self.store.runs(unfinished=True, limit=limit)]
+        rows, now = self.store.runs(unfinished=True, limit=limit), self.clock()
+        places = self._places_in_line(rows)
+        return [views.run_line(run, now=now, place=places.get(run.run_id)) for run in rows]
+
+    def _places_in_line(self, rows: Sequence[RunRow]) -> Mapping[str, int]:
+        """Of those that wait for their turn, which it is."""
+        names = {run.name for run in rows if run.in_line}
+        return self.store.lines(names) if names else {}
 
     def history(self, *, limit: int = 50) -> list[dict[str, object]]:
         """All runs, newest first."""
@@ -520,14 +531,28 @@ class Service:
         return [holding(held, s, keep=keep[s.n], everything=everything) for s in wanted]
 
     def where(self, target: str | None) -> list[dict[str, object]]:
-        """Of each stage that has a product: which sides hold it, how much of it, and how sure that is."""
+        """Of each stage that has a product: which sides hold it, how much of it, how sure that is, and where copies are
+        being made; and what stages that only copy are about to bring."""
         run, stage = self.find(target)
-        paths = {s.n: s.path for s in ([stage] if stage else self.store.stages(run.run_id))}
+        stages = [stage] if stage else self.store.stages(run.run_id)
+        paths = {s.n: s.path for s in stages}
         products = [row for row in self.store.products(run.run_id) if row.n in paths]
         digests = frozenset[str]().union(*map(digests_of, products))
         purges = {name: config.purge for name, config in self.sites.configs.items() if config.purge}
         known = Known(replicas=self.store.traffic.replicas(digests), purges=purges)
-        return [whereabouts(row, known, stage=paths[row.n]) for row in sorted(products)]
+        way = self._on_the_way(run.run_id)
+        views = [
+            {**view, "copies": [*view["copies"], *copies_of(row, way)]}  # type: ignore[misc]  # a list, as it is made
+            for row in sorted(products)
+            for view in [whereabouts(row, known, stage=paths[row.n])]
+        ]
+        copying = {s.n: s.path for s in stages if is_copy(s.body)}
+        return [*views, *only_copies(copying, {row.n for row in products}, way)]
+
+    def _on_the_way(self, run_id: str) -> OnTheWay:
+        rows = still_open(self.store.traffic.movements_of(run_id))
+        open_transfers = self.store.traffic.transfers(run_id=run_id, open_only=True, limit=10_000) if rows else ()
+        return OnTheWay(movements=rows, transfers={row.key: row for row in open_transfers})
 
     def attempts(self, target: str | None) -> list[dict[str, object]]:
         """Every attempt, with its key and its job's native id."""

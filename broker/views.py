@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from broker.engine.words import in_line
 from broker.facts import override_of
 from broker.health import Told
 from broker.store.base import (
@@ -63,7 +64,13 @@ def attempt_state(row: AttemptRow) -> str:
 
 
 def run_view(
-    run: RunRow, stages: Sequence[StageRow], attempts: Iterable[AttemptRow], products: Iterable[ProductRow], *, now: int
+    run: RunRow,
+    stages: Sequence[StageRow],
+    attempts: Iterable[AttemptRow],
+    products: Iterable[ProductRow],
+    *,
+    now: int,
+    place: int | None = None,
 ) -> View:
     """A run with its stages and their attempts."""
     by_stage: dict[int, list[AttemptRow]] = defaultdict(list)
@@ -71,23 +78,25 @@ def run_view(
         by_stage[attempt.n].append(attempt)
     winners = {product.n: product for product in products}
     return {
-        **run_line(run, now=now),
+        **run_line(run, now=now, place=place),
         "stages": [stage_view(s, by_stage[s.n], winners.get(s.n)) for s in stages],
     }
 
 
-def run_line(run: RunRow, *, now: int) -> View:
-    """A run in one line."""
+def run_line(run: RunRow, *, now: int, place: int | None = None) -> View:
+    """A run in one line. `place`: in the line of those of its name, of which only so many go on at once."""
+    waits = (run.reason or in_line(run)) if run.in_line else run.reason
     return {
         "run": run.run_id,
         "name": run.name,
         "state": run.state,
-        "reason": run.reason or ("held" if run.held else ""),
+        "reason": "held" if run.held and not waits else waits + (f"; place {place} in line" if place else ""),
         "stages_total": run.stages,
         "stages_left": run.unsettled,
         "failed": run.failed,
         "orphans_or_open_attempts": run.open_attempts,
         "held": bool(run.held),
+        "place": place,
         "created_at": when(run.created_at),
         "ended_at": when(run.ended_at),
         "seconds": round(((run.ended_at or now) - run.created_at) / 1e6, 3),

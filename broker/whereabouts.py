@@ -92,5 +92,8 @@ def _copy(side: str, files: Sequence[_File], *, of: int, purge: float | None) ->
         "verified_at": when(oldest),
         "purged_from": when(oldest + micros(purge)) if oldest is not None and purge else None,
         "reason": worst.reason or None,
+        "since": None,
+        "transfer": None,
+        "percent": None,
         "paths": [{"file": file.name, "path": file.path, "bytes": file.size, "state": file.state} for file in files],
     }

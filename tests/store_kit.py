@@ -35,7 +35,20 @@ def run_row(run_id: str = RUN, **said: Any) -> RunRow:
             ("client_key", "ended_at", "due_at", "wake_sent_at", "cancel_requested_at", "lease_owner", "lease_until")
         ),
         **dict.fromkeys(
-            ("ver", "created_at", "stages", "unsettled", "failed", "open_attempts", "held", "commands", "wants"), 0
+            (
+                "ver",
+                "created_at",
+                "stages",
+                "unsettled",
+                "failed",
+                "open_attempts",
+                "held",
+                "commands",
+                "wants",
+                "at_once",
+                "in_line",
+            ),
+            0,
         ),
         "run_id": run_id,
         "name": "tomo",

@@ -24,7 +24,8 @@ _PATHS = ("stage", "at", "file", "path", "size", "state")
 def where(session: Session, target: str | None, each: bool, output: str) -> None:
     """Show where the products of a run, or of one stage, are: at the site that made them, and every verified copy.
 
-    A copy whose site purges files is counted on until shortly before `purged_from`.
+    A copy whose site purges files is counted on until shortly before `purged_from`. Copies that are being made are
+    listed as `copying`, with the transfer that brings them and how far it has come.
     """
     views = session.service.where(target)
     emit(views, output=output, text=lambda: (_each if each else _sides)(views))
@@ -36,7 +37,7 @@ def _sides(views: Sequence[Mapping[str, Any]]) -> str:
             view["stage"],
             copy["at"],
             f"{copy['files']} of {view['files']}",
-            amount(sum(file["bytes"] for file in copy["paths"])),
+            _amount([file["bytes"] for file in copy["paths"]]),
             copy["state"],
             *(cell(copy[name]) for name in _COLUMNS[-3:]),
         ]
@@ -48,9 +49,14 @@ def _sides(views: Sequence[Mapping[str, Any]]) -> str:
 
 def _each(views: Sequence[Mapping[str, Any]]) -> str:
     rows = [
-        [view["stage"], copy["at"], file["file"], file["path"], amount(file["bytes"]), file["state"]]
+        [view["stage"], copy["at"], file["file"], file["path"], _amount([file["bytes"]]), file["state"]]
         for view in views
         for copy in view["copies"]
         for file in copy["paths"]
     ]
     return table(_PATHS, rows, empty="no products")
+
+
+def _amount(sizes: Sequence[int | None]) -> str:
+    """Of files whose sizes are known; a folder's is known only when it has arrived."""
+    return "-" if None in sizes else amount(sum(size for size in sizes if size is not None))

@@ -90,6 +90,8 @@ def _retry(look: Look, _: CommandRow, stage: StageRow) -> tuple[StageRow | None,
     if stage.state == _S.FAILED:
         rules = rules_of(stage.rules)
         look.changes.failed -= rules.required
+        if RunState(look.run_row.state) is RunState.FAILED and look.run_row.at_once:  # it was over: others go on
+            look.run_row = look.run_row._replace(in_line=1)
         return reopen(look, fresh, was="failed" if rules.required else "waived", to=_S.READY), "ready again"
     if stage.state == _S.AWAITING_DECISION:
         ready = move(_S.AWAITING_DECISION, _S.READY).value

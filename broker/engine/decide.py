@@ -29,6 +29,7 @@ from broker.store.base import (
     Changes,
     CheckpointRow,
     EffectRow,
+    Line,
     NewEvent,
     Purse,
     Snapshot,
@@ -61,6 +62,7 @@ def decide(
     deadlines: Asked = NONE_DUE,
     carried: Sequence[Carried] = (),
     lying: Mapping[int, Sequence[Load]] = NO_LOADS,
+    line: Line | None = None,
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
     its stages that were begun in the hours that a restored backup does not know; `near`: the sites of products that
@@ -69,7 +71,8 @@ def decide(
     its stages has a rule of where its data may be; `purse`: what is spent and may be, where any site charges;
     `carried`: stages of all runs that were carried elsewhere within the last minute, where one may follow;
     `lying`: of stages that may be placed now, the products that they take files of, where several sites are known;
-    `deadlines`: those that are to be looked at."""
+    `deadlines`: those that are to be looked at;
+    `line`: where the run stands among those of its name, if it is in line, or was until now."""
     look = Look(
         world,
         snapshot,
@@ -82,6 +85,7 @@ def decide(
         waivers=waivers,
         purse=purse,
         carried=carried,
+        line=line,
     )
     carry_out(look)
     look_at_deadlines(look, deadlines)
@@ -138,6 +142,8 @@ def ready(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Stag
     reap_orphans(look, stage, attempts)
     if look.run_row.held:
         return stage._replace(due_at=None, reason="held")
+    if look.run_row.in_line:
+        return stage._replace(due_at=None)
     if stage.not_before is not None and stage.not_before > look.now:
         return stage._replace(due_at=stage.not_before)
     return place(look, stage, why="first" if not stage.attempt else "retry")
@@ -211,7 +217,7 @@ def final(look: Look, stage: StageRow, attempts: Mapping[int, Progress]) -> Stag
 def run(look: Look) -> None:
     """The run's own state, from its counters and this look."""
     row = look.run_row
-    wants = int(look.wants or (look.snapshot.waiting and not row.held))
+    wants = int(look.wants or (look.snapshot.waiting and not row.held and not row.in_line))
     if wants != row.wants:
         row = row._replace(wants=wants)
     state = run_state(look)
@@ -220,6 +226,7 @@ def run(look: Look) -> None:
         ended = look.now if state.final else None
         reason = row.reason if state is RunState.CANCELED else look.waits_for if state is RunState.WAITING else ""
         row = row._replace(state=state.value, ended_at=ended, reason=reason, wants=0 if state.final else row.wants)
+        row = row._replace(in_line=0 if state.final else row.in_line)
         look.changes.events.append(NewEvent(kind=f"run_{state.value.lower()}", data=compact({"reason": row.reason})))
     if row != look.snapshot.run:
         look.changes.run = row
@@ -235,6 +242,8 @@ def run_state(look: Look) -> RunState:
     alive = run.open_attempts + len(changes.new_attempts) - changes.wake_ready > 0
     if look.waits_for and not alive:
         return RunState.WAITING
+    if look.line is not None and look.line.taken:
+        return RunState.RUNNING
     if RunState(run.state) is RunState.WAITING and not changes.new_attempts:
         return RunState.WAITING
     return RunState.RUNNING

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from broker.engine.attempt import Progress
 from broker.engine.books import Books
 from broker.engine.forecasting import Forecasts, Known
+from broker.engine.words import in_line
 from broker.facts import (
     NOWHERE,
     World,
@@ -30,6 +31,7 @@ from broker.store.base import (
     Changes,
     CheckpointRow,
     EffectRow,
+    Line,
     NewEvent,
     Purse,
     Snapshot,
@@ -62,6 +64,7 @@ class Look:
         waivers: Sequence[WaiverRow],
         purse: Purse | None = None,
         carried: Sequence[Carried],
+        line: Line | None,
     ) -> None:
         self.world, self.snapshot, self.now = world, snapshot, now
         self.changes = Changes()
@@ -94,7 +97,9 @@ class Look:
         self.forecasts = Forecasts(world)
         self._went_well: set[str] = set()
         self.wants = False
-        self.waits_for: str = ""
+        self.line = line
+        """Where the run stands among those of its name, if it is in line, or was until now."""
+        self.waits_for: str = in_line(self.run_row) if self.run_row.in_line else ""
 
     def site(self, name: str) -> SiteFacts | None:
         """A site as it stands, with what this look has placed there already."""

@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from broker.store.base import RunRow
 from policies.model import Decision, Reason
 from policies.residency import REFUSED, WAIVABLE
+
+
+def in_line(run: RunRow) -> str:
+    """Why nothing of a run starts before its turn."""
+    return f"concurrency.max: at most {run.at_once} runs of {run.name} go on at once"
 
 
 def compact(data: Mapping[str, object]) -> str:

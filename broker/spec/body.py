@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from broker.spec.effective import input_matches
@@ -19,9 +20,11 @@ Fault = tuple[KeyPath, Wrong]
 class BodyMaker:
     """Makes the bodies of one workflow; `blobs` and `faults` grow meanwhile."""
 
-    def __init__(self, workflow: Workflow, finder: FileFinder) -> None:
+    def __init__(self, workflow: Workflow, finder: FileFinder, *, skipped: Collection[str] = ()) -> None:
+        """`skipped`: the stages that are not run with these params."""
         self._stages = workflow.stages
         self._finder = finder
+        self._absent = _brought(workflow.stages, skipped) if skipped else frozenset()
         self.blobs: dict[str, FoundFile] = {}
         self.faults: list[Fault] = []
 
@@ -65,7 +68,7 @@ class BodyMaker:
         inputs: list[Json] = []
         for i, given in enumerate(stage.inputs):
             if is_place(given.from_[0]):
-                inputs.append(_from_places(given))
+                inputs.append(_from_places(given, self._absent))
                 continue
             meant = source(given.from_[0], self._stages)  # sound, or the structure check would have refused it
             if isinstance(meant, FromStage):
@@ -108,11 +111,21 @@ def _from_stage(given: Input, stage: str) -> Json:
     return {"name": given.as_ or given.name, "stage": stage, "from": given.name, "match": given.match}
 
 
-def _from_places(given: Input) -> Json:
-    """`places`: all hold the same, the document's first choice first."""
+def _brought(stages: Mapping[str, Stage], skipped: Collection[str]) -> frozenset[str]:
+    """What only stages that are skipped would bring to places: nobody will find it there."""
+    by_skipped, by_others = set[str](), set[str]()
+    for name, stage in stages.items():
+        to = [copy.to for copy in stage.copy_ or ()] + [text for output in stage.outputs for text in output.to]
+        (by_skipped if name in skipped else by_others).update(to)
+    return frozenset(by_skipped - by_others)
+
+
+def _from_places(given: Input, absent: Collection[str]) -> Json:
+    """`places`: all hold the same, the document's first choice first; what will not be there only if nothing will."""
+    there = [text for text in given.from_ if text not in absent] or given.from_
     body: Json = {
         "name": given.as_ or given.name,
-        "places": [list(place(text).side) for text in given.from_],
+        "places": [list(place(text).side) for text in there],
         "match": given.match,
     }
     return body | ({"wait": given.wait} if given.wait else {})

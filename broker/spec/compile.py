@@ -56,8 +56,9 @@ def compile_workflow(
         unknown.append((("policy", "deadline", "from"), Wrong("a run is never ready, its stages are", cure)))
     if unknown:
         raise workflow.raw.refuse(unknown)
-    bodies = BodyMaker(workflow, FileFinder(base))
-    stages = _stages(workflow, bodies, skipped(workflow.stages, values))
+    against = skipped(workflow.stages, values)
+    bodies = BodyMaker(workflow, FileFinder(base), skipped=against)
+    stages = _stages(workflow, bodies, against)
     if bodies.faults:
         raise workflow.raw.refuse(bodies.faults)
     document = _document(workflow, values)
@@ -72,6 +73,7 @@ def compile_workflow(
         stages=stages,
         notify=[(entry.to, list(entry.when)) for entry in workflow.notify],
         deadline=deadline_of(workflow.policy),
+        at_once=workflow.concurrency.max if workflow.concurrency is not None else 0,
     )
 
 

@@ -46,3 +46,5 @@ class CompiledRun:
     """Who is told of what: addresses, and the kinds that each is told."""
     deadline: Mapping[str, Any] | None = None
     """Of the run as a whole: within (seconds), from, on_miss."""
+    at_once: int = 0
+    """Runs of this name that may go on at a time; 0: any number."""

@@ -42,7 +42,7 @@ _DIFFERS = ("checkpoint", "policy.failover")
 """What there is under `at` as well."""
 
 UNBUILT: Mapping[str, Test] = {
-    **_all("triggers", "concurrency"),
+    **_all("triggers"),
     **{f"policy.{key}": test for key, test in _POLICY.items()},
     **{f"stages.*.{key}": test for key, test in _STAGE.items()},
     **{f"stages.*.at.*.{key}": test for key, test in _STAGE.items() if key.startswith(_DIFFERS)},

@@ -11,7 +11,7 @@ from broker.spec.policy import Policy
 from broker.spec.raw import RawDocument, document_from
 from broker.spec.stage import Stage
 from broker.spec.telling import Notice
-from broker.spec.values import Flag, Line, Name, VariableName, one_of
+from broker.spec.values import Flag, Line, Name, Positive, VariableName, one_of
 
 ParamType = Literal["text", "int", "number", "bool", "duration", "size"]
 
@@ -28,7 +28,7 @@ class Param(Part):
 class Concurrency(Part):
     """How many runs of this workflow go on at once."""
 
-    max: int
+    max: Positive = Field(description="The others wait, in order of submission.")
 
 
 class Workflow(Part):

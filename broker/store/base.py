@@ -69,6 +69,8 @@ class RunRow(NamedTuple):
     deadlines: int = 0
     deadline_at: int | None = None
     event_at: int | None = None
+    at_once: int = 0
+    in_line: int = 0
 
 
 class StageRow(NamedTuple):
@@ -351,6 +353,16 @@ class LogTail(NamedTuple):
     read_at: int
 
 
+class Line(NamedTuple):
+    """Where a run stands among those of its name, of which only so many go on at once."""
+
+    ahead: int
+    """Runs that come before it."""
+    go_on: int
+    taken: bool
+    """Its turn has come just now."""
+
+
 class DepRow(NamedTuple):
     run_id: str
     parent: int
@@ -413,7 +425,7 @@ class Changes:
     """
 
     run: RunRow | None = None
-    """Only state, reason, ended_at, held, wants and cancel_requested_at are written."""
+    """Only state, reason, ended_at, held, wants, cancel_requested_at and in_line are written."""
     stages: list[StageRow] = field(default_factory=list)
     new_attempts: list[AttemptRow] = field(default_factory=list)
     attempts: list[AttemptRow] = field(default_factory=list)
@@ -571,6 +583,11 @@ class DecisionTx(Protocol):
 
     def carried(self, *, since: int) -> Sequence[Carried]:
         """Stages of all runs that were carried elsewhere since then, in order of time."""
+        ...
+
+    def line(self, *, now: int) -> Line | None:
+        """Let a run that is in line take its turn, if that has come. None: it is in no line, which is known without
+        asking. Ask before the snapshot, which shows the run as it is afterwards."""
         ...
 
     def apply(self, changes: Changes, *, now: int) -> None:
@@ -958,6 +975,10 @@ class Store(Protocol):
 
     def runs(self, *, unfinished: bool = False, limit: int = 100, prefix: str = "") -> Sequence[RunRow]:
         """Newest first; `prefix` matches the start of the id or the whole name."""
+        ...
+
+    def lines(self, names: Collection[str]) -> Mapping[str, int]:
+        """By run, the place that it has in the line of its workflow, from 1; of these workflows."""
         ...
 
     def stages(self, run_id: str) -> Sequence[StageRow]: ...

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from broker.clock import micros
 from broker.deadlines import Asked
 from broker.states import RunState, StageState
-from broker.store import alerting, booking, carrying, dating, look, recording, retention, stray, waiving, wake
+from broker.store import alerting, booking, carrying, dating, look, recording, retention, stray, turns, waiving, wake
 from broker.store.base import (
     AttemptRow,
     Changes,
@@ -21,6 +21,7 @@ from broker.store.base import (
     EffectRow,
     Lease,
     LeaseLost,
+    Line,
     ProductRow,
     Purse,
     RunRow,
@@ -175,6 +176,15 @@ class Decision:
     def carried(self, *, since: int) -> Sequence[Carried]:
         return carrying.lately(self._tx, since=since)
 
+    def line(self, *, now: int) -> Line | None:
+        row = self._run_row()
+        if not row.in_line:
+            return None
+        line = turns.take(self._tx, row, now=now)
+        if line.taken:
+            self._run = None
+        return line
+
     # -- write -------------------------------------------------------------------------------------------------
 
     def purse(self, *, by_stage: bool, projects: Collection[str], users: Collection[str]) -> Purse:
@@ -218,6 +228,8 @@ class Decision:
             tx.put(wake.WAKE_RUN_STAGES, [(run_id, now)])
         if changes.wake_ready > 0:
             wake.wake_ready(tx, changes.wake_ready, now=now)
+        if changes.run is not None and changes.run.at_once:  # it may have ended, or be held: the next one looks
+            turns.wake_next(tx, changes.run.name, now=now)
         self._events.append(changes.events, at=now)
 
     def finish(self) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-HEAD = "0012"
+HEAD = "0013"
 """The newest step, the shape that this code makes."""
 OLDEST = "0001"
 """The oldest code that gets along with HEAD: the greatest `oldest` of all steps."""

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Table, and_, func, literal_column, or_, select
 
 from broker.states import RunState
+from broker.store import turns
 from broker.store.base import (
     AttemptRow,
     CheckpointRow,
@@ -164,6 +165,9 @@ class Reading:
 
     def runs(self, *, unfinished: bool = False, limit: int = 100, prefix: str = "") -> Sequence[RunRow]:
         return [RunRow._make(row) for row in self._rows(RUNS[unfinished, bool(prefix)], prefix, limit)]
+
+    def lines(self, names: Collection[str]) -> Mapping[str, int]:
+        return self._database.read(lambda tx: turns.positions(tx, names))
 
     def stages(self, run_id: str) -> Sequence[StageRow]:
         return [StageRow._make(row) for row in self._rows(STAGES, run_id)]

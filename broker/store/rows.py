@@ -27,7 +27,7 @@ _RUN_DELTAS = {
         (or_(run.c.due_at.is_(None), run.c.due_at > given_time("hint")), given_time("hint")), else_=run.c.due_at
     ),
 }
-RUN_DECIDED = ("state", "reason", "ended_at", "held", "wants", "cancel_requested_at")
+RUN_DECIDED = ("state", "reason", "ended_at", "held", "wants", "cancel_requested_at", "in_line")
 _LEASED = and_(
     run.c.run_id == given("run_id"), run.c.lease_token == given("token"), run.c.lease_owner == given("owner")
 )

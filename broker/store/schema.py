@@ -129,12 +129,15 @@ run = Table(
     _int("deadlines", 0),  # keys `deadline` in its document: the run's own, and those of stages
     _time("deadline_at"),  # of the run as a whole
     _time("event_at"),  # when what the run is about happened, if that was told
+    _int("at_once"),  # so many runs of this name may go on at a time; 0: any number
+    _int("in_line"),  # 1: waits until its turn among them has come
     UniqueConstraint("client_key", name="run_client_key"),
 )
 Index("run_due", run.c.due_at)
 Index("run_wants", run.c.wants)
 Index("run_created", run.c.created_at)
 Index("run_ended", run.c.ended_at)
+Index("run_in_line", run.c.in_line)
 
 document = Table(  # apart from its run, whose row is rewritten by every decision and may not cost O(stages)
     "document",

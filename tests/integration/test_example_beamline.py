@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -97,7 +98,8 @@ def test_what_needs_the_delivery_took_it_from_the_place_it_was_delivered_to(ran:
     run = ran.json("history")[0]["run"]
     ran("get", f"{run}/catalogue", str(tmp_path / "got"))
     (entries,) = (tmp_path / "got").rglob("entries.txt")
-    assert entries.read_text().strip() == "2"
+    files, token = entries.read_text().split()
+    assert (files, token) == ("2", str(len("not-a-real-token")))
 
 
 def test_the_database_is_sound_after_it(ran: Beamline) -> None:
@@ -126,6 +128,22 @@ def test_export_controlled_data_is_refused_by_the_rules_name(tmp_path: Path) -> 
     )
     refused = beamline("plan", "workflow.yaml", "-p", "export_control=true")
     assert "the data is under export control, and nersc has no clearance for it" in refused.stdout
+
+
+def test_with_clearance_it_runs_without_the_copy_that_is_not_wanted(tmp_path: Path) -> None:
+    beamline = Beamline(tmp_path)
+    sites = beamline.folder / "sites.yaml"
+    cleared = sites.read_text().replace("prune: true}", "prune: true, clearance: [export_control]}")
+    cleared = cleared.replace("path: ./places/cfs", "path: ./places/cfs\n    clearance: [export_control]")
+    sites.write_text(re.sub(r"(profile: local, root)", r"clearance: [export_control], \1", cleared))
+    beamline("run", "workflow.yaml", "-p", "export_control=true")
+    run = beamline.json("history")[0]["run"]
+    stages = {stage["name"]: stage for stage in beamline.json("status", run)["stages"]}
+    assert stages["raw_to_cfs"]["state"] == "SKIPPED"
+    assert stages["raw_to_cfs"]["reason"] == "when not params.export_control is false (export_control is true)"
+    assert {stage["state"] for name, stage in stages.items() if name != "raw_to_cfs"} == {"SUCCEEDED"}
+    assert not (beamline.folder / "places/cfs/raw").exists()
+    assert "Skipped: when not params.export_control is false" in beamline("explain", f"{run}/raw_to_cfs").stdout
 
 
 def test_a_place_that_nobody_knows_is_refused_with_the_nearest_name(tmp_path: Path) -> None:

@@ -88,6 +88,13 @@ def test_the_catalogue_was_told_at_the_beamline_with_the_secret(done: tuple[Tomo
     assert written == [tomo.folder / "token"]
 
 
+def test_its_bound_its_deadline_and_its_budget_are_honoured(done: tuple[Tomo, Served, str]) -> None:
+    _, running, run = done
+    row = running.run(run)
+    assert (row.at_once, row.in_line) == (8, 0)
+    assert row.deadline_at == row.created_at + 3_600_000_000
+
+
 def test_what_is_kept_for_a_while_is_planned(done: tuple[Tomo, Served, str]) -> None:
     _, running, run = done
     planned = sorted((row.side, row.path.partition("/")[0]) for row in running.store.retention() if row.run_id == run)

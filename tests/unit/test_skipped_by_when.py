@@ -66,6 +66,28 @@ def test_plain_true_and_false_are_conditions_too(when: str, skipped: bool) -> No
     assert skips(compiled(f"stages: {{a: {{run: x, when: {when}}}}}")) == {"a": "when is false" if skipped else ""}
 
 
+REPLICAS = """stages:
+  to_cfs: {when: params.full, copy: [{from: "spot:x", to: "cfs:x"}]}
+  MORE
+  a: {run: x, inputs: [{name: x, from: ["cfs:x", "data:x"]}]}
+  b: {run: x, inputs: [{name: x, from: "cfs:x"}]}
+"""
+
+
+def places(text: str, **params: str) -> dict[str, list[str]]:
+    run = compiled(text, **params)
+    bodies = {stage.path: json.loads(stage.body) for stage in run.stages}
+    return {name: ["".join(side) for side in bodies[name]["inputs"][0]["places"]] for name in ("a", "b")}
+
+
+def test_a_replica_that_a_skipped_copy_would_have_made_is_not_looked_for_where_there_is_another() -> None:
+    text = REPLICAS.replace("  MORE\n", "")
+    assert places(text, full="true") == {"a": ["cfs:x", "data:x"], "b": ["cfs:x"]}
+    assert places(text) == {"a": ["data:x"], "b": ["cfs:x"]}
+    other = REPLICAS.replace("MORE", 'or_so: {when: not params.full, copy: [{from: "old:x", to: "cfs:x"}]}')
+    assert places(other) == {"a": ["cfs:x", "data:x"], "b": ["cfs:x"]}
+
+
 def test_a_long_chain_of_stages_is_followed_without_depth() -> None:
     stages = "".join(
         f"  s{n}: {{run: x, inputs: [{{name: f, from: s{n + 1}}}], outputs: [{{path: f}}]}}\n" for n in range(2000)

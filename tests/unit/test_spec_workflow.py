@@ -199,10 +199,7 @@ def test_an_expression_in_a_shell_comment_and_a_number_in_quotes_are_fine():
 # -- what is not built yet ---------------------------------------------------------------------------------
 
 REFUSED = {
-    "tomo-832": {
-        "concurrency",
-        "triggers",
-    },
+    "tomo-832": {"triggers"},
     "mpi-two-site": {
         "stages.solve.inputs[1].as",
         "stages.solve.checkpoint.portable",
