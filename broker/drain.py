@@ -21,6 +21,7 @@ from broker.engine.booking import concerned, settle_charges
 from broker.engine.standby import may_have_orders, order_keys
 from broker.facts import NOWHERE, World, rules_of
 from broker.jobs import Job
+from broker.lying import inputs_of
 from broker.store.base import (
     Changes,
     CheckpointRow,
@@ -202,6 +203,7 @@ class Drainer:
         if self._world.installation.incarnation:  # only a restored backup has lost hours
             strays = tx.strays([stage.n for stage in snapshot.stages])
         near = self._near(tx, snapshot)
+        lying = inputs_of(tx, snapshot) if len(self._world.sites) > 1 else {}
         ruled = any(rules_of(stage.rules).data is not None for stage in snapshot.stages)
         changes = decide(
             self._world,
@@ -210,6 +212,7 @@ class Drainer:
             checkpoints=checkpoints,
             strays=strays,
             near=near,
+            lying=lying,
             standby=standby,
             waivers=tx.waivers() if ruled else (),
             purse=self._purse(tx, snapshot) if self._charged and snapshot.stages else None,

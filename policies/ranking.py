@@ -44,6 +44,8 @@ def preference(candidate: Candidate) -> tuple[int, str]:
 def _liked(candidate: Candidate) -> int | None:
     """Its place in `prefer`, from 0 on; None: it is not named there."""
     site = candidate.site
+    if not candidate.rules.sites.prefer:
+        return None
     names = (site.name, site.facility, site.profile)
     return next((i for i, name in enumerate(candidate.rules.sites.prefer) if name in names), None)
 

@@ -49,6 +49,8 @@ def _would(name: str, row: Mapping[str, object], best: str, chosen: Mapping[str,
     if equal(told.expected, other.expected):
         return f"{name} is as good as {best}, within a tenth or a minute: the checkpoint, the load or the name decided"
     least = _with_wait(told, 0.0)
+    if equal(least.expected, other.expected):
+        return f"{name} would be as good as {best} without a wait, and no better (it is {span(told.wait.p50)})"
     if not _wins(least, other):
         return f"{name} would not be chosen even without a wait: its other terms are longer than those of {best}"
     low, high = 0.0, told.wait.p50 or told.wait.p90

@@ -232,11 +232,8 @@ class Carrier:
 def _weighed(
     job: Job, transfers: Sequence[Transfer], states: Mapping[str, TransferStatus], sides: Mapping[str, str]
 ) -> dict[str, object]:
-    """Files and bytes that the start took from each side, as far as anybody will ask: where a copy of the stage's work
-    may leave for another site, its inputs may too. Nothing, where the size of any of them is not known."""
-    checkpoint = rules_of(job.stage.rules).checkpoint
-    if checkpoint is None or checkpoint.ship == "never":
-        return {}
+    """Files and bytes that the start took from each side: who stands by brings the same, and who forecasts the next
+    start goes by it. Nothing, where the size of any of them is not known."""
     found: dict[str, tuple[int, int]] = {}
     for transfer in transfers:
         inputs = [item for item in transfer.items if not item.destination.endswith(f"{RESTORE}/")]
@@ -248,6 +245,9 @@ def _weighed(
         files, before = found.get(sides[transfer.key], (0, 0))
         count = max(len(inputs), states[transfer.key].files_moved)
         found[sides[transfer.key]] = (files + count, before + size)
+    checkpoint = rules_of(job.stage.rules).checkpoint
+    if not found and (checkpoint is None or checkpoint.ship == "never"):
+        return {}  # nothing was moved, and nobody will ask
     return {"from": found}
 
 

@@ -38,11 +38,13 @@ from broker.store.base import (
     WaiverRow,
 )
 from policies.brake import Carried
+from policies.history import Load
 from policies.model import Decision, Reason
 
 _S, _A = StageState, AttemptState
 NO_STRAYS: Mapping[int, StrayRow] = {}
 NO_PRODUCTS: Mapping[int, str] = {}
+NO_LOADS: Mapping[int, Sequence[Load]] = {}
 NO_ORDERS: Mapping[int, Sequence[EffectRow]] = {}
 
 
@@ -59,6 +61,7 @@ def decide(
     purse: Purse | None = None,
     deadlines: Asked = NONE_DUE,
     carried: Sequence[Carried] = (),
+    lying: Mapping[int, Sequence[Load]] = NO_LOADS,
     line: Line | None = None,
 ) -> Changes:
     """What to write. `checkpoints`: those of the snapshot's stages that have a checkpoint rule; `strays`: attempts of
@@ -67,6 +70,7 @@ def decide(
     them, of stages of which a checkpoint was ever sent; `waivers`: of the run, whether they hold or not, where any of
     its stages has a rule of where its data may be; `purse`: what is spent and may be, where any site charges;
     `carried`: stages of all runs that were carried elsewhere within the last minute, where one may follow;
+    `lying`: of stages that may be placed now, the products that they take files of, where several sites are known;
     `deadlines`: those that are to be looked at;
     `line`: where the run stands among those of its name, if it is in line, or was until now."""
     look = Look(
@@ -76,6 +80,7 @@ def decide(
         checkpoints=checkpoints,
         strays=strays,
         near=near,
+        lying=lying,
         standby=standby,
         waivers=waivers,
         purse=purse,

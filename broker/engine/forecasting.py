@@ -22,7 +22,6 @@ from policies.model import CheckpointFacts, Reason
 from policies.placement import Candidate
 
 _Rules = tuple[int, str]
-_OUT = Term(0.0, 0.0, "outputs stay where they are made, deliveries are stages of their own")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +33,8 @@ class Known:
     path: str
     brings: bool = False
     """Does it need files that are brought?"""
+    products: Sequence[Load] | None = None
+    """Of other stages, of which it takes files: where they are. None: not known, or it takes none."""
     checkpoints: Sequence[CheckpointFacts] = ()
     attempts: Sequence[AttemptRow] = ()
     dark: Collection[str] = ()
@@ -96,7 +97,6 @@ class Forecasts:
             lane=lane,
             wait=wait,
             work=work.term,
-            stage_out=_OUT,
             speed=work.speed,
             losses_every=site.losses_every,
         )
@@ -106,20 +106,28 @@ class Forecasts:
     def _with_work(self, forecast: Forecast, candidate: Candidate, stage: tuple[str, str]) -> Forecast:
         walltime = candidate.rules.resources.walltime
         found = self._world.history.works.expect(stage, forecast.site, walltime=walltime, speeds=self._speeds)
-        return replace(forecast, work=found.term, speed=found.speed)
+        return forecast.with_work(found.term, found.speed)
 
     # -- what is brought -------------------------------------------------------------------------------------------
 
     def _stage_in(self, to: str, stage: tuple[str, str], known: Known) -> Term:
-        """As large as what the stage brought the last time, this run's attempts first."""
-        mine = (loads_in(row.staged) for row in reversed(known.attempts) if not row.restore)
-        loads = next((told for told in mine if told is not None), None)
-        whose = "as its attempt before"
-        if loads is None:
-            loads, whose = self._world.history.loads.get(stage), "as its newest run"
-        if loads is None:
+        """Products of other stages from where they are now; what comes from places, or with the document, as large as
+        the last time. Where nothing of that is known, all as the last time, this run's attempts first."""
+        before, whose = self._as_before(stage, known)
+        if known.products is not None:
+            stored = [load for load in before or () if load.side not in self._world.sites]
+            return self._brought(to, [load for load in (*known.products, *stored) if load.side != to], "as it is now")
+        if before is None:
             return Term(0.0, 0.0, "nobody knows how large the inputs are: not counted")
-        return self._brought(to, [load for load in loads if load.side != to], whose)
+        return self._brought(to, [load for load in before if load.side != to], whose)
+
+    def _as_before(self, stage: tuple[str, str], known: Known) -> tuple[Sequence[Load] | None, str]:
+        """What the stage brought in the last time, and when that was."""
+        told = (loads_in(row.staged) for row in reversed(known.attempts) if not row.restore)
+        mine = next((loads for loads in told if loads is not None), None)
+        if mine is not None:
+            return mine, "as its attempt before"
+        return self._world.history.loads.get(stage), "as its newest run"
 
     def _brought(self, to: str, loads: Sequence[Load], whose: str) -> Term:
         if not loads:

@@ -41,6 +41,7 @@ from broker.store.base import (
 )
 from policies import placement
 from policies.brake import Carried
+from policies.history import Load
 from policies.model import CheckpointFacts, Decision, Failure, Reason, Rules, SiteFacts
 
 _S, _A = StageState, AttemptState
@@ -58,6 +59,7 @@ class Look:
         checkpoints: Mapping[int, Sequence[CheckpointRow]],
         strays: Mapping[int, StrayRow],
         near: Mapping[int, str],
+        lying: Mapping[int, Sequence[Load]],
         standby: Mapping[int, Sequence[EffectRow]],
         waivers: Sequence[WaiverRow],
         purse: Purse | None = None,
@@ -74,6 +76,8 @@ class Look:
         self.checkpoints = checkpoints
         self.strays = strays
         self.near = near
+        self.lying = lying
+        """By stage: the products that it takes files of, where they are."""
         self.standby = standby
         self.waived = waived_now(waivers, now=now)
         """The run's waivers that are in force."""
@@ -163,6 +167,7 @@ class Look:
             path=stage.path,
             brings=brings_files(stage.body),
             checkpoints=checkpoints,
+            products=self.lying.get(stage.n),
             attempts=self.snapshot.attempts.get(stage.n, ()) if stage.attempt else (),
             dark=self.dark() if checkpoints else (),
         )

@@ -174,7 +174,7 @@ def test_what_had_failed_is_begun_again_at_the_next_try_and_not_before() -> None
     brought(case(files=1), first, tries=1)
     result = brought(case(files=1), second, tries=2)
     assert (len(first.asked), len(second.asked)) == (0, 1)
-    assert json.loads(str(facts(result)["staged"])) == {"ok": True}
+    assert json.loads(str(facts(result)["staged"])) == {"ok": True, "from": {"": [1, 5]}}
 
 
 # -- checkpoints ahead --------------------------------------------------

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from broker_kit import CHECKPOINT, Lab, Stage, site
 
+from broker.cli.candidates import candidate_tables
+from broker.cli.explain import explanation_text
+from broker.config import Settings
+from broker.engine import forecasting
 from broker.past import read
+from broker.service import Request, Service
 from policies.forecast import Forecast
 from sandbox.faults import SiteLost
 
@@ -55,6 +63,33 @@ def test_a_stage_goes_to_the_site_whose_queue_was_shorter() -> None:
     assert found[QUICK].wait.source.startswith("12 jobs of 1 node in the lane normal in 14 d")
     assert reasons(decision, "forecast")[0].startswith("done in ")
     assert reasons(decision, "order")[0].startswith("alcf comes after nersc: 0 of 4 places taken; done in ")
+
+
+def service_of(lab: Lab) -> Service:
+    sites: Any = SimpleNamespace(configs=lab.configs, places={}, path=None)
+    return Service(settings=Settings(home="home", user="ann"), store=lab.store, sites=sites, clock=lab.clock)  # type: ignore[arg-type]
+
+
+def test_plan_shows_the_sums_before_and_explain_says_why_there_and_what_would_change_it(tmp_path: Path) -> None:
+    lab = lab_of()
+    learn(lab)
+    service = service_of(lab)
+    document = tmp_path / "w.yaml"
+    document.write_text("crossfade: 1\nname: tomo\nstages: {recon: {run: 'true', resources: {walltime: 10m}}}\n")
+    (view,) = service.plan(Request(document=document, params={}))
+    planned = {one["site"]: one for one in view["candidates"]}  # type: ignore[attr-defined]
+    assert (view["site"], planned[QUICK]["chosen"], planned[SLOW]["open"]) == (QUICK, True, True)
+    assert planned[SLOW]["wait"]["p50"] == pytest.approx(1200, abs=30)
+    assert planned[SLOW]["finish"]["p50"] == pytest.approx(1800, abs=30)
+    (table,) = candidate_tables([view])
+    assert re.search(r"nersc \*  yes .*\n *alcf +yes +0 s +20 min", table)
+
+    run = lab.submit(Stage("recon", "seconds=300", rules={"resources": {"walltime": 600}}), name="tomo")
+    lab.settle()
+    text = explanation_text(service.explain(run))
+    assert "Placed at nersc: 0 of 4 places taken; done in 10 min: wait 10 s + work 10 min." in text
+    assert "Rejected: alcf comes after nersc: 0 of 4 places taken; done in 30 min: wait 20 min + work 10 min." in text
+    assert re.search(r"What if: alcf would be as good as nersc without a wait, and no better", text)
 
 
 def test_before_anything_is_known_the_order_is_as_it_was() -> None:
@@ -125,3 +160,19 @@ def test_a_history_read_whole_is_what_a_keeper_has_read_bit_by_bit() -> None:
     assert {name: queue.lanes["normal"].p50 for name, queue in kept.queues.items()} == {
         name: queue.lanes["normal"].p50 for name, queue in whole.queues.items()
     }
+
+
+def test_a_stage_goes_where_the_files_are_that_it_takes_when_bringing_them_takes_longer_than_the_queue() -> None:
+    lab = Lab(site(SLOW), site(QUICK, submit_latency=120))
+    lab.mover._latency, lab.mover._bandwidth = 20.0, 1e6
+    run = lab.submit(
+        Stage("make", "seconds=10 outputs=volume:90000000000", outputs=["volume"], rules=allow(QUICK)),
+        Stage("use", "seconds=10", inputs=[("volume", "make")]),
+    )
+    lab.run_for(600)
+    last = placements(lab, run)[-1]
+    found = table(last)
+    assert last["site"] == QUICK, "by name alone it would have been the other one"
+    assert found[QUICK].stage_in.source == "its inputs lie there, as it is now"
+    assert found[SLOW].stage_in.source == "90 GB from nersc, as it is now; the way was never used: a guess"
+    assert found[SLOW].stage_in.p50 > 900

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -111,9 +112,15 @@ def test_it_comes_back_from_a_decisions_facts_as_it_was(one: Forecast) -> None:
     assert again.expected == pytest.approx(one.expected, abs=0.01, rel=1e-3)
 
 
+def test_other_work_is_all_that_differs_in_a_forecast_with_other_work() -> None:
+    one = Forecast(site="a", lane="urgent", stage_in=Term(1, 2), wait=Term(3, 4), stage_out=Term(5, 6), saved=7,
+                   losses_every=8, at_stake=9, charge=10, unit="usd")  # fmt: skip
+    assert one.with_work(Term(11, 12), 2.0) == replace(one, work=Term(11, 12), speed=2.0)
+
+
 def test_what_is_no_forecast_is_not_read_as_one() -> None:
     with pytest.raises(KeyError):
-        Forecast.from_facts({"site": "nersc"})
+        Forecast.from_facts({"lane": "normal"})
     with pytest.raises(TypeError):
         Forecast.from_facts({**Forecast(site="nersc").facts, "wait": "long"})
 

@@ -113,8 +113,11 @@ def test_nothing_starts_that_would_reach_into_an_announced_maintenance() -> None
     assert (place.state(1), place.state(2)) == (JobState.QUEUED, JobState.RUNNING)
     place.go_on()
     assert place.started(1) == 2000
-    (compute,) = [item for item in Place(window).site.probe() if item.capability == "compute"]
-    assert "planned maintenance" in compute.detail
+    measured, told = (item for item in Place(window).site.probe() if item.capability == "compute")
+    assert measured.word == ""
+    assert "planned maintenance" in measured.detail
+    assert told.word == "maintenance"
+    assert told.until == at(1000)
 
 
 def test_nothing_starts_while_the_nodes_are_down() -> None:

@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import Integer, String, bindparam, column, literal, select, table
 
 import broker.store
-from broker.store import base, pipeline, schema, sqlite
+from broker.alerts.rows import AlertRow
+from broker.deadlines import DeadlineRow
+from broker.store import base, booked, pipeline, schema, sqlite
 from broker.store.statement import Lookup, Statement, given, padded
 from broker.traffic import rows as traffic
 
@@ -33,6 +35,11 @@ ROWS = {
     "retention": base.RetentionRow,
     "waiver": base.WaiverRow,
     "notice": base.NoticeRow,
+    "alert": AlertRow,
+    "deadline": DeadlineRow,
+    "charge": booked.ChargeRow,
+    "cap": booked.CapRow,
+    "allocation": booked.AllocationRow,
     "log_tail": base.LogTail,
     "installation": base.Installation,
     "movement": traffic.MovementRow,
