@@ -62,6 +62,10 @@ class SplitTx:
         with self._store.deciding(self._lease, ttl=self._ttl) as tx:
             return tx.carried(since=since)
 
+    def line(self, *, now: int) -> Any:
+        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
+            return tx.line(now=now)
+
     def purse(self, **said: Any) -> Any:
         with self._store.deciding(self._lease, ttl=self._ttl) as tx:
             return tx.purse(**said)
