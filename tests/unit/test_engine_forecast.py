@@ -66,7 +66,7 @@ def test_a_stage_goes_to_the_site_whose_queue_was_shorter() -> None:
 
 
 def service_of(lab: Lab) -> Service:
-    sites: Any = SimpleNamespace(configs=lab.configs, places={}, path=None, notify={})
+    sites: Any = SimpleNamespace(configs=lab.configs, places={}, path=None, notify={}, caps={})
     return Service(settings=Settings(home="home", user="ann"), store=lab.store, sites=sites, clock=lab.clock)  # type: ignore[arg-type]
 
 
