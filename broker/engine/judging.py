@@ -9,6 +9,7 @@ from typing import Any
 
 from broker.cases.kept import kept
 from broker.engine.attempt import Progress
+from broker.engine.checking import check_newest
 from broker.engine.closing import waits_for_word
 from broker.engine.look import Look
 from broker.engine.orphans import let_go
@@ -33,6 +34,7 @@ _S, _A = StageState, AttemptState
 def after_end(look: Look, stage: StageRow, current: Progress) -> StageRow:
     """The current attempt ended without a product: what now?"""
     row = current.row
+    check_newest(look, stage, row, last=True)
     if current.failure is None and (waits := waits_for_word(look, stage, row)) is not None:
         return waits
     if current.failure is None or (row.state == _A.CANCELED and stage.want):
@@ -64,9 +66,9 @@ def ended(look: Look, stage: StageRow, row: AttemptRow, failure: Failure) -> Sta
     )
     look.note_end(row, failure)
     if decision.facts.get("suspect") or "could not be restored" in row.reason:
-        suspect(look, stage, row, rows)
+        suspect(look, row, rows)
     if row.staged and json.loads(row.staged).get("gone"):
-        gone(look, stage, row, rows)
+        gone(look, row, rows)
     if decision.outcome == "fail":
         return settle(look, stage, _S.FAILED, reason=row.reason)
     if decision.outcome == "ask":
@@ -100,7 +102,7 @@ def next_try(look: Look, stage: StageRow, row: AttemptRow, decision: Decision, *
     return place(look, ready, why="continuation" if decision.outcome == "continue" else "retry")
 
 
-def suspect(look: Look, stage: StageRow, row: AttemptRow, rows: Sequence[CheckpointRow]) -> None:
+def suspect(look: Look, row: AttemptRow, rows: Sequence[CheckpointRow]) -> None:
     """Never start from that checkpoint again, at no site."""
     if not row.restore:
         return
@@ -113,21 +115,14 @@ def suspect(look: Look, stage: StageRow, row: AttemptRow, rows: Sequence[Checkpo
         )
         if same and copy.state in USABLE_CHECKPOINTS:
             look.mark(copy, "suspect", f"attempt {row.number} failed right after a restore from it")
-    look.checkpoints = {**look.checkpoints, stage.n: remarked(look, rows)}
 
 
-def gone(look: Look, stage: StageRow, row: AttemptRow, rows: Sequence[CheckpointRow]) -> None:
+def gone(look: Look, row: AttemptRow, rows: Sequence[CheckpointRow]) -> None:
     """That copy is not where it was (a site keeps only the newest few): use another one, or another checkpoint."""
     origin = json.loads(row.restore)
     for copy in rows:
         if copy[2:6] == (origin["attempt"], origin["generation"], origin["seq"], origin["site"]):
             look.mark(copy, "gone", f"attempt {row.number} could not bring it: {row.reason}"[:300])
-    look.checkpoints = {**look.checkpoints, stage.n: remarked(look, rows)}
-
-
-def remarked(look: Look, rows: Sequence[CheckpointRow]) -> list[CheckpointRow]:
-    new = {r[:6]: r for r in look.changes.checkpoint_states}
-    return [new.get(r[:6], r) for r in rows]
 
 
 def abandon(look: Look, stage: StageRow, row: AttemptRow, *, reason: str) -> StageRow:

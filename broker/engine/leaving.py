@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from broker.engine.checking import age
 from broker.engine.freezing import stays
 from broker.engine.look import Look
 from broker.engine.orphans import ask_to_end
@@ -18,7 +19,7 @@ from broker.engine.words import last_fact
 from broker.facts import USABLE_CHECKPOINTS
 from broker.operating.standing import stamp
 from broker.states import AttemptState
-from broker.store.base import AttemptRow, CheckpointRow, StageRow
+from broker.store.base import AttemptRow, StageRow
 from policies import departing
 from policies.model import Decision, Reason, Rules, SiteFacts
 
@@ -85,8 +86,8 @@ def _wished(look: Look, site: str) -> str:
 def _work(look: Look, stage: StageRow, row: AttemptRow, rules: Rules, target: str) -> departing.Work:
     mine = [c for c in look.checkpoints.get(stage.n, ()) if c.attempt == row.number and c.site == row.site]
     good = [c for c in mine if c.state in USABLE_CHECKPOINTS]
-    best = max(good, key=_age, default=None)
-    newest = max(mine, key=_age, default=None)
+    best = max(good, key=age, default=None)
+    newest = max(mine, key=age, default=None)
     running = row.state == _A.RUNNING
     began = json.loads(row.started).get("at") if row.started else row.started_at
     limit = rules.resources.walltime
@@ -100,7 +101,3 @@ def _work(look: Look, stage: StageRow, row: AttemptRow, rules: Rules, target: st
         saving=newest is not None and newest.state in ("seen", "checking"),
         copy=0.0 if best is None or not target else estimate(look, best, target).p50,
     )
-
-
-def _age(copy: CheckpointRow) -> tuple[int, int]:
-    return copy.seq, copy.generation

@@ -236,7 +236,11 @@ class Look:
         return [row for row in rows if row.open]
 
     def mark(self, copy: CheckpointRow, state: str, reason: str = "") -> None:
-        self.changes.checkpoint_states.append(copy._replace(state=state, reason=reason))
+        """Write down what has become of a copy. Whoever looks from now on sees that."""
+        marked = copy._replace(state=state, reason=reason)
+        self.changes.checkpoint_states.append(marked)
+        rows = [marked if row[:6] == copy[:6] else row for row in self.checkpoints.get(copy.n, ())]
+        self.checkpoints = {**self.checkpoints, copy.n: rows}
 
     def rules_there(self, stage: StageRow, site: str) -> Rules:
         setup = self.world.sites.get(site)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from broker.engine.checking import waits_for_check
 from broker.engine.copying import brought_to
 from broker.engine.freezing import nothing_starts
 from broker.engine.look import Look
@@ -44,7 +45,7 @@ def place(look: Look, stage: StageRow, *, why: str, shut: Collection[str] = ()) 
         return begin_copy(look, stage, why=why)
     if stage.attempt and rules_of(stage.rules).duplicates == "never" and (copies := may_live(look, stage)):
         return waits_for_death(look, stage, copies)
-    if (waits := nothing_starts(look, stage)) is not None:
+    if (waits := nothing_starts(look, stage) or waits_for_check(look, stage)) is not None:
         return waits
     stray = look.strays.get(stage.n)
     if stray is not None and stray.site in look.world.sites and stage.want in ("", stray.site):

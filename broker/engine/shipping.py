@@ -10,8 +10,8 @@ from itertools import pairwise
 from statistics import median
 
 from broker.engine import standby
+from broker.engine.checking import age, check_newest
 from broker.engine.forecasting import over_link
-from broker.engine.judging import remarked
 from broker.engine.look import Look
 from broker.engine.start import effect
 from broker.engine.words import compact, last_fact
@@ -39,19 +39,14 @@ def tend_checkpoints(look: Look, stage: StageRow, row: AttemptRow, rules: Rules)
     prune(look, stage, row, rules.checkpoint.keep, checkpoint_facts(rows))
     if not here or not look.answers(row.site):
         return None
-    newest = max(here, key=_age)
-    if newest.state == "seen" and not any(c.state == "checking" for c in here):
-        look.mark(newest, "checking")
-        suffix = f":{newest.generation}:{newest.seq}"
-        payload = compact({"generation": newest.generation, "seq": newest.seq, "path": newest.path})
-        look.changes.effects.append(effect(look.world, row, "check", now=look.now, payload=payload, suffix=suffix))
+    check_newest(look, stage, row)
     return ship(look, stage, row, rules, mine)
 
 
 def ship(look: Look, stage: StageRow, row: AttemptRow, rules: Rules, mine: Sequence[CheckpointRow]) -> int | None:
     """Judge the newest good checkpoint, unless a copy is under way: the next one takes the newest there is by then."""
     good = [c for c in mine if c.site == row.site and c.state in USABLE_CHECKPOINTS]
-    best = max(good, key=_age, default=None)
+    best = max(good, key=age, default=None)
     site = look.site(row.site)
     if best is None or best.state == "shipped" or rules.checkpoint is None or site is None or under_way(mine, row.site):
         return None
@@ -104,8 +99,8 @@ def _write_down(
         told = False
     elif decision.outcome == "wait":
         cause = f"{_WAITS}{decision.reasons[-1].rule}"
-        left = max((_age(c) for c in good if c.state == "shipped"), default=(0, 0))
-        told = any(c.reason.startswith(cause) for c in good if c.state == "verified" and _age(c) > left)
+        left = max((age(c) for c in good if c.state == "shipped"), default=(0, 0))
+        told = any(c.reason.startswith(cause) for c in good if c.state == "verified" and age(c) > left)
         if not best.reason:
             look.mark(best, "verified", f"{cause}: {fact}"[:300])
     else:
@@ -145,7 +140,7 @@ def targets(look: Look, stage: StageRow, best: CheckpointRow, mine: Sequence[Che
     """The sites that might take the stage over, best first, full or not; those where it failed before, last."""
     candidates, static = look.candidates(stage)
     avoid = set(json.loads(stage.avoid)) if stage.avoid else set()
-    ordered = max((c for c in mine if c.state == "shipped"), key=_age, default=None)
+    ordered = max((c for c in mine if c.state == "shipped"), key=age, default=None)
     return [
         shipping.Target(
             site=c.site,
@@ -194,10 +189,6 @@ def _every(mine: Sequence[CheckpointRow], site: str) -> float | None:
     return median(gaps) if gaps else None
 
 
-def _age(copy: CheckpointRow) -> tuple[int, int]:
-    return copy.seq, copy.generation
-
-
 # -- old copies ----------------------------------------------------------------------------------------------------
 
 
@@ -224,7 +215,6 @@ def _remove(
     for known in look.checkpoints.get(stage.n, ()):
         if known.site == site and (known.attempt, known.generation, known.seq) in marked:
             look.mark(known, "gone", f"removed: {last_fact(decision)}"[:300])
-    look.checkpoints = {**look.checkpoints, stage.n: remarked(look, look.checkpoints.get(stage.n, ()))}
     for (attempt, generation, seq), copy in marked.items():
         suffix = f":{attempt}:{generation}:{seq}:{site}"
         payload = compact({"path": copy.path})
