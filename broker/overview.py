@@ -19,6 +19,11 @@ from broker.waiting import asked_of_people
 MOST_RUNS = 1000
 
 
+def _answered_by(target: str) -> str:
+    """What a person types who is asked about a stage."""
+    return f"crossfade explain {target}, then crossfade answer {target} retry|wait|cancel|move:SITE"
+
+
 def overview(service: Service, *, now: int) -> View:
     """What `status` says without a run."""
     runs = service.store.runs(unfinished=True, limit=MOST_RUNS)
@@ -28,7 +33,7 @@ def overview(service: Service, *, now: int) -> View:
             "run": run.run_id,
             "stage": stage.path,
             "reason": stage.reason,
-            "do": f"`crossfade explain RUN/STAGE`, then crossfade answer {run.run_id}/{stage.path} CHOICE",
+            "do": _answered_by(f"{run.run_id}/{stage.path}"),
         }
         for run in runs
         for stage in asked_of_people(service.store.stages(run.run_id))
