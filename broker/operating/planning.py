@@ -18,7 +18,7 @@ from broker.views import View, when
 from policies.departing import LEAVES, Departure, Work, leave
 from policies.model import Decision, Rules
 
-_WHAT = {"ends": "ends before", "moves": "moves", "waits": "waits", "starts_again": "starts again elsewhere"}
+_WHAT = {"ends_before": "ends before", "moves": "moves", "waits": "waits", "starts_again": "starts again elsewhere"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ def _what(decision: Decision, placed: Decision) -> str:
     if decision.outcome == "leave":
         return "moves"
     if rule == "time_limit":
-        return "ends"
+        return "ends_before"
     return "starts_again" if rule == "checkpoint" and placed.outcome == "place" else "waits"
 
 
@@ -138,7 +138,7 @@ def _ends_by(row: AttemptRow, rules: Rules) -> int | None:
 
 def _again(hit: _Hit, work: Work, said: Announcement, what: str) -> float:
     """Node hours of work since what it would go on from, at the moment at which the site goes."""
-    if what == "ends" or not work.running or work.began is None:
+    if what == "ends_before" or not work.running or work.began is None:
         return 0.0
     since = work.good_at if work.good_at is not None else work.began
     return round(max(0.0, (said.begins - since) / 3.6e9) * max(1, hit.rules.resources.nodes), 3)
@@ -149,4 +149,5 @@ def words(view: View) -> str:
     told = ", ".join(f"{view[what]} {label}" for what, label in _WHAT.items() if view[what])
     span = f"maintenance of {view['site']} from {view['begins']} to {view['ends']}"
     again = f"; {view['node_hours_again']} node hours would be done twice" if view["node_hours_again"] else ""
-    return f"{span}: {view['runs']} runs are hit ({told or 'nothing of ours is there'}){again}; nothing was changed"
+    hit = {0: "no run is hit", 1: "1 run is hit"}.get(view["runs"], f"{view['runs']} runs are hit")
+    return f"{span}: {hit}{f' ({told})' if told else ''}{again}; nothing was changed"

@@ -330,7 +330,9 @@ def test_an_event_that_was_changed_is_found(folder: Path) -> None:
 def test_a_shipped_example_is_written_and_valid(folder: Path, name: str) -> None:
     assert name in xf("example").stdout
     answer("example", name)
-    assert answer("validate", f"{name}/workflow.yaml")["valid"]
+    own = folder / name / "sites.yaml"
+    sites = ["--sites", str(own)] if own.exists() else []
+    assert answer(*sites, "validate", f"{name}/workflow.yaml")["valid"]
     assert "already" in xf("example", name, code=2).stderr
 
 

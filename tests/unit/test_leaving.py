@@ -18,6 +18,7 @@ from broker.operating.freezes import Freeze, Freezes
 from broker.operating.leaving import Leavings, line, lines
 from broker.operating.planning import plan
 from broker.operating.windows import Announcement, Windows
+from broker.views import when
 from policies.model import Decision
 from sandbox.faults import Partition
 
@@ -316,8 +317,9 @@ def test_a_plan_says_what_a_maintenance_would_do_and_changes_nothing() -> None:
     said = Announcement(site="alcf", begins=now + micros(HOUR), ends=now + micros(8 * HOUR), reason="x")
     view: Any = plan(operator(lab), said)
     what = {one["attempt"].split("/")[1]: one["what"] for one in view["attempts"]}
-    assert what == {"saves@1": "moves", "loses@1": "starts_again", "short@1": "ends", "bound@1": "waits"}
-    assert (view["runs"], view["moves"], view["waits"]) == (1, 1, 1)
+    assert what == {"saves@1": "moves", "loses@1": "starts_again", "short@1": "ends_before", "bound@1": "waits"}
+    assert (view["runs"], view["moves"], view["waits"], view["ends_before"]) == (1, 1, 1, 1)
+    assert view["ends"] == when(said.ends)
     saves = view["attempts"][0]
     assert saves["to"] == "nersc"
     assert saves["node_hours_again"] < 0.1
