@@ -262,9 +262,13 @@ WAIVED = replace(
     FAILOVER,
     name="a stage leaves where its data stays by way of a waiver",
     stages=[
-        replace(FAILOVER.stages[0], rules={**LEAVE, "checkpoint": CHECKPOINT, "data": STAYS}),
+        replace(
+            FAILOVER.stages[0],
+            sim="seconds=30 checkpoint_every=10 outputs=o:10",
+            rules={**LEAVE, "checkpoint": CHECKPOINT, "data": STAYS},
+        )
     ],
-    faults=[("a", partition(18, 160))],
+    faults=[("a", partition(18, 90))],
     waivers=[(5, 15, "b"), (42, 400, "b")],  # the first one ends before it is needed
 )
 EVACUATED = replace(
@@ -292,7 +296,7 @@ ADOPTED = Scenario(
     [
         Stage(
             name,
-            "seconds=120 checkpoint_every=10 outputs=o:10",
+            "seconds=90 checkpoint_every=40 outputs=o:10",
             outputs=["o"],
             rules={
                 "failover": {"after": 10.0, "old_copy": "leave"},
