@@ -7,7 +7,7 @@ guards (lease token, row versions, unique keys) keeps them apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,33 +46,14 @@ class SplitTx:
         self._commits = self._store.counts.commits
         return found
 
-    def checkpoints(self, stages: Collection[int]) -> Any:
-        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
-            return tx.checkpoints(stages)
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
+        """Whatever else is read, too."""
 
-    def effects(self, keys: Collection[str]) -> Any:
-        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
-            return tx.effects(keys)
+        def read(*args: Any, **said: Any) -> Any:
+            with self._store.deciding(self._lease, ttl=self._ttl) as tx:
+                return getattr(tx, verb)(*args, **said)
 
-    def deadlines(self, **said: Any) -> Any:
-        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
-            return tx.deadlines(**said)
-
-    def carried(self, *, since: int) -> Any:
-        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
-            return tx.carried(since=since)
-
-    def line(self, *, now: int) -> Any:
-        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
-            return tx.line(now=now)
-
-    def purse(self, **said: Any) -> Any:
-        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
-            return tx.purse(**said)
-
-    def charges(self, stages: Collection[int]) -> Any:
-        with self._store.deciding(self._lease, ttl=self._ttl) as tx:
-            return tx.charges(stages)
+        return read
 
     def apply(self, changes: Changes, *, now: int) -> None:
         self._between()
