@@ -149,5 +149,6 @@ def words(view: View) -> str:
     told = ", ".join(f"{view[what]} {label}" for what, label in _WHAT.items() if view[what])
     span = f"maintenance of {view['site']} from {view['begins']} to {view['ends']}"
     again = f"; {view['node_hours_again']} node hours would be done twice" if view["node_hours_again"] else ""
-    hit = {0: "no run is hit", 1: "1 run is hit"}.get(view["runs"], f"{view['runs']} runs are hit")
+    runs = view["runs"]
+    hit = "no run is hit" if not runs else "1 run is hit" if runs == 1 else f"{runs} runs are hit"
     return f"{span}: {hit}{f' ({told})' if told else ''}{again}; nothing was changed"
