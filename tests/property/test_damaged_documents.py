@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wfformat_kit import ENDS, VERSIONS, diamond
 
+from broker.alerts.allowed import NotifyConfig
 from broker.config import Settings
 from broker.service import Request, Service
 from broker.sites import sites_of
@@ -126,7 +127,7 @@ def refused_with_a_place(error: DocumentError) -> None:
 
 def compiled(text: str, name: str, **options: Any) -> DocumentError | None:
     """What it was refused for; anything but a DocumentError is raised."""
-    sites: Any = SimpleNamespace(configs={}, path=None)
+    sites: Any = SimpleNamespace(configs={}, path=None, notify=NotifyConfig())
     service = Service(settings=Settings(home=Path("home"), user="ann"), store=SimpleNamespace(), sites=sites)  # type: ignore[arg-type]
     try:
         service.compile(Request(document=parse_document(text, name=name), params={"scan": "7_a"}, **options))
