@@ -6,10 +6,12 @@ import hashlib
 import json
 import re
 import threading
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from connectors.errors import Fault, SiteError, UnsafePath
 from connectors.model import Accepted, Refused, SubmitAnswer, Transfer, TransferItem, TransferState, TransferStatus
@@ -241,11 +243,17 @@ class Errands:
         except Canceled:
             failure = TransferFailure("canceled", fault=None, site="")
         except BaseException as error:
-            reason = f"{self._name} broke off: {type(error).__name__}"  # its words may hold anything
+            reason = f"{self._name} broke off: {type(error).__name__} at {_where(error)}"  # its words may hold anything
             failure = TransferFailure(reason, fault=Fault.SITE, site="")
             raise
         finally:
             errand.end(failure)
+
+
+def _where(error: BaseException) -> str:
+    """FILE:LINE that an error came from, for whoever has to mend it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 def _unknown(key: str) -> TransferStatus:

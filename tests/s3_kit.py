@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import wait
@@ -26,11 +27,15 @@ PART = 1 << 20
 
 
 class MotoTransport(httpx.BaseTransport):
-    """Hands on to moto, which stands in for the addresses of AWS where `requests` asks for them."""
+    """Hands on to moto, which stands in for the addresses of AWS where `requests` asks for them: one call at a time,
+    since what moto keeps in a process is not made for threads."""
+
+    def __init__(self) -> None:
+        self._one = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         given = {"headers": dict(request.headers), "data": request.read(), "timeout": 60, "stream": True}
-        with requests.request(request.method, str(request.url), **given) as answer:  # type: ignore[arg-type]
+        with self._one, requests.request(request.method, str(request.url), **given) as answer:  # type: ignore[arg-type]
             content = b"" if request.method == "HEAD" else answer.content
             headers = {name: value for name, value in answer.headers.items() if name.lower() != "transfer-encoding"}
             return httpx.Response(answer.status_code, headers=headers, stream=httpx.ByteStream(content))
