@@ -33,8 +33,10 @@ from connectors.model import (
     Listing,
     Origin,
     Refused,
+    Reservation,
     Resources,
     SmallFile,
+    Tariff,
     Ticket,
     Transfer,
     TransferItem,
@@ -50,7 +52,7 @@ _UCRED = struct.Struct("3i")
 
 _CLASSES: tuple[type, ...] = (
     *(Accepted, Doubtful, Evidence, FileInfo, JobSpec, JobStatus, Listing, Refused, Resources, SiteConfig, SmallFile),
-    *(GlobusConfig, LaneLimits, Origin, Ticket, Transfer, TransferItem, TransferStatus),
+    *(GlobusConfig, LaneLimits, Origin, Reservation, Tariff, Ticket, Transfer, TransferItem, TransferStatus),
 )
 _NAMES: dict[str, tuple[str, ...]] = {kind.__name__: tuple(item.name for item in fields(kind)) for kind in _CLASSES}
 _NOUNS = {kind.__name__: kind for kind in _CLASSES}

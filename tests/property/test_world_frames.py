@@ -3,7 +3,7 @@ hangs up, on every worker alike."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -51,6 +51,19 @@ def told(kind: Any) -> st.SearchStrategy[Any]:
 def test_the_nouns_of_the_model_and_a_sites_entry_are_looked_at() -> None:
     assert SiteConfig in NOUNS
     assert {model.JobSpec, model.Transfer, model.TransferStatus, model.JobStatus} <= set(NOUNS)
+
+
+def inside(kind: Any) -> Iterator[type]:
+    """The nouns that a type is made of, at any depth."""
+    if is_dataclass(kind):
+        yield kind  # type: ignore[misc]
+        kind = tuple[tuple(get_type_hints(kind).values())]  # type: ignore[misc]
+    for part in get_args(kind):
+        yield from inside(part)
+
+
+def test_a_noun_that_is_known_is_made_of_none_that_is_not() -> None:
+    assert {found.__name__ for kind in NOUNS for found in inside(kind)} <= set(wire._NAMES)
 
 
 @pytest.mark.parametrize("kind", NOUNS, ids=lambda kind: kind.__name__)
